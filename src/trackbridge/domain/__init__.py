@@ -1,0 +1,1 @@
+"""What things are: frozen values and the search grammar. Standard library and msgspec only."""

@@ -1,0 +1,125 @@
+"""The records of the journal: what happened, in the order in which it was said.
+
+A record is a msgpack array whose first element is its kind::
+
+    [1, run_id, experiment_id, experiment_name, name, user, start_time, tags, resume]   RunOpened
+    [2, run_id, status, end_time]                                                       RunClosed
+    [3, run_id, key, value, timestamp, step]                                            MetricLogged
+    [4, run_id, timestamp, {key: value}]                                                ParamsSet
+    [5, run_id, timestamp, {key: value or nil}]                                         TagsSet
+    [6, run_id, timestamp, path, digest, size, staged]                                  ArtifactLogged
+    [7, run_id, timestamp, dataset]                                                     InputLogged
+    [8, experiment_id, name, tags]                                                      ExperimentOpened
+    [9, run_id, keys, values, timestamps, steps]                                        MetricsLogged
+
+Kinds are numbered for ever: a retired kind keeps its number, and fields are only added at the end, so
+that an old journal can always be read. Times are milliseconds since 1970 in UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+import msgspec
+
+from trackbridge.domain.runs import DatasetInput, RunStatus
+
+
+class RunOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A run was started, or taken up again (``resume``)."""
+
+    run_id: str
+    experiment_id: str
+    experiment_name: str
+    name: str
+    user: str
+    start_time: int
+    tags: dict[str, str]
+    resume: bool = False
+
+
+class RunClosed(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """A run ended."""
+
+    run_id: str
+    status: RunStatus
+    end_time: int
+
+
+class MetricLogged(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
+    """One point of one metric."""
+
+    run_id: str
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+class ParamsSet(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Params of a run, each written once."""
+
+    run_id: str
+    timestamp: int
+    params: dict[str, str]
+
+
+class TagsSet(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Tags of a run; None deletes a tag."""
+
+    run_id: str
+    timestamp: int
+    tags: dict[str, Union[str, None]]
+
+
+class ArtifactLogged(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """A file was staged for a run. ``staged`` names it inside the journal's ``staged`` folder."""
+
+    run_id: str
+    timestamp: int
+    path: str
+    digest: str
+    size: int
+    staged: str
+
+
+class InputLogged(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """A run read a data set."""
+
+    run_id: str
+    timestamp: int
+    dataset: DatasetInput
+
+
+class ExperimentOpened(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """An experiment was named, before any run of it."""
+
+    experiment_id: str
+    name: str
+    tags: dict[str, str]
+
+
+class MetricsLogged(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """Several points of a run, possibly of several metrics, said in one call: parallel lists."""
+
+    run_id: str
+    keys: list[str]
+    values: list[float]
+    timestamps: list[int]
+    steps: list[int]
+
+
+Record = Union[
+    RunOpened,
+    RunClosed,
+    MetricLogged,
+    ParamsSet,
+    TagsSet,
+    ArtifactLogged,
+    InputLogged,
+    ExperimentOpened,
+    MetricsLogged,
+]
+
+METRIC_KIND = 3
+"""First element of an encoded MetricLogged; the logging path writes that array without building one."""

@@ -1,0 +1,148 @@
+"""What a backend can do, as data: supported or not and why, and its numeric limits.
+
+Core code asks these, never "which adapter are you". A port's method that needs a feature is marked with
+``@needs(Feature.X)``: the call pipeline refuses it with the declared reason, and the contract suite demands
+that an adapter which does not declare the feature raises ``Unsupported``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+import msgspec
+
+from trackbridge.errors import Unsupported
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class Feature(str, Enum):
+    """Every optional part of a port, named ``port.option``."""
+
+    TRACKING_EXPERIMENT_LISTING = "tracking.experiment_listing"
+    TRACKING_METRIC_HISTORY = "tracking.metric_history"
+    TRACKING_METRIC_DEDUP = "tracking.metric_dedup"
+    TRACKING_SEARCH = "tracking.search"
+    TRACKING_DELETE = "tracking.delete"
+    TRACKING_DATASETS = "tracking.datasets"
+    TRACKING_TRACES = "tracking.traces"
+    TRACKING_LOGGED_MODELS = "tracking.logged_models"
+    ARTIFACTS_DELETE = "artifacts.delete"
+    ARTIFACTS_PRESIGN = "artifacts.presign"
+    ARTIFACTS_RESUMABLE_UPLOAD = "artifacts.resumable_upload"
+    REGISTRY_ALIAS = "registry.alias"
+    REGISTRY_STAGE = "registry.stage"
+    REGISTRY_APPROVAL = "registry.approval"
+    REGISTRY_DELETE = "registry.delete"
+    JOBS_LOGS = "jobs.logs"
+    JOBS_LIST = "jobs.list"
+    JOBS_SPOT = "jobs.spot"
+    JOBS_DISTRIBUTED = "jobs.distributed"
+    DEPLOYMENTS_TRAFFIC = "deployments.traffic"
+    DEPLOYMENTS_MIRROR = "deployments.mirror"
+    DEPLOYMENTS_AUTOSCALE = "deployments.autoscale"
+    DEPLOYMENTS_INVOKE = "deployments.invoke"
+    DEPLOYMENTS_CAPTURE = "deployments.capture"
+    DEPLOYMENTS_LOGS = "deployments.logs"
+    DEPLOYMENTS_METRICS = "deployments.metrics"
+
+    @property
+    def port(self) -> str:
+        """The port it belongs to, for example ``tracking``."""
+        return self.value.partition(".")[0]
+
+
+class Absence(str, Enum):
+    """Why a feature is not there."""
+
+    NOT_YET = "not yet here"
+    NOT_OFFERED = "the service does not offer it"
+    NEVER = "never"
+
+
+class Capability(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a feature is there; if not, why (``absence``) and in words (``reason``)."""
+
+    supported: bool
+    absence: Absence | None = None
+    reason: str = ""
+
+
+SUPPORTED = Capability(supported=True)
+
+
+def absent(absence: Absence, reason: str) -> Capability:
+    """Declare a gap. ``reason`` is a sentence for the user."""
+    return Capability(supported=False, absence=absence, reason=reason)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Numeric limits of a backend; None means that there is none. Lengths are in characters."""
+
+    metrics_per_write_max: int | None = None
+    params_per_write_max: int | None = None
+    tags_per_write_max: int | None = None
+    write_bytes_max: int | None = None
+    params_per_run_max: int | None = None
+    key_chars_max: int | None = None
+    key_pattern: str | None = None
+    param_value_chars_max: int | None = None
+    tag_value_chars_max: int | None = None
+    metric_age_ms_max: int | None = None
+    metrics_may_be_non_finite: bool = True
+    artifact_bytes_max: int | None = None
+    page_items_max: int = 1000
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a backend declares. A feature that is not in ``features`` is not there.
+
+    ``search_comparisons`` are the comparisons that the backend's own search takes, as
+    ``(entity, operator)``, for example ``("metrics", ">")`` or ``("params", "LIKE")``; the rest of a
+    filter is evaluated here.
+    """
+
+    adapter: str
+    features: Mapping[Feature, Capability]
+    limits: Limits = Limits()
+    search_comparisons: frozenset[tuple[str, str]] = frozenset()
+
+    def supports(self, feature: Feature) -> bool:
+        """Tell whether the feature is there."""
+        return self.features.get(feature, _UNDECLARED).supported
+
+    def require(self, feature: Feature, *, operation: str) -> None:
+        """Return if the feature is there.
+
+        Raises:
+            Unsupported: It is not; the message gives the declared reason.
+        """
+        capability = self.features.get(feature, _UNDECLARED)
+        if capability.supported:
+            return
+        absence = capability.absence or Absence.NOT_YET
+        raise Unsupported(
+            f"{feature.value} is not supported by {self.adapter} ({absence.value}): {capability.reason}",
+            adapter=self.adapter,
+            operation=operation,
+        )
+
+
+_UNDECLARED = absent(Absence.NOT_YET, "the adapter does not declare it")
+
+
+def needs(feature: Feature) -> Callable[[Method], Method]:
+    """Mark a port's method as needing a feature."""
+
+    def mark(method: Method) -> Method:
+        method.__feature__ = feature  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+def feature_of(port: type, method: str) -> Feature | None:
+    """Return the feature that a port's method needs, or None for a required method."""
+    return getattr(getattr(port, method, None), "__feature__", None)
