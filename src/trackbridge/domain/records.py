@@ -2,7 +2,7 @@
 
 A record is a msgpack array whose first element is its kind::
 
-    [1, run_id, experiment_id, experiment_name, name, user, start_time, tags, resume]   RunOpened
+    [1, run_id, experiment_id, experiment_name, name, user, start_time, tags, how]      RunOpened
     [2, run_id, status, end_time]                                                       RunClosed
     [3, run_id, key, value, timestamp, step]                                            MetricLogged
     [4, run_id, timestamp, {key: value}]                                                ParamsSet
@@ -18,6 +18,7 @@ that an old journal can always be read. Times are milliseconds since 1970 in UTC
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Union
 
 import msgspec
@@ -25,8 +26,16 @@ import msgspec
 from trackbridge.domain.runs import DatasetInput, RunStatus
 
 
+class OpenMode(IntEnum):
+    """How a process came by a run."""
+
+    CREATE = 0  # it started the run
+    RESUME = 1  # it took up a run that exists, and sets it back to RUNNING
+    JOIN = 2  # it adds to a run that another process has open
+
+
 class RunOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A run was started, or taken up again (``resume``)."""
+    """A run was started, taken up again, or joined."""
 
     run_id: str
     experiment_id: str
@@ -35,7 +44,7 @@ class RunOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
     user: str
     start_time: int
     tags: dict[str, str]
-    resume: bool = False
+    how: OpenMode = OpenMode.CREATE
 
 
 class RunClosed(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -120,6 +129,19 @@ Record = Union[
     ExperimentOpened,
     MetricsLogged,
 ]
+
+
+
+def sequence_count(record: Record) -> int:
+    """Return how many sequence numbers the record takes: one for each point, param or tag in it."""
+    if isinstance(record, MetricsLogged):
+        return len(record.keys)
+    if isinstance(record, ParamsSet):
+        return len(record.params)
+    if isinstance(record, TagsSet):
+        return len(record.tags)
+    return 1
+
 
 METRIC_KIND = 3
 """First element of an encoded MetricLogged; the logging path writes that array without building one."""

@@ -1,88 +1,78 @@
-"""The search language: text to a tree, and a tree to true or false."""
+"""The search language: text to a tree, and a tree to true or false.
+
+::
+
+    filter     = and ("OR" and)*
+    and        = not ("AND" not)*
+    not        = "NOT" not | "(" filter ")" | comparison
+    comparison = column ("=" | "!=" | "<" | "<=" | ">" | ">=" | "LIKE" | "ILIKE") value
+               | column ["NOT"] "IN" "(" string ("," string)* ")"
+               | column "IS" ["NOT"] "NULL"
+    column     = [entity "."] key          metrics.acc   params."learning rate"   start_time
+    order      = column ["ASC" | "DESC"]
+
+It is MLflow's, with ``OR``, ``NOT`` and parentheses added. Keywords and entities are read in any case. A
+metric and a time compare with a number, all else with a string in single or double quotes (a quote
+inside is doubled). A key may stand in backticks or double quotes. ``LIKE`` knows ``%`` and ``_`` and minds
+the case, ``ILIKE`` does not.
+"""
 
 from __future__ import annotations
 
-from enum import Enum
+from trackbridge.domain.search_evaluation import (
+    TAG_DATASET_CONTEXT,
+    Like,
+    like,
+    matches,
+    matches_experiment,
+    ordered,
+    ordered_experiments,
+    sort_key,
+)
+from trackbridge.domain.search_parser import (
+    COMPARISONS_MAX,
+    NESTING_MAX,
+    TEXT_CHARS_MAX,
+    parse_experiment_query,
+    parse_query,
+)
+from trackbridge.domain.search_tree import (
+    COMPARISONS,
+    And,
+    Comparison,
+    Entity,
+    Expression,
+    Not,
+    Operator,
+    Or,
+    OrderBy,
+    Query,
+    comparisons,
+)
 
-import msgspec
-
-
-class Entity(str, Enum):
-    """What a comparison looks at."""
-
-    METRIC = "metrics"
-    PARAM = "params"
-    TAG = "tags"
-    ATTRIBUTE = "attributes"
-    DATASET = "datasets"
-
-
-class Operator(str, Enum):
-    """How it compares."""
-
-    EQ = "="
-    NE = "!="
-    LT = "<"
-    LE = "<="
-    GT = ">"
-    GE = ">="
-    LIKE = "LIKE"
-    ILIKE = "ILIKE"
-    IN = "IN"
-    NOT_IN = "NOT IN"
-    IS_NULL = "IS NULL"
-    IS_NOT_NULL = "IS NOT NULL"
-
-
-class Comparison(msgspec.Struct, frozen=True, tag="comparison"):
-    """One condition. ``value`` is a float for metrics, an int for times, text or a tuple otherwise."""
-
-    entity: Entity
-    key: str
-    operator: Operator
-    value: str | float | int | tuple[str, ...] | None = None
-
-
-class And(msgspec.Struct, frozen=True, tag="and"):
-    """All of the terms."""
-
-    terms: tuple["Expression", ...]
-
-
-class Or(msgspec.Struct, frozen=True, tag="or"):
-    """At least one of the terms."""
-
-    terms: tuple["Expression", ...]
-
-
-class Not(msgspec.Struct, frozen=True, tag="not"):
-    """Not the term."""
-
-    term: "Expression"
-
-
-Expression = Comparison | And | Or | Not
-
-
-class OrderBy(msgspec.Struct, frozen=True):
-    """A column to sort by."""
-
-    entity: Entity
-    key: str
-    descending: bool = False
-
-
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter (None: everything) and an order (empty: newest start first)."""
-
-    filter: Expression | None = None
-    order_by: tuple[OrderBy, ...] = ()
-
-
-def parse_query(filter_string: str = "", order_by: tuple[str, ...] = ()) -> Query:
-    """Parse the text of a filter and of an order.
-
-    Raises:
-        InvalidQuery: With the position of the first character that is wrong.
-    """
-    raise NotImplementedError
+__all__ = [
+    "COMPARISONS",
+    "COMPARISONS_MAX",
+    "NESTING_MAX",
+    "TAG_DATASET_CONTEXT",
+    "TEXT_CHARS_MAX",
+    "And",
+    "Comparison",
+    "Entity",
+    "Expression",
+    "Like",
+    "Not",
+    "Operator",
+    "Or",
+    "OrderBy",
+    "Query",
+    "comparisons",
+    "like",
+    "matches",
+    "matches_experiment",
+    "ordered",
+    "ordered_experiments",
+    "parse_experiment_query",
+    "parse_query",
+    "sort_key",
+]

@@ -59,6 +59,9 @@ class ArtifactStore(Protocol):
         """List the direct children of a folder ("" is the root) in order of path.
 
         A folder that does not exist is empty. A prefix that is a file lists that file alone.
+
+        Raises:
+            InvalidInput: ``token`` was not given out by this listing.
         """
         ...
 

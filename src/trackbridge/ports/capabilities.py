@@ -96,6 +96,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     page_items_max: int = 1000
 
 
+class Tier(str, Enum):
+    """How an adapter is tested, in words for the table of adapters."""
+
+    EVERY_CHANGE = "against the backend itself, at every change"
+    EMULATED = "against an emulator at every change, against the service on request"
+    UNVERIFIED = "not against the contract suites so far"
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """All that a backend declares. A feature that is not in ``features`` is not there.
 
@@ -108,6 +116,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     features: Mapping[Feature, Capability]
     limits: Limits = Limits()
     search_comparisons: frozenset[tuple[str, str]] = frozenset()
+    tier: Tier = Tier.UNVERIFIED
 
     def supports(self, feature: Feature) -> bool:
         """Tell whether the feature is there."""

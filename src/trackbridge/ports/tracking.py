@@ -69,6 +69,7 @@ class TrackingStore(Protocol):
             NotFound: There is no such run.
             Rejected: The whole batch is refused and the store cannot tell which record is at fault
                 (delivery then halves the batch until it is found), or the run was deleted.
+            Unsupported: The batch holds inputs, and ``tracking.datasets`` is not declared.
         """
         ...
 
@@ -96,6 +97,9 @@ class TrackingStore(Protocol):
         """List the runs of an experiment, newest start first, then by run id; ours or not.
 
         ``stage=None`` lists deleted ones too. An unknown experiment has no runs.
+
+        Raises:
+            InvalidInput: ``token`` was not given out by this listing.
         """
         ...
 
@@ -122,7 +126,11 @@ class TrackingStore(Protocol):
         max_results: int = 1000,
         token: str | None = None,
     ) -> Page[Experiment]:
-        """List the experiments, newest first, then by id. ``stage=None`` lists deleted ones too."""
+        """List the experiments, newest first, then by id. ``stage=None`` lists deleted ones too.
+
+        Raises:
+            InvalidInput: ``token`` was not given out by this listing.
+        """
         ...
 
     @needs(Feature.TRACKING_METRIC_HISTORY)

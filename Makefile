@@ -1,0 +1,100 @@
+# Every target sets up what it needs. Needed beforehand: make, Python 3.10 or later, and a network
+# for the first set-up. `make PYTHON=python3.12 test` chooses the interpreter of a new .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
+LOCK_VENV := .venv-lock
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10)
+IS_RECENT := import sys; sys.exit(sys.version_info < (3, 10))
+IS_WHOLE := import pip, sys; sys.exit(sys.version_info < (3, 10))
+PIP_FLAGS := --quiet --no-input --disable-pip-version-check
+PYTEST_FLAGS ?= -n 2
+
+.PHONY: help demo test lint bench lock clean python
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-14s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.ready-demo  ## train on real data, kill a run, see that nothing is lost
+	@$(BIN)/bridge demo
+
+test: lint  ## everything that CI checks; PYTEST_FLAGS="-k journal" narrows it
+	@$(BIN)/python -m pytest --quiet $(PYTEST_FLAGS)
+
+lint: $(VENV)/.ready-dev  ## style, types and layers, without the tests
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo 'Badly formatted; run $(BIN)/ruff format' >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports > $(VENV)/layers.txt || { cat $(VENV)/layers.txt >&2; exit 1; }
+
+bench: $(BENCH_VENV)/.ready-bench  ## measure every figure of the README, peers and ours in one run
+	@$(BENCH_VENV)/bin/python -m benchmarks
+
+# demo.txt and bench.txt are compiled against dev.txt, so that all three agree on every version.
+lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
+	@$(compile) requirements/dev.in --all-extras --upgrade --output-file requirements/dev.txt
+	@$(compile) requirements/demo.in --extra demo --extra images --extra system --upgrade \
+	    --constraints requirements/dev.txt --output-file requirements/demo.txt
+	@$(compile) requirements/bench.in --extra system --upgrade \
+	    --constraints requirements/dev.txt --output-file requirements/bench.txt
+
+compile = $(LOCK_VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 \
+    --no-header --no-annotate
+
+clean:  ## remove environments, caches and built files; tracked runs in .bridge stay
+	@rm -rf $(VENV) $(BENCH_VENV) $(LOCK_VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find src adapters tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+python:  ## print the interpreter that a new environment is made from
+	@$(find_python); echo $$python
+
+# The stamps. A missing or broken interpreter counts as new, and makes the environment anew.
+$(VENV)/.ready-demo: requirements/demo.txt pyproject.toml $(BIN)/python
+	@$(call make_venv,$(VENV))
+	@$(call install,$(VENV),requirements/demo.txt)
+	@touch $@
+
+$(VENV)/.ready-dev: requirements/dev.txt pyproject.toml $(BIN)/python
+	@$(call make_venv,$(VENV))
+	@$(call install,$(VENV),requirements/dev.txt)
+	@touch $(VENV)/.ready-demo $@
+
+$(BENCH_VENV)/.ready-bench: requirements/bench.txt pyproject.toml $(BENCH_VENV)/bin/python
+	@$(call make_venv,$(BENCH_VENV))
+	@$(call install,$(BENCH_VENV),requirements/bench.txt)
+	@touch $@
+
+$(LOCK_VENV)/.ready-lock: $(LOCK_VENV)/bin/python
+	@$(call make_venv,$(LOCK_VENV))
+	@$(LOCK_VENV)/bin/python -m pip install $(PIP_FLAGS) uv
+	@touch $@
+
+$(BIN)/python $(BENCH_VENV)/bin/python $(LOCK_VENV)/bin/python: ;
+
+# Sets the shell variable python, or says what is missing.
+define find_python
+python=; for candidate in $(CANDIDATES); do \
+    if $$candidate -c '$(IS_RECENT)' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+done; \
+if [ -z "$$python" ]; then \
+    echo 'trackbridge needs Python 3.10 or later; tried: $(CANDIDATES). Name one: make PYTHON=/path/to/python3' >&2; \
+    exit 1; \
+fi
+endef
+
+# An environment that is there and works is kept; half of one, left by an interruption, is made anew.
+define make_venv
+if ! $(1)/bin/python -c '$(IS_WHOLE)' >/dev/null 2>&1; then \
+    $(find_python); \
+    $$python -m venv --clear $(1) || { \
+        echo "$$python -m venv failed; on Debian and Ubuntu: apt install $${python##*/}-venv" >&2; exit 1; }; \
+fi
+endef
+
+define install
+echo 'Installing $(2) into $(1) (a minute or two, only when it changed) ...' >&2; \
+$(1)/bin/python -m pip install $(PIP_FLAGS) --requirement $(2) && \
+$(1)/bin/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
+endef

@@ -1,0 +1,222 @@
+"""Connections to ``store.db``: one call, one connection, one transaction.
+
+Connections are pooled rather than bound to threads, so that a call may come from any thread and an ended
+thread leaves nothing open. A connection never crosses a fork, and never outlives the file that it opened.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from trackbridge.domain.search import like
+from trackbridge.errors import ConfigError
+from trackbridge_adapters.local.capabilities import ADAPTER
+from trackbridge_adapters.local.config import Settings
+from trackbridge_adapters.local.errors import Translating
+from trackbridge_adapters.local.schema import APPLICATION_ID, TABLES, VERSION
+
+IDLE_MAX = 8
+CACHE_KIB = 16 * 1024
+WAL_BYTES_MAX = 64 * 1024 * 1024
+WAL_PAGES_CHECKPOINT = 2000
+
+FileStamp = tuple[int, int]
+
+# Closing a connection that was inherited by a fork, or whose file was deleted, could delete the write-ahead
+# log of the living store. Such connections are kept here, unused, until the process ends.
+_abandoned: list[sqlite3.Connection] = []
+
+
+class Database:
+    """The store's database, absent until the first write."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.database
+        self._busy_timeout_s = settings.busy_timeout_s
+        self._pid = os.getpid()
+        self._idle: deque[tuple[sqlite3.Connection, FileStamp]] = deque()
+        self._closed = False
+
+    @contextmanager
+    def reading(self, operation: str, resource: str | None = None) -> Iterator[sqlite3.Connection | None]:
+        """Give a connection inside a read transaction, or None while there is no store."""
+        with Translating(operation, resource):
+            found = self._checkout()
+            if found is None:
+                yield None
+                return
+            with self._transaction(*found, begin="BEGIN") as connection:
+                yield connection
+
+    @contextmanager
+    def writing(self, operation: str, resource: str | None = None) -> Iterator[sqlite3.Connection]:
+        """Give a connection inside a write transaction, committed (and durable) when the block ends."""
+        with Translating(operation, resource):
+            found = self._checkout() or self._create()
+            with self._transaction(*found, begin="BEGIN IMMEDIATE") as connection:
+                yield connection
+
+    @contextmanager
+    def updating(self, operation: str, resource: str | None = None) -> Iterator[sqlite3.Connection | None]:
+        """Do as ``writing``, but give None while there is no store, and create none."""
+        with Translating(operation, resource):
+            found = self._checkout()
+            if found is None:
+                yield None
+                return
+            with self._transaction(*found, begin="BEGIN IMMEDIATE") as connection:
+                yield connection
+
+    def close(self) -> None:
+        """Close the idle connections; one in use is closed when its call ends."""
+        self._closed = True
+        if self._pid != os.getpid():
+            self._forget_inherited()
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    @contextmanager
+    def _transaction(
+        self, connection: sqlite3.Connection, stamp: FileStamp, *, begin: str
+    ) -> Iterator[sqlite3.Connection]:
+        try:
+            connection.execute(begin)
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            # SQLite may have rolled back by itself, for example when the disk is full.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._give_back(connection, stamp)
+
+    def _give_back(self, connection: sqlite3.Connection, stamp: FileStamp) -> None:
+        if self._pid != os.getpid():
+            _abandoned.append(connection)
+        elif self._closed or len(self._idle) >= IDLE_MAX:
+            connection.close()
+        else:
+            self._idle.append((connection, stamp))
+
+    def _checkout(self) -> tuple[sqlite3.Connection, FileStamp] | None:
+        if self._pid != os.getpid():
+            self._forget_inherited()
+        stamp = _stamp(self._path)
+        while self._idle:
+            try:
+                connection, opened = self._idle.pop()
+            except IndexError:  # another thread took the last one
+                break
+            if opened == stamp:
+                return connection, opened
+            _abandoned.append(connection)
+        if stamp is None:
+            return None
+        connection = self._connect("rw")
+        version = 0
+        try:
+            version = _version(connection, self._path)
+        finally:
+            if not version:
+                connection.close()
+        return (connection, stamp) if version else None
+
+    def _create(self) -> tuple[sqlite3.Connection, FileStamp]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connect("rwc")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            # Another process may have been faster.
+            if _version(connection, self._path) == 0:
+                for statement in TABLES.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+            stamp = _stamp(self._path)
+            if stamp is None:
+                raise FileNotFoundError(f"{self._path} was deleted while it was created")
+        except BaseException:
+            connection.close()
+            raise
+        sync_folder(self._path.parent)
+        sync_folder(self._path.parent.parent)
+        return connection, stamp
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{quote(os.fspath(self._path))}?mode={mode}",
+            uri=True,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_CHECKPOINT}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.create_function("bridge_like", 3, _sql_like, deterministic=True)
+        return connection
+
+    def _forget_inherited(self) -> None:
+        _abandoned.extend(connection for connection, _ in self._idle)
+        self._idle = deque()
+        self._pid = os.getpid()
+
+
+def _sql_like(value: str, pattern: str, ignore_case: int) -> bool:
+    return like(pattern, ignore_case=bool(ignore_case)).matches(value)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the schema, 0 when there is none yet.
+
+    Raises:
+        ConfigError: The database is somebody else's, or of a newer trackbridge.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        return 0
+    if owner != APPLICATION_ID:
+        raise ConfigError(
+            f"{path} is a SQLite database of another program",
+            adapter=ADAPTER,
+            hint="choose another folder for the tracking URI",
+        )
+    if version > VERSION:
+        raise ConfigError(
+            f"{path} has schema version {version}; this trackbridge knows versions up to {VERSION}",
+            adapter=ADAPTER,
+            hint="pip install --upgrade trackbridge",
+        )
+    return version
+
+
+def _stamp(path: Path) -> FileStamp | None:
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the entries of a folder survive a power loss, where the system can open folders."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

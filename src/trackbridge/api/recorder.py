@@ -1,0 +1,239 @@
+"""What one process logs to one run: each call one record in the journal, and what it knows in memory.
+
+``metric`` is the path that a training loop goes through: a few microseconds, no lock but the journal's,
+nothing imported, nothing looked up that can be held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from trackbridge.api.values import (
+    INT64_MAX,
+    INT64_MIN,
+    as_float,
+    as_step,
+    as_text,
+    as_timestamp,
+    checked_key,
+)
+from trackbridge.domain.artifacts import artifact_uri, checked_path
+from trackbridge.domain.records import (
+    METRIC_KIND,
+    ArtifactLogged,
+    InputLogged,
+    MetricsLogged,
+    OpenMode,
+    ParamsSet,
+    RunClosed,
+    RunOpened,
+    TagsSet,
+)
+from trackbridge.domain.runs import (
+    TAG_NAME,
+    DatasetInput,
+    Metric,
+    Run,
+    RunData,
+    RunInfo,
+    RunInputs,
+    RunStatus,
+)
+from trackbridge.errors import Conflict, JournalFull
+from trackbridge.journal.staging import Staged, stage_bytes, stage_file
+from trackbridge.journal.writer import JournalWriter
+
+_encode = msgspec.msgpack.Encoder().encode
+_time_ns = time.time_ns
+
+
+def now_ms() -> int:
+    """Return milliseconds since 1970."""
+    return _time_ns() // 1_000_000
+
+
+class RunRecorder:
+    """Logs to one run through a journal.
+
+    Args:
+        writer: The journal of this process.
+        opened: How the run was opened; appended as the first record.
+    """
+
+    def __init__(self, writer: JournalWriter, opened: RunOpened) -> None:
+        self.run_id = opened.run_id
+        self.opened = opened
+        self.status = RunStatus.RUNNING
+        self.end_time: int | None = None
+        self._writer = writer
+        self._append = writer.append
+        self._latest: dict[str, tuple[int, int, float]] = {}
+        self._params: dict[str, str] = {}
+        self._tags: dict[str, str] = dict(opened.tags)
+        self._inputs: dict[tuple[str, str], DatasetInput] = {}
+        self.announce(opened.how)
+
+    def announce(self, how: OpenMode) -> None:
+        """Say in this process's journal that it has the run open."""
+        self._writer.folder.mark_open(self.run_id)
+        self._append(_encode(msgspec.structs.replace(self.opened, how=how)))
+
+    # Logging.
+
+    def metric(
+        self, key: str, value: float, step: int | None = None, timestamp: int | None = None
+    ) -> None:
+        """Log one point; see ``trackbridge.log_metric``."""
+        try:
+            latest = self._latest.get(key)
+        except TypeError:  # an unhashable key
+            latest = None
+        if latest is None:
+            checked_key(key, kind="metric")
+        if type(value) is not float:
+            value = as_float(value, key=key)
+        if step is None:
+            step = 0
+        elif type(step) is not int or not INT64_MIN <= step <= INT64_MAX:
+            step = as_step(step, key=key)
+        if timestamp is None:
+            timestamp = _time_ns() // 1_000_000
+        else:
+            timestamp = as_timestamp(timestamp, key=key)
+        self._append(_encode((METRIC_KIND, self.run_id, key, value, timestamp, step)))
+        if latest is None or step > latest[0]:
+            self._latest[key] = (step, timestamp, value)
+        elif step == latest[0]:
+            self._keep_last(key, step, timestamp, value)
+
+    def metrics(self, points: Iterable[Metric]) -> None:
+        """Log several points as one record; each is checked as by ``metric``."""
+        checked = [
+            Metric(
+                checked_key(point.key, kind="metric"),
+                as_float(point.value, key=point.key),
+                as_timestamp(point.timestamp, key=point.key),
+                as_step(point.step, key=point.key),
+            )
+            for point in points
+        ]
+        for start in range(0, len(checked), _POINTS_PER_RECORD):
+            part = checked[start : start + _POINTS_PER_RECORD]
+            record = MetricsLogged(
+                self.run_id,
+                [point.key for point in part],
+                [point.value for point in part],
+                [point.timestamp for point in part],
+                [point.step for point in part],
+            )
+            self._append(_encode(record), len(part))
+        for point in checked:
+            self._keep_last(point.key, point.step, point.timestamp, point.value)
+
+    def params(self, params: Mapping[str, object]) -> None:
+        """Log params.
+
+        Raises:
+            Conflict: This process has logged another value for one of them.
+        """
+        texts = {
+            checked_key(key, kind="param"): as_text(value, key=str(key), kind="param")
+            for key, value in params.items()
+        }
+        for key, text in texts.items():
+            if self._params.get(key, text) != text:
+                raise Conflict(
+                    f"param {key!r} is {self._params[key]!r} already and cannot become {text!r}",
+                    operation="log_param",
+                    resource=f"run {self.run_id}",
+                    hint="params are written once; use set_tag or log_metric for what changes",
+                )
+        if texts:
+            self._append(_encode(ParamsSet(self.run_id, now_ms(), texts)), len(texts))
+            self._params.update(texts)
+
+    def tags(self, tags: Mapping[str, object | None]) -> None:
+        """Set tags; None deletes one."""
+        texts = {
+            checked_key(key, kind="tag"): None if value is None else as_text(value, key=str(key), kind="tag")
+            for key, value in tags.items()
+        }
+        if not texts:
+            return
+        self._append(_encode(TagsSet(self.run_id, now_ms(), texts)), len(texts))
+        for key, text in texts.items():
+            if text is None:
+                self._tags.pop(key, None)
+            else:
+                self._tags[key] = text
+
+    def input(self, dataset: DatasetInput) -> None:
+        """Log a data set that the run reads."""
+        self._append(_encode(InputLogged(self.run_id, now_ms(), dataset)))
+        self._inputs[dataset.name, dataset.digest] = dataset
+
+    def file(self, source: Path, path: str) -> None:
+        """Log a file as an artifact; what it holds now is what is stored."""
+        checked_path(path)
+        self._artifact(path, lambda: stage_file(self._writer.folder, source))
+
+    def content(self, content: bytes, path: str) -> None:
+        """Log bytes as an artifact."""
+        checked_path(path)
+        self._artifact(path, lambda: stage_bytes(self._writer.folder, content))
+
+    def _artifact(self, path: str, stage: Callable[[], Staged]) -> None:
+        self._writer.enter_process()
+        try:
+            staged = stage()
+        except JournalFull as error:
+            self._writer.refuse(error)
+            return
+        record = ArtifactLogged(self.run_id, now_ms(), path, staged.digest, staged.size, staged.name)
+        self._append(_encode(record))
+
+    def close(self, status: RunStatus, end_time: int | None = None) -> None:
+        """End the run. Closing again changes nothing."""
+        if self.end_time is not None:
+            return
+        end = now_ms() if end_time is None else end_time
+        self._append(_encode(RunClosed(self.run_id, status, end)))
+        self._writer.folder.unmark_open(self.run_id)
+        self.status, self.end_time = status, end
+
+    # What this process knows of the run.
+
+    def _keep_last(self, key: str, step: int, timestamp: int, value: float) -> None:
+        """Keep the point if it is the last one: highest step, then time, then value (NaN the smallest)."""
+        latest = self._latest.get(key)
+        rank = (step, timestamp, value == value, value)
+        if latest is None or rank >= (latest[0], latest[1], latest[2] == latest[2], latest[2]):
+            self._latest[key] = (step, timestamp, value)
+
+    def snapshot(self) -> Run:
+        """Return the run as this process knows it."""
+        opened = self.opened
+        info = RunInfo(
+            run_id=self.run_id,
+            experiment_id=opened.experiment_id,
+            run_name=self._tags.get(TAG_NAME, opened.name),
+            user_id=opened.user,
+            status=self.status,
+            start_time=opened.start_time,
+            end_time=self.end_time,
+            artifact_uri=artifact_uri(self.run_id),
+        )
+        data = RunData(
+            metrics={key: value for key, (_, _, value) in self._latest.copy().items()},
+            params=dict(self._params),
+            tags=dict(self._tags),
+        )
+        return Run(info=info, data=data, inputs=RunInputs(dataset_inputs=tuple(self._inputs.values())))
+
+
+_POINTS_PER_RECORD = 5_000
+"""Keeps a record of several points below the journal's limit, whatever the length of their keys."""

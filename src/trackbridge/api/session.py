@@ -1,0 +1,227 @@
+"""One program's way to its destinations: a journal, whoever delivers it, and the runs that are open.
+
+::
+
+    recorder -> JournalWriter -> journal folder -> delivery child (or thread) -> destinations
+
+A session begins with its first record. After a fork the first record begins another journal, with a child
+of its own, in which the runs that were open are joined.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trackbridge.api.recorder import RunRecorder
+from trackbridge.domain.records import ExperimentOpened, OpenMode, RunOpened
+from trackbridge.errors import Unavailable
+from trackbridge.journal.cursors import load_cursor
+from trackbridge.journal.writer import JournalWriter, WriterOptions
+from trackbridge.resolve.config import Settings
+from trackbridge.resolve.destinations import Destination, journal_root
+
+if TYPE_CHECKING:
+    from trackbridge.delivery.child import DeliveryChild
+    from trackbridge.delivery.service import DeliveryService
+
+_POLL_S = 0.01
+
+
+class Session:
+    """The journal of this process for one or several destinations.
+
+    Args:
+        destinations: Where to deliver; the first is the one that is read from.
+        settings: The settings as they stood when the session was made.
+    """
+
+    def __init__(self, destinations: tuple[Destination, ...], settings: Settings) -> None:
+        self.root = journal_root(destinations, settings=settings)
+        self.destinations = tuple(destination.uri.text for destination in destinations)
+        self.settings = settings
+        self.recorders: dict[str, RunRecorder] = {}
+        self._experiments: dict[str, ExperimentOpened] = {}
+        self._lock = threading.RLock()
+        self._writer: JournalWriter | None = None
+        self._child: DeliveryChild | None = None
+        self._service: DeliveryService | None = None
+        self._service_thread: threading.Thread | None = None
+
+    # Logging.
+
+    @property
+    def writer(self) -> JournalWriter:
+        """The journal, begun at the first call."""
+        if self._writer is None or self._writer.is_closed:
+            with self._lock:
+                if self._writer is None or self._writer.is_closed:
+                    self._writer = JournalWriter(
+                        self.root,
+                        self.destinations,
+                        options=WriterOptions(
+                            bytes_max=self.settings.value("journal_bytes_max"),
+                            fsync_interval_s=self.settings.value("journal_fsync_interval_s"),
+                            strict=self.settings.value("strict"),
+                        ),
+                        on_start=self._writer_started,
+                        on_tick=self._watch_child,
+                    )
+        return self._writer
+
+    def open_experiment(self, experiment: ExperimentOpened) -> None:
+        """Log that an experiment is in use; said once."""
+        if self._experiments.get(experiment.name) != experiment:
+            self.writer.append(msgspec.msgpack.encode(experiment))
+            self._experiments[experiment.name] = experiment
+
+    def open_run(self, opened: RunOpened) -> RunRecorder:
+        """Open a run and return its recorder."""
+        recorder = RunRecorder(self.writer, opened)
+        self.recorders[opened.run_id] = recorder
+        return recorder
+
+    # Delivery.
+
+    def _writer_started(self, writer: JournalWriter) -> None:
+        """Begin delivery: for the first journal, and after a fork for the child's own."""
+        is_fork = self._writer is not None and not self._writer.is_closed
+        self._child = self._service = self._service_thread = None
+        mode = self.settings.value("delivery")
+        if mode == "child":
+            self._start_child(writer)
+        elif mode == "thread":
+            self._start_thread(writer)
+        if is_fork:
+            self._lock = threading.RLock()
+            for recorder in self.recorders.values():
+                if recorder.end_time is None:
+                    recorder.announce(OpenMode.JOIN)
+
+    def _start_child(self, writer: JournalWriter) -> None:
+        from trackbridge.delivery.child import DeliveryChild
+
+        if not sys.executable:  # embedded Python: there is nothing to start a child with
+            self._start_thread(writer)
+            return
+        self._child = DeliveryChild(writer.folder)
+
+    def _start_thread(self, writer: JournalWriter) -> None:
+        from trackbridge.delivery.connect import connect
+        from trackbridge.delivery.service import DeliveryService
+
+        self._service = DeliveryService(self.root, own=writer.folder, open_backend=connect)
+        self._service_thread = threading.Thread(
+            target=self._service.run, name="trackbridge-delivery", daemon=True
+        )
+        self._service_thread.start()
+
+    def _watch_child(self, writer: JournalWriter) -> None:
+        if self._child is not None:
+            self._child.watch()
+
+    @property
+    def child_process_id(self) -> int | None:
+        """Process id of the delivery child, None where there is none."""
+        return self._child.process_id if self._child else None
+
+    def pending(self) -> dict[str, int]:
+        """Return how many records each destination still has to get, by its URI."""
+        writer = self._writer
+        if writer is None:
+            return dict.fromkeys(self.destinations, 0)
+        if not writer.folder.path.exists():  # everything was delivered, and the journal deleted
+            return dict.fromkeys(self.destinations, 0)
+        return {
+            uri: max(0, writer.last_sequence - load_cursor(writer.folder, uri).position.sequence)
+            for uri in self.destinations
+        }
+
+    def problems(self) -> dict[str, str]:
+        """Return what keeps destinations from taking records, by URI."""
+        if self._writer is None:
+            return {}
+        cursors = (load_cursor(self._writer.folder, uri) for uri in self.destinations)
+        return {cursor.destination: cursor.problem for cursor in cursors if cursor.problem}
+
+    def flush(self, timeout_s: float) -> dict[str, int]:
+        """Wait until what was logged so far is delivered; return what is still pending.
+
+        With ``BRIDGE_DELIVERY=off`` it is delivered by this call itself.
+        """
+        if self._writer is None:
+            return self.pending()
+        if self._child is None and self._service is None:
+            self._deliver_here(timeout_s)
+            return self.pending()
+        self._writer.folder.request_flush()
+        deadline = time.monotonic() + timeout_s
+        while any(self.pending().values()) and time.monotonic() < deadline:
+            self._watch_child(self._writer)
+            time.sleep(_POLL_S)
+        return self.pending()
+
+    def _deliver_here(self, timeout_s: float) -> None:
+        from trackbridge.delivery.connect import connect
+        from trackbridge.delivery.service import deliver_now
+
+        own = self._writer.folder if self._writer is not None else None
+        deliver_now(self.root, own=own, open_backend=connect, deadline_s=timeout_s)
+
+    def drain(self, timeout_s: float) -> None:
+        """Deliver what this process, and processes that died in this project, have logged.
+
+        Raises:
+            Unavailable: Not all of this process's records were delivered in time.
+        """
+        pending = self.flush(timeout_s)
+        self._deliver_left_behind(timeout_s)
+        count = pending[self.destinations[0]]
+        if count:
+            problem = self.problems().get(self.destinations[0], "delivery is slower than logging")
+            raise Unavailable(
+                f"{count:,} records are not delivered to {self.destinations[0]} yet: {problem}",
+                operation="read",
+                hint="they are safe in the journal; see: bridge sync status",
+            )
+
+    def _deliver_left_behind(self, timeout_s: float) -> None:
+        from trackbridge.delivery.connect import connect
+        from trackbridge.delivery.service import deliver_now
+
+        deliver_now(self.root, open_backend=connect, deadline_s=timeout_s)
+
+    def close(self, timeout_s: float) -> dict[str, int]:
+        """End the journal, wait for its delivery, and return what is still pending."""
+        if self._writer is None:
+            return self.pending()
+        self._writer.close()
+        pending = self.flush(timeout_s)
+        if self._child is not None:
+            self._child.detach()
+        if self._service is not None and self._service_thread is not None:
+            self._service.hurry()
+            self._service_thread.join(timeout_s)
+        return pending
+
+
+_sessions: dict[tuple[str, ...], Session] = {}
+_sessions_lock = threading.Lock()
+
+
+def session_for(destinations: tuple[Destination, ...], settings: Settings) -> Session:
+    """Return this process's session for these destinations."""
+    key = tuple(destination.uri.text for destination in destinations)
+    with _sessions_lock:
+        if key not in _sessions:
+            _sessions[key] = Session(destinations, settings)
+        return _sessions[key]
+
+
+def all_sessions() -> tuple[Session, ...]:
+    """Return the sessions of this process."""
+    return tuple(_sessions.values())

@@ -1,0 +1,1 @@
+"""From the journal to tracking ports: batches, fitting, cursors, dead letters."""

@@ -1,0 +1,68 @@
+"""Starting the delivery child of this program, and starting it again should it die."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import trackbridge
+from trackbridge.journal.folder import JournalFolder
+
+RESTART_S_MIN = 1.0
+RESTART_S_MAX = 60.0
+
+# Not ``-m``: that puts the current folder first on the path, where a user's ``logging.py`` or ``types.py``
+# would be taken for Python's own.
+_BOOTSTRAP = (
+    "import sys; sys.path[:] = [entry for entry in sys.path if entry]; sys.path.append({package!r}); "
+    "from trackbridge.delivery.__main__ import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+class DeliveryChild:
+    """The child process that delivers one journal. It outlives this program."""
+
+    def __init__(self, folder: JournalFolder) -> None:
+        self._folder = folder
+        self._restart_s = RESTART_S_MIN
+        self._started_at = 0.0
+        self._process = self._start()
+
+    @property
+    def process_id(self) -> int:
+        """Process id of the present child."""
+        return self._process.pid
+
+    def watch(self) -> None:
+        """Start another child if this one has died; ever less often if they keep dying."""
+        if self._process.poll() is None:
+            return
+        lived_s = time.monotonic() - self._started_at
+        if lived_s < self._restart_s:
+            return
+        self._restart_s = RESTART_S_MIN if lived_s > RESTART_S_MAX else min(self._restart_s * 2, RESTART_S_MAX)
+        self._process = self._start()
+
+    def detach(self) -> None:
+        """Leave the child alone: it goes on when this program has ended."""
+        self._process.returncode = 0  # keeps Popen from warning that the child still runs
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._started_at = time.monotonic()
+        package = str(Path(trackbridge.__file__).parent.parent)
+        log = os.open(
+            self._folder.path.parent / "delivery.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+        )
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-c", _BOOTSTRAP.format(package=package), str(self._folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)

@@ -1,0 +1,58 @@
+"""From a destination's URI, as a journal names it, to its opened backend behind the call pipeline."""
+
+from __future__ import annotations
+
+from trackbridge.calls import CallPolicy, wrap_adapter
+from trackbridge.delivery.backend import Backend
+from trackbridge.errors import Unsupported
+from trackbridge.ports.adapter import Adapter
+from trackbridge.ports.capabilities import Feature
+from trackbridge.resolve.config import Settings
+from trackbridge.resolve.entry_points import open_adapter
+from trackbridge.resolve.home import project_folder
+from trackbridge.resolve.remotes import remotes_of
+from trackbridge.resolve.uri import TrackingUri, parse
+
+
+def open_uri(uri: TrackingUri, *, settings: Settings | None = None) -> Adapter:
+    """Open a backend with the options of the remote that has this URI, where there is one.
+
+    Raises:
+        ConfigError: The URI, or the remote's options, are wrong.
+        MissingExtra: A package is missing.
+    """
+    settings = settings or Settings()
+    remotes = remotes_of(settings).values()
+    options = next((dict(remote.options) for remote in remotes if remote.uri == uri), {})
+    return open_adapter(uri, home=project_folder(settings.around), options=options)
+
+
+def connect(uri: str) -> Backend:
+    """Open a destination for delivery.
+
+    Raises:
+        ConfigError: The URI is wrong.
+        Unsupported: The backend has no tracking.
+    """
+    return backend_of(open_uri(parse(uri)), uri)
+
+
+def backend_of(adapter: Adapter, uri: str) -> Backend:
+    """Put an adapter behind the call pipeline.
+
+    Raises:
+        Unsupported: It has no tracking.
+    """
+    capabilities = adapter.capabilities()
+    # What a store would take twice is not repeated blindly: delivery reads back first.
+    repeatable = capabilities.supports(Feature.TRACKING_METRIC_DEDUP)
+    piped = wrap_adapter(adapter, CallPolicy() if repeatable else CallPolicy(attempts_max=1))
+    if piped.tracking is None:
+        raise Unsupported("the backend has no tracking", adapter=capabilities.adapter, resource=uri)
+    return Backend(
+        uri=uri,
+        tracking=piped.tracking,
+        artifacts=piped.artifacts,
+        capabilities=capabilities,
+        close=piped.close,
+    )

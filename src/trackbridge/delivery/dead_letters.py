@@ -1,0 +1,185 @@
+"""Records that a destination will never take, kept with the reason until somebody replays or drops them.
+
+They lie in ``delivery.db`` beside the journals, one for a project, together with the damages that
+readers found. A record has one row for each destination, however often it is rejected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from trackbridge.domain.records import Record
+from trackbridge.errors import JournalError
+from trackbridge.journal.reader import Damage
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS dead_letter (
+    number INTEGER PRIMARY KEY,
+    destination TEXT NOT NULL,
+    journal TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    time INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (destination, journal, sequence)
+);
+CREATE TABLE IF NOT EXISTS damage (
+    journal TEXT NOT NULL,
+    segment INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    records_max INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    time INTEGER NOT NULL,
+    UNIQUE (journal, segment, offset)
+);
+"""
+
+_BUSY_TIMEOUT_S = 10.0
+
+_decode: Callable[[bytes], Record] = msgspec.msgpack.Decoder(Record).decode
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """One rejected record. ``body`` is the record as it stood in the journal."""
+
+    number: int
+    destination: str
+    journal: str
+    sequence: int
+    run_id: str
+    kind: str
+    reason: str
+    time: int
+    body: bytes
+
+    @property
+    def record(self) -> Record:
+        """The record.
+
+        Raises:
+            JournalError: This version cannot read it.
+        """
+        try:
+            return _decode(self.body)
+        except msgspec.DecodeError as error:
+            raise JournalError(
+                f"dead letter {self.number} cannot be read by this version: {error}",
+                hint="update trackbridge and replay it again",
+            ) from error
+
+
+class FoundDamage(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of a journal that could not be read, and how many records they held at the most."""
+
+    journal: str
+    segment: int
+    offset: int
+    bytes: int
+    records_max: int
+    reason: str
+    time: int
+
+
+class DeadLetters:
+    """The file of dead letters of a project; safe for threads and processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "delivery.db"
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)
+            with contextlib.closing(connection):
+                connection.executescript(_SCHEMA)
+                with connection:
+                    yield connection
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"the dead letters cannot be stored: {error}",
+                resource=str(self._path),
+                hint="free disk space; delivery tries again by itself",
+            ) from error
+
+    def add(self, destination: str, journal: str, items: list[tuple[int, str, str, str, bytes]]) -> int:
+        """Keep records as (sequence, run id, kind, reason, body); return how many were new."""
+        now = time.time_ns() // 1_000_000
+        rows = [
+            (destination, journal, sequence, run_id, kind, reason, now, body)
+            for sequence, run_id, kind, reason, body in items
+        ]
+        with self._transaction() as connection:
+            before = connection.total_changes
+            connection.executemany(
+                "INSERT INTO dead_letter (destination, journal, sequence, run_id, kind, reason, time, body)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (destination, journal, sequence) DO NOTHING",
+                rows,
+            )
+            return connection.total_changes - before
+
+    def read(self, *, destination: str | None = None, max_results: int = 1_000_000) -> list[DeadLetter]:
+        """Return the dead letters in the order in which their records were logged."""
+        if not self._path.exists():
+            return []
+        condition = "WHERE destination = ?" if destination else ""
+        values = (destination,) if destination else ()
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT number, destination, journal, sequence, run_id, kind, reason, time, body"
+                f" FROM dead_letter {condition} ORDER BY journal, sequence LIMIT ?",
+                (*values, max_results),
+            ).fetchall()
+        names = DeadLetter.__struct_fields__
+        return [DeadLetter(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def count(self) -> dict[str, int]:
+        """Return how many there are for each destination."""
+        if not self._path.exists():
+            return {}
+        with self._transaction() as connection:
+            return dict(
+                connection.execute("SELECT destination, count(*) FROM dead_letter GROUP BY destination")
+            )
+
+    def remove(self, numbers: list[int]) -> None:
+        """Drop dead letters by number."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "DELETE FROM dead_letter WHERE number = ?", [(number,) for number in numbers]
+            )
+
+    def update_reason(self, number: int, reason: str) -> None:
+        """Note why a replay failed."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE dead_letter SET reason = ? WHERE number = ?", (reason, number))
+
+    def add_damages(self, journal: str, damages: list[Damage]) -> None:
+        """Keep what a reader found damaged; the same place is one damage."""
+        now = time.time_ns() // 1_000_000
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO damage VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [
+                    (journal, item.segment, item.offset, item.bytes, item.records_max, item.reason, now)
+                    for item in damages
+                ],
+            )
+
+    def damages(self) -> list[FoundDamage]:
+        """Return every damage that was found, oldest first."""
+        if not self._path.exists():
+            return []
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT * FROM damage ORDER BY time").fetchall()
+        names = FoundDamage.__struct_fields__
+        return [FoundDamage(**dict(zip(names, row, strict=True))) for row in rows]

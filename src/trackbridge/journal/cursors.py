@@ -1,0 +1,57 @@
+"""How far each destination of a journal has got. A cursor is small, and replaced atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from trackbridge.journal.folder import JournalFolder
+from trackbridge.journal.reader import Position
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything before ``position`` is delivered to ``destination``, or lies in its dead letters.
+
+    ``open_runs`` are the runs that the journal has opened and not closed by there, with the time of their
+    last record in milliseconds. ``problem`` says why delivery is waiting, None when it is not.
+    """
+
+    destination: str
+    position: Position = Position()
+    open_runs: dict[str, int] = msgspec.field(default_factory=dict)
+    delivered: int = 0
+    rejected: int = 0
+    problem: str | None = None
+    finished: bool = False
+
+
+def load_cursor(folder: JournalFolder, destination: str) -> Cursor:
+    """Return the stored cursor, or one at the beginning where it is missing or unreadable.
+
+    Beginning again is safe: what was delivered is delivered once more, which changes nothing.
+    """
+    try:
+        cursor = msgspec.json.decode(_path(folder, destination).read_bytes(), type=Cursor)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return Cursor(destination=destination)
+    return cursor if cursor.destination == destination else Cursor(destination=destination)
+
+
+def store_cursor(folder: JournalFolder, cursor: Cursor) -> None:
+    """Replace the stored cursor."""
+    path = _path(folder, cursor.destination)
+    draft = path.with_suffix(".draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(cursor))
+    with contextlib.suppress(FileNotFoundError):  # the folder was delivered and deleted meanwhile
+        draft.replace(path)
+
+
+def _path(folder: JournalFolder, destination: str) -> Path:
+    name = hashlib.sha256(destination.encode()).hexdigest()[:16]
+    return folder.path / f"cursor-{name}.json"

@@ -1,0 +1,220 @@
+"""One journal's folder: its description, locks, segments, markers of open runs and staged files."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trackbridge.domain.file_uris import file_uri
+from trackbridge.domain.ids import is_minted, mint_id
+from trackbridge.errors import JournalCorrupt, JournalError
+from trackbridge.journal.format import FORMAT
+
+_PARENT_MARK = "file:{journal-root}/.."
+"""Stands for a local store that holds this journal, so that a moved project delivers to itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What ``journal.json`` says. ``destinations`` are tracking URIs without credentials."""
+
+    destinations: tuple[str, ...]
+    pid: int
+    host: str
+    created_ms: int
+
+
+class Lock:
+    """A held ``flock``; it is released by ``release`` or by the death of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Release it; twice succeeds."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class JournalFolder:
+    """Paths and locks of one journal. Opening one touches nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.staged = path / "staged"
+
+    @property
+    def journal_id(self) -> str:
+        """The id by which the folder is named."""
+        return self.path.name
+
+    @classmethod
+    def create(cls, root: Path, destinations: tuple[str, ...]) -> tuple[JournalFolder, Lock]:
+        """Make a new folder below ``root`` and hold its writer lock.
+
+        The lock is taken before the folder gets its name, so that nobody sees it without a living writer.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        journal_id = mint_id()
+        hidden = root / f".{journal_id}"
+        hidden.mkdir(mode=0o700)
+        (hidden / "staged").mkdir()
+        (hidden / "open").mkdir()
+        lock = _lock(hidden / "writer.lock")
+        assert lock is not None  # nobody else knows the name
+        description = {
+            "format": FORMAT,
+            "destinations": [_portable(uri, root) for uri in destinations],
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "created_ms": time.time_ns() // 1_000_000,
+        }
+        (hidden / "journal.json").write_text(json.dumps(description), encoding="utf-8")
+        path = root / journal_id
+        hidden.rename(path)
+        return cls(path), lock
+
+    def describe(self) -> Description:
+        """Read ``journal.json``.
+
+        Raises:
+            JournalCorrupt: It is missing or damaged.
+        """
+        try:
+            content = json.loads((self.path / "journal.json").read_text(encoding="utf-8"))
+            return Description(
+                destinations=tuple(self._absolute(uri) for uri in content["destinations"]),
+                pid=int(content["pid"]),
+                host=str(content["host"]),
+                created_ms=int(content["created_ms"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise JournalCorrupt(
+                f"the description of journal {self.journal_id} cannot be read: {error}",
+                resource=str(self.path),
+                hint="name the destination by hand: bridge sync run URI",
+            ) from error
+
+    def _absolute(self, uri: str) -> str:
+        return file_uri(self.path.parent.parent) if uri == _PARENT_MARK else uri
+
+    def writer_lives(self) -> bool:
+        """Tell whether the writing process is alive and has not closed the journal."""
+        lock = _lock(self.path / "writer.lock", create=False)
+        if lock is None:
+            return (self.path / "writer.lock").exists()
+        lock.release()
+        return False
+
+    def lock_delivery(self) -> Lock | None:
+        """Take the delivery lock, or return None when somebody else delivers or the folder is gone."""
+        lock = _lock(self.path / "delivery.lock")
+        if lock is not None and not self.path.joinpath("journal.json").exists():
+            lock.release()
+            return None
+        return lock
+
+    def segment(self, number: int) -> Path:
+        """Return the path of a segment."""
+        return self.path / f"{number:08d}.log"
+
+    def segment_numbers(self) -> list[int]:
+        """Return the numbers of the segments that exist, in order."""
+        names = (path.name for path in self.path.glob("*.log"))
+        return sorted(int(name[:8]) for name in names if name[:8].isdigit())
+
+    def segment_bytes(self) -> int:
+        """Return the size of all segments together."""
+        total = 0
+        for number in self.segment_numbers():
+            with contextlib.suppress(FileNotFoundError):  # delivered and deleted meanwhile
+                total += self.segment(number).stat().st_size
+        return total
+
+    def last_written_ms(self) -> int:
+        """Return the time of the last record, by the clock of the file system."""
+        numbers = self.segment_numbers()
+        path = self.segment(numbers[-1]) if numbers else self.path
+        return path.stat().st_mtime_ns // 1_000_000
+
+    def mark_open(self, run_id: str) -> None:
+        """Note that this process has the run open, for others in the same project to see."""
+        (self.path / "open" / run_id).touch()
+
+    def unmark_open(self, run_id: str) -> None:
+        """Take the note back."""
+        (self.path / "open" / run_id).unlink(missing_ok=True)
+
+    def has_open(self, run_id: str) -> bool:
+        """Tell whether the run is noted as open."""
+        return (self.path / "open" / run_id).exists()
+
+    def mark_closed(self) -> None:
+        """Note that the writer ended in good order: runs that it left open were left so on purpose."""
+        with contextlib.suppress(OSError):  # a full disk does not keep a program from ending
+            (self.path / "closed").touch()
+
+    def was_closed(self) -> bool:
+        """Tell whether the writer ended in good order."""
+        return (self.path / "closed").exists()
+
+    def request_flush(self) -> None:
+        """Ask whoever delivers to do so at once."""
+        with contextlib.suppress(FileNotFoundError):  # the folder is delivered and gone
+            (self.path / "flush").touch()
+
+    def flush_requested(self) -> bool:
+        """Tell whether somebody waits, and take the request."""
+        try:
+            (self.path / "flush").unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self) -> None:
+        """Delete the folder; ``journal.json`` goes first, so that nobody adopts what is left."""
+        (self.path / "journal.json").unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def journals(root: Path) -> Iterator[JournalFolder]:
+    """Iterate over the journals below ``root``, oldest first."""
+    if not root.is_dir():
+        return
+    for name in sorted(os.listdir(root)):
+        if is_minted(name) and (root / name / "journal.json").exists():
+            yield JournalFolder(root / name)
+
+
+def _portable(uri: str, root: Path) -> str:
+    return _PARENT_MARK if uri == file_uri(root.parent) else uri
+
+
+def _lock(path: Path, *, create: bool = True) -> Lock | None:
+    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError as error:
+        os.close(descriptor)
+        raise JournalError(
+            f"the file system of {path.parent} has no locks: {error}",
+            resource=str(path),
+            hint="set BRIDGE_HOME to a folder on a local disk",
+        ) from error
+    return Lock(descriptor)

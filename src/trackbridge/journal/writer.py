@@ -1,0 +1,340 @@
+"""The writing side of a journal: one ``append`` a record, a few microseconds each.
+
+States a user is told of, each once, by ``warnings.warn``: the journal is full (the disk, or its bound)
+and records are refused; it accepts again, and how many were refused meanwhile. With ``strict`` a refused
+record raises JournalFull instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from trackbridge.errors import InvalidInput, JournalError, JournalFull
+from trackbridge.journal.folder import JournalFolder, Lock
+from trackbridge.journal.format import (
+    FRAME,
+    FRAME_BYTES,
+    FSYNC_INTERVAL_S,
+    HEADER_BYTES,
+    RECORD_BYTES_MAX,
+    SEGMENT_BYTES_MAX,
+    encode_header,
+)
+
+BYTES_MAX = 10 * 1000**3
+"""Default bound of one journal: 10 GB, or a tenth of the free disk, whichever is less."""
+FREE_SHARE_MAX = 0.1
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class JournalWarning(UserWarning):
+    """The journal's state changed in a way that the user should know of."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterOptions:
+    """Bounds of a writer. ``bytes_max`` counts what is not delivered yet, per process."""
+
+    bytes_max: int | None = None
+    segment_bytes_max: int = SEGMENT_BYTES_MAX
+    fsync_interval_s: float = FSYNC_INTERVAL_S
+    strict: bool = False
+
+
+class JournalWriter:
+    """Appends records to a journal of its own; safe for threads, signal handlers and forks.
+
+    A forked process gets a new journal with its first record; ``on_start`` is called with the writer
+    whenever one was made (also the first), and every ``fsync_interval_s`` ``on_tick`` from the keeper
+    thread, which also syncs the file.
+
+    Args:
+        root: The ``journal`` folder of the project.
+        destinations: Tracking URIs to deliver to.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        destinations: tuple[str, ...],
+        *,
+        options: WriterOptions | None = None,
+        on_start: Callable[[JournalWriter], None] = lambda writer: None,
+        on_tick: Callable[[JournalWriter], None] = lambda writer: None,
+    ) -> None:
+        self.root = root
+        self.destinations = destinations
+        self._options = options or WriterOptions()
+        self._on_start = on_start
+        self._on_tick = on_tick
+        self._lock = threading.RLock()
+        self._next_sequence = 1
+        self._descriptor = -1
+        self._finished: list[int] = []
+        self._segment = 0
+        self._offset = 0
+        self._offset_max = 0
+        self._bytes_allowed = 0
+        self._is_full = False
+        self._closed = False
+        self._process_id = os.getpid()
+        self._stop_keeper = threading.Event()
+        self.refused = 0
+        self.folder: JournalFolder
+        self._writer_lock: Lock
+        self._start()
+        _writers.add(self)
+
+    # What the program calls.
+
+    def append(self, body: bytes, count: int = 1) -> int:
+        """Append one record; once this returns a sequence, the record outlives the process.
+
+        Args:
+            body: An encoded record of ``domain.records``.
+            count: How many sequence numbers it takes: one for each point, param or tag in it.
+
+        Returns:
+            The first of its sequence numbers, or 0 when the journal refused it (see the module's text).
+
+        Raises:
+            InvalidInput: The record is larger than 16 MiB.
+            JournalFull: It was refused and the writer is strict.
+            JournalError: The journal is closed, or the disk failed.
+        """
+        with self._lock:
+            sequence = self._next_sequence
+            self._next_sequence = sequence + count
+            length = len(body)
+            frame = FRAME.pack(length, crc32(body, sequence & 0xFFFFFFFF), sequence) + body
+            if self._offset + length > self._offset_max or length > RECORD_BYTES_MAX:
+                return self._append_slowly(frame, sequence, count)
+            try:
+                written = os.write(self._descriptor, frame)
+            except OSError:
+                return self._append_slowly(frame, sequence, count)
+            if written != length + FRAME_BYTES:
+                self._cut(written)
+                return self._append_slowly(frame, sequence, count)
+            self._offset += written
+        return sequence
+
+    @property
+    def last_sequence(self) -> int:
+        """Number of the last record that was appended, 0 when there is none."""
+        return self._next_sequence - 1
+
+    @property
+    def is_closed(self) -> bool:
+        """True once ``close`` was called in this process."""
+        return self._closed
+
+    def enter_process(self) -> None:
+        """Make sure that ``folder`` is this process's own, as the first append after a fork does."""
+        if self._process_id == os.getpid():
+            return
+        with self._lock:
+            if self._process_id != os.getpid() and not self._closed:
+                self._start()
+
+    def refuse(self, error: JournalFull) -> None:
+        """Count something that could not be accepted, and tell the user once, or raise when strict."""
+        self.refused += 1
+        if self._options.strict:
+            raise error
+        if not self._is_full:
+            self._is_full = True
+            self._offset_max = 0
+            warnings.warn(f"{error.message}. {error.hint}.", JournalWarning, stacklevel=5)
+
+    def sync(self) -> None:
+        """Make every record so far survive a power failure."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Sync, and give up the writer lock: whoever delivers may finish. Closing twice succeeds."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._stop_keeper.set()
+            for descriptor in [*self._finished, self._descriptor]:
+                if descriptor >= 0:
+                    with contextlib.suppress(OSError):  # a full disk does not keep us from closing
+                        os.fsync(descriptor)
+                    os.close(descriptor)
+            self._finished, self._descriptor = [], -1
+            if self._process_id == os.getpid():
+                self.folder.mark_closed()
+            self._writer_lock.release()
+
+    # Beginning: a new folder, its first segment, the keeper.
+
+    def _start(self) -> None:
+        """Begin a journal: with the writer, and again with the first record of a forked process."""
+        self._process_id = os.getpid()
+        self._next_sequence, self._segment, self.refused, self._is_full = 1, 0, 0, False
+        try:
+            self.folder, self._writer_lock = JournalFolder.create(self.root, self.destinations)
+        except OSError as error:
+            raise JournalError(
+                f"no journal can be made: {error}",
+                resource=str(self.root),
+                hint="make the folder writable, or set BRIDGE_HOME to another one",
+            ) from error
+        self._roll()
+        self._stop_keeper = threading.Event()
+        self._keeper = threading.Thread(
+            target=_keep,
+            args=(weakref.ref(self), self._stop_keeper, self._options.fsync_interval_s),
+            name="trackbridge-journal-keeper",
+            daemon=True,
+        )
+        self._keeper.start()
+        self._on_start(self)
+
+    def _roll(self) -> None:
+        """Begin the next segment; the old one is kept when that fails."""
+        number = self._segment + 1
+        path = self.folder.segment(number)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            header = encode_header(number, self._next_sequence)
+            if os.write(descriptor, header) != HEADER_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.close(descriptor)
+            path.unlink()
+            raise
+        if self._descriptor >= 0:
+            self._finished.append(self._descriptor)  # the keeper syncs it: logging does not wait
+        self._descriptor, self._segment, self._offset = descriptor, number, HEADER_BYTES
+        self._measure()
+
+    # The rare ways of an append.
+
+    def _append_slowly(self, frame: bytes, sequence: int, count: int) -> int:
+        """Append where the short way did not: after a fork, at a segment's end, on a full disk."""
+        if len(frame) - FRAME_BYTES > RECORD_BYTES_MAX:
+            raise InvalidInput(
+                f"a record of {len(frame):,} bytes exceeds the limit of {RECORD_BYTES_MAX:,}",
+                hint="log large values as artifacts: log_text, log_dict, log_artifact",
+            )
+        if self._closed:
+            raise JournalError("the journal is closed", resource=self.folder.journal_id)
+        if self._process_id != os.getpid():
+            self._start()
+            return self.append(frame[FRAME_BYTES:], count)
+        try:
+            segment_is_full = self._offset + len(frame) > self._options.segment_bytes_max
+            if segment_is_full and self._offset > HEADER_BYTES:
+                self._roll()
+            self._measure()
+            if self._bytes_allowed < len(frame):
+                raise OSError(errno.ENOSPC, "the journal has reached its bound")
+            written = os.write(self._descriptor, frame)
+            if written != len(frame):
+                self._cut(written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            return self._refuse(error)
+        self._offset += written
+        self._tell_accepting()
+        return sequence
+
+    def _cut(self, written: int) -> None:
+        """Take back a record that the disk took only in part."""
+        os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+
+    def _measure(self) -> None:
+        """Set how far the present segment may grow, from the bound and the free disk."""
+        in_use = self.folder.segment_bytes()
+        bytes_max = self._options.bytes_max
+        if bytes_max is None:
+            disk = os.statvfs(self.folder.path)
+            free = disk.f_bavail * disk.f_frsize
+            bytes_max = min(BYTES_MAX, int((free + in_use) * FREE_SHARE_MAX))
+        self._bytes_allowed = bytes_max - in_use
+        room = min(self._options.segment_bytes_max, self._offset + max(0, self._bytes_allowed))
+        self._offset_max = 0 if self._is_full else room  # while full every append goes the slow way
+
+    def _refuse(self, error: OSError) -> int:
+        if error.errno not in _FULL:
+            raise JournalError(f"the journal cannot be written: {error}", resource=str(self.folder.path))
+        self.refuse(
+            JournalFull(
+                f"the journal {self.folder.path} refuses records: {error.strerror}; what it accepted is safe",
+                hint="free disk space, or raise BRIDGE_JOURNAL_BYTES_MAX; logging goes on by itself",
+            )
+        )
+        return 0
+
+    def _tell_accepting(self) -> None:
+        if not self._is_full:
+            return
+        self._is_full = False
+        self._measure()
+        warnings.warn(
+            f"the journal accepts records again; {self.refused} were refused", JournalWarning, stacklevel=5
+        )
+
+    # The keeper and forks.
+
+    def keep(self) -> None:
+        """Do what is due every ``fsync_interval_s``: sync, measure the free disk, call ``on_tick``."""
+        with self._lock:
+            if self._closed or self._process_id != os.getpid():
+                return
+            descriptors = [*self._finished, os.dup(self._descriptor)]
+            self._finished = []
+            self._measure()
+        for descriptor in descriptors:  # outside of the lock: logging goes on meanwhile
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:  # noqa: PERF203 - one or two descriptors a second
+                warnings.warn(f"the journal cannot be synced to disk: {error}", JournalWarning, stacklevel=1)
+            finally:
+                os.close(descriptor)
+        self._on_tick(self)
+
+    def forget_in_fork(self) -> None:
+        """Let go of the parent's journal, right after a fork and in the child only."""
+        self._lock = threading.RLock()  # the old one may be held by a thread that is not here
+        for descriptor in [*self._finished, self._descriptor]:
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._finished, self._descriptor = [], -1
+        self._writer_lock.release()
+
+
+def _keep(reference: weakref.ref[JournalWriter], stop: threading.Event, interval_s: float) -> None:
+    while not stop.wait(interval_s):
+        writer = reference()
+        if writer is None:
+            return
+        writer.keep()
+        del writer
+
+
+_writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
+
+
+def _forget_all_in_fork() -> None:
+    for writer in tuple(_writers):
+        writer.forget_in_fork()
+
+
+os.register_at_fork(after_in_child=_forget_all_in_fork)

@@ -1,0 +1,84 @@
+"""What a tracking URI means here: settings give the URI, remotes give names their meaning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trackbridge.errors import ConfigError, UnknownScheme
+from trackbridge.resolve.config import SETTINGS, Settings, close_match
+from trackbridge.resolve.entry_points import SCHEME_EXTRAS, known_schemes
+from trackbridge.resolve.home import bridge_home
+from trackbridge.resolve.remotes import remotes_of
+from trackbridge.resolve.uri import TrackingUri, named_scheme, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One backend to write to. ``uri`` is never a bare name; ``remote`` is the name it was given by.
+
+    ``options`` are for the adapter; ``settings`` are options of the URI that are settings of ours.
+    """
+
+    uri: TrackingUri
+    remote: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def resolve_destinations(
+    uris: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    settings: Settings | None = None,
+) -> tuple[Destination, ...]:
+    """Return the backends of an argument, else of the setting ``tracking_uri``, else the project's folder.
+
+    The first one is read from and holds the registry; all are written to.
+
+    Raises:
+        ConfigError: A URI or a setting is wrong, or two names mean one backend.
+        UnknownScheme: A bare word is neither a remote nor a scheme; the hint lists what there is.
+    """
+    settings = settings or Settings()
+    parsed = settings.resolve("tracking_uri", uris).value or (parse(None, around=settings.around),)
+    destinations = tuple(_destination(uri, settings) for uri in parsed)
+    addresses = [destination.uri.address for destination in destinations]
+    if len(set(addresses)) < len(addresses):
+        raise ConfigError(
+            f"two of the tracking URIs mean the same backend: {', '.join(addresses)}", hint="name it once"
+        )
+    return destinations
+
+
+def journal_root(destinations: Sequence[Destination], *, settings: Settings | None = None) -> Path:
+    """Return the folder that holds the journals for these destinations.
+
+    ``journal`` in the first destination's folder when that is local, else in ``bridge_home``.
+    """
+    local = destinations[0].uri.path
+    return (local or bridge_home((settings or Settings()).around)) / "journal"
+
+
+def _destination(uri: TrackingUri, settings: Settings) -> Destination:
+    if not uri.is_name:
+        return _split(uri, None, {})
+    remotes = remotes_of(settings)
+    remote = remotes.get(uri.text)
+    if remote is not None:
+        return _split(remote.uri, remote.name, dict(remote.options))
+    word = uri.text.lower()
+    if word in SCHEME_EXTRAS or word in known_schemes():
+        return _split(named_scheme(word, around=settings.around), None, {})
+    candidates = [*sorted(remotes), *known_schemes()]
+    raise UnknownScheme(
+        f"{uri.text!r} is neither a remote nor a scheme{close_match(uri.text, candidates)}",
+        hint=f"known are {', '.join(candidates)}; a folder is written ./{uri.text}",
+    )
+
+
+def _split(uri: TrackingUri, remote: str | None, options: dict[str, str]) -> Destination:
+    merged = {**options, **dict(uri.options)}
+    ours = {name: value for name, value in merged.items() if name in SETTINGS}
+    return Destination(uri, remote, {name: merged[name] for name in merged if name not in ours}, ours)

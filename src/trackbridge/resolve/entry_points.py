@@ -1,0 +1,204 @@
+"""From a URI's scheme to an adapter, by the entry-point group ``trackbridge.adapters``.
+
+An entry point is named for the scheme: ``file``, ``http``, ``azureml``. Three schemes are served under
+another name: ``arn`` by ``sagemaker``, ``databricks-uc`` by ``databricks``, and ``NAME+anything`` by
+``NAME`` (so ``mlflow+sqlite:`` by ``mlflow``). Ours go through the same door as anybody's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trackbridge._version import __version__
+from trackbridge.domain.secrets import redact
+from trackbridge.errors import BridgeError, ConfigError, MissingExtra, UnknownScheme
+from trackbridge.ports.adapter import Adapter, AdapterContext
+from trackbridge.resolve.config import close_match
+from trackbridge.resolve.uri import TrackingUri
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "trackbridge.adapters"
+DISTRIBUTION = "trackbridge"
+
+SCHEME_EXTRAS: Mapping[str, str | None] = {
+    "file": None,
+    "http": "mlflow",
+    "https": "mlflow",
+    "mlflow": "mlflow",
+    "azureml": "azure",
+    "arn": "aws",
+    "sagemaker": "aws",
+    "databricks": "databricks",
+    "databricks-uc": "databricks",
+}
+"""Our schemes, and the extra that brings what each needs; None is the core itself."""
+
+_SERVED_BY = {"arn": "sagemaker", "databricks-uc": "databricks"}
+_DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mssql")
+_ARTIFACT_SCHEMES = (
+    "s3",
+    "gs",
+    "abfss",
+    "abfs",
+    "wasbs",
+    "wasb",
+    "dbfs",
+    "hdfs",
+    "runs",
+    "models",
+    "mlflow-artifacts",
+)
+
+
+def entry_point_name(scheme: str) -> str:
+    """Return the name that an adapter for the scheme is registered under."""
+    return _SERVED_BY.get(scheme, scheme.partition("+")[0])
+
+
+def installed_names() -> frozenset[str]:
+    """Return the names that installed adapters are registered under. Takes some milliseconds."""
+    return frozenset(entry.name for entry in _entries())
+
+
+def known_schemes() -> tuple[str, ...]:
+    """Return our schemes and the installed ones, in order."""
+    return tuple(sorted({*SCHEME_EXTRAS, *installed_names()}))
+
+
+def open_adapter(
+    uri: TrackingUri,
+    *,
+    home: Path,
+    options: Mapping[str, str] | None = None,
+    clock_ms: Callable[[], int] | None = None,
+) -> Adapter:
+    """Open the backend of a URI. ``options`` are those of its remote; the URI's own win.
+
+    Raises:
+        UnknownScheme: No adapter answers to the scheme.
+        MissingExtra: It is one of ours, or its adapter needs a package that is not installed.
+        ConfigError: Two distributions provide the scheme, the adapter is broken, or it refuses the URI.
+    """
+    if uri.is_name:
+        raise UnknownScheme(f"{uri.text!r} is a name, not a URI", hint="bridge remotes list")
+    entry = _only_entry(uri.scheme)
+    factory = _load(entry, uri.scheme)
+    context = AdapterContext(
+        home=home, options={**(options or {}), **dict(uri.options)}, clock_ms=clock_ms or _now_ms
+    )
+    try:
+        adapter: Adapter = factory(uri.address, context=context)
+    except BridgeError:
+        raise
+    except ImportError as error:
+        raise _missing_package(entry, uri.scheme, error) from error
+    except Exception as error:
+        raise _broken(entry, uri.scheme, "could not open", error) from error
+    return adapter
+
+
+def _entries() -> list[EntryPoint]:
+    from importlib.metadata import entry_points  # costs 35 ms; only opening a backend needs it
+
+    unique = {(_distribution(entry), entry.name, entry.value): entry for entry in entry_points(group=GROUP)}
+    return list(unique.values())
+
+
+def _only_entry(scheme: str) -> EntryPoint:
+    entries = _entries()
+    name = entry_point_name(scheme)
+    candidates = [entry for entry in entries if entry.name == name]
+    if not candidates:
+        raise _not_provided(scheme, sorted({*SCHEME_EXTRAS, *(entry.name for entry in entries)}))
+    if len(candidates) > 1:
+        providers = sorted({_distribution(entry) for entry in candidates})
+        raise ConfigError(
+            f"the scheme {scheme!r} is provided more than once: by {' and by '.join(providers)}",
+            hint=f"uninstall all but one: pip uninstall {providers[-1]}",
+        )
+    return candidates[0]
+
+
+def _load(entry: EntryPoint, scheme: str) -> Any:
+    try:
+        factory = entry.load()
+    except BridgeError:
+        raise
+    except ImportError as error:
+        raise _missing_package(entry, scheme, error) from error
+    except Exception as error:
+        raise _broken(entry, scheme, "could not be imported", error) from error
+    if not callable(factory):
+        raise ConfigError(
+            f"the adapter for {scheme!r} of {_distribution(entry)} is not callable: {entry.value}",
+            hint=f"report it to the makers of {_distribution(entry)}",
+        )
+    return factory
+
+
+def _not_provided(scheme: str, known: list[str]) -> ConfigError:
+    name = entry_point_name(scheme)
+    extra = SCHEME_EXTRAS.get(name)
+    if extra is not None:
+        return MissingExtra(
+            f"the scheme {scheme!r} is known, but its adapter is not part of trackbridge {__version__} as "
+            f"installed here",
+            adapter=name,
+            hint=install_command(extra),
+        )
+    if name in SCHEME_EXTRAS:
+        return MissingExtra(
+            f"the adapter for {scheme!r} belongs to trackbridge itself, but its installation does not list it",
+            hint="pip install --force-reinstall --no-deps trackbridge",
+        )
+    return UnknownScheme(
+        f"no adapter answers to the scheme {redact(scheme)!r}{close_match(scheme, known)}",
+        hint=_advice(name, known),
+    )
+
+
+def install_command(extra: str) -> str:
+    """Return the exact command that installs an extra."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+def _advice(name: str, known: list[str]) -> str:
+    if name in _DATABASES:
+        return f"a database of mlflow is written mlflow+{name}:…"
+    if name in _ARTIFACT_SCHEMES:
+        return "that is a place for artifacts, not for runs"
+    return f"known schemes are {', '.join(known)}"
+
+
+def _missing_package(entry: EntryPoint, scheme: str, error: ImportError) -> MissingExtra:
+    distribution = _distribution(entry)
+    extra = SCHEME_EXTRAS.get(entry_point_name(scheme)) if distribution == DISTRIBUTION else None
+    command = install_command(extra) if extra else f"pip install --upgrade {distribution}"
+    missing = f"the package {error.name!r}" if error.name else "a package"
+    return MissingExtra(
+        f"the adapter for {scheme!r} of {distribution} needs {missing}, which cannot be imported",
+        adapter=entry.name,
+        hint=command,
+    )
+
+
+def _broken(entry: EntryPoint, scheme: str, what: str, error: Exception) -> ConfigError:
+    distribution = _distribution(entry)
+    return ConfigError(
+        f"the adapter for {scheme!r} of {distribution} {what}: {type(error).__name__}: {redact(str(error)[:500])}",
+        adapter=entry.name,
+        hint=f"report it to the makers of {distribution}",
+    )
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "an unknown distribution"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,35 @@
+"""What every adapter must do, as tests. Bind a suite by a subclass with one fixture::
+
+    from trackbridge.testing.contracts import ArtifactContract, CapabilitiesContract, TrackingContract
+
+    class TestMyTracking(TrackingContract):
+        @pytest.fixture
+        def adapter(self, tmp_path):
+            return open_adapter("mine://" + str(tmp_path), context=...)
+
+The fixture returns an adapter that is opened, empty and not shared with another test; the suite closes it.
+A feature that the adapter declares must work. One that it does not declare must raise ``Unsupported`` with
+the declared reason, and the test is then reported as an expected failure; silently working is a failure.
+"""
+
+import pytest
+
+# Before the suites are imported, so that a failing assert shows the values.
+pytest.register_assert_rewrite("trackbridge.testing.contracts")
+
+from trackbridge.testing.contracts.artifacts import ArtifactContract  # noqa: E402
+from trackbridge.testing.contracts.base import Contract, requires  # noqa: E402
+from trackbridge.testing.contracts.capabilities import CapabilitiesContract  # noqa: E402
+from trackbridge.testing.contracts.signatures import signature_differences  # noqa: E402
+from trackbridge.testing.contracts.state_machine import TrackingStateMachine  # noqa: E402
+from trackbridge.testing.contracts.tracking import TrackingContract  # noqa: E402
+
+__all__ = [
+    "ArtifactContract",
+    "CapabilitiesContract",
+    "Contract",
+    "TrackingContract",
+    "TrackingStateMachine",
+    "requires",
+    "signature_differences",
+]

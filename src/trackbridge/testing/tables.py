@@ -1,0 +1,185 @@
+"""The tables of the documentation that are made from what each adapter declares.
+
+``python -m trackbridge.testing.tables --write`` renews them in README.md and adapters/README.md, between
+the markers ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``; ``--check`` ends with exit code 4 when one
+is not current. NAME is ``capabilities`` (features by backend) or ``tiers`` (one line per adapter).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from trackbridge.errors import ConfigError
+from trackbridge.ports.adapter import Adapter, AdapterContext, OpenAdapter
+from trackbridge.ports.capabilities import Absence, Capabilities, Capability, Feature
+
+DISTRIBUTION = "trackbridge"
+FILES = (Path("README.md"), Path("adapters/README.md"))
+PORTS = ("tracking", "artifacts", "registry", "jobs", "deployments")
+EXIT_DIFFERENT = 4
+
+_UNDECLARED = Capability(supported=False, absence=Absence.NOT_YET, reason="the adapter does not declare it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What the tables show of one adapter: its URI schemes, the ports that it has, and what it declares."""
+
+    schemes: tuple[str, ...]
+    ports: tuple[str, ...]
+    capabilities: Capabilities
+
+    @property
+    def name(self) -> str:
+        """The adapter's name, for example ``local``."""
+        return self.capabilities.adapter
+
+
+def declared_adapters(distribution: str = DISTRIBUTION) -> tuple[Declared, ...]:
+    """Return what each adapter of an installed distribution declares, in order of name.
+
+    Each is opened at an empty folder, ``<scheme>:<folder>``, which contacts nobody.
+    """
+    schemes: dict[OpenAdapter, list[str]] = {}
+    for point in entry_points(group="trackbridge.adapters"):
+        if point.dist is not None and point.dist.name == distribution:
+            schemes.setdefault(point.load(), []).append(point.name)
+    declared = [_declared(opener, tuple(sorted(set(names)))) for opener, names in schemes.items()]
+    return tuple(sorted(declared, key=lambda adapter: adapter.name))
+
+
+def _declared(open_adapter: OpenAdapter, schemes: tuple[str, ...]) -> Declared:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder).resolve()
+        context = AdapterContext(home=home, options={}, clock_ms=lambda: time.time_ns() // 1_000_000)
+        adapter = open_adapter(f"{schemes[0]}:{home}", context=context)
+        try:
+            return Declared(schemes=schemes, ports=_ports(adapter), capabilities=adapter.capabilities())
+        finally:
+            adapter.close()
+
+
+def _ports(adapter: Adapter) -> tuple[str, ...]:
+    return tuple(port for port in PORTS if getattr(adapter, port) is not None)
+
+
+def capability_table(adapters: Sequence[Declared]) -> str:
+    """Return the features of each port by backend, as Markdown, with the reason of each gap below."""
+    footnotes: list[str] = []
+    rows = [["", *(adapter.name for adapter in adapters)], ["---"] * (len(adapters) + 1)]
+    for port in PORTS:
+        rows.append([f"**{port}**", *("yes" if port in adapter.ports else "–" for adapter in adapters)])
+        if any(port in adapter.ports for adapter in adapters):
+            features = [feature for feature in Feature if feature.port == port]
+            rows += [
+                [_label(feature), *(_cell(a, feature, footnotes) for a in adapters)] for feature in features
+            ]
+    reasons = [f"{number}. {footnote}" for number, footnote in enumerate(footnotes, 1)]
+    return "\n".join(
+        [*map(_row, rows), "", "A dash: the adapter does not have this port.", "", *reasons]
+    ).rstrip()
+
+
+def _label(feature: Feature) -> str:
+    return feature.value.partition(".")[2].replace("_", " ")
+
+
+def _cell(adapter: Declared, feature: Feature, footnotes: list[str]) -> str:
+    if feature.port not in adapter.ports:
+        return "–"
+    capability = adapter.capabilities.features.get(feature, _UNDECLARED)
+    if capability.supported:
+        return "yes"
+    footnote = f"{(capability.absence or Absence.NOT_YET).value}: {capability.reason}"
+    if footnote not in footnotes:
+        footnotes.append(footnote)
+    return f"no <sup>{footnotes.index(footnote) + 1}</sup>"
+
+
+def tier_table(adapters: Sequence[Declared]) -> str:
+    """Return one line per adapter, as Markdown: how to name it, what it has, and how it is tested."""
+    rows = [["adapter", "URI schemes", "ports", "optional features", "contract suites run"], ["---"] * 5]
+    rows += [
+        [
+            adapter.name,
+            ", ".join(f"`{scheme}:`" for scheme in adapter.schemes),
+            ", ".join(adapter.ports),
+            _feature_count(adapter),
+            adapter.capabilities.tier.value,
+        ]
+        for adapter in adapters
+    ]
+    return "\n".join(map(_row, rows))
+
+
+def _feature_count(adapter: Declared) -> str:
+    features = [feature for feature in Feature if feature.port in adapter.ports]
+    supported = [feature for feature in features if adapter.capabilities.supports(feature)]
+    return f"{len(supported)} of {len(features)}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+BLOCKS: dict[str, Callable[[Sequence[Declared]], str]] = {
+    "capabilities": capability_table,
+    "tiers": tier_table,
+}
+
+
+def renewed(text: str, adapters: Sequence[Declared]) -> str:
+    """Return a document with every marked table made anew.
+
+    Raises:
+        ConfigError: The document marks no table, or only where one begins.
+    """
+    marked = [name for name in BLOCKS if f"<!-- {name}:begin -->" in text]
+    if not marked:
+        raise ConfigError(
+            "the document marks no table",
+            hint="write <!-- capabilities:begin --> and <!-- capabilities:end --> where it belongs",
+        )
+    for name in marked:
+        before, begin, rest = text.partition(f"<!-- {name}:begin -->")
+        _, end, after = rest.partition(f"<!-- {name}:end -->")
+        if not end:
+            raise ConfigError(
+                f"the table {name!r} has a begin and no end", hint=f"write <!-- {name}:end --> after it"
+            )
+        text = f"{before}{begin}\n{BLOCKS[name](adapters)}\n{end}{after}"
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Renew or check the tables of some documents; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m trackbridge.testing.tables", description=__doc__)
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--write", action="store_true", help="renew the tables")
+    mode.add_argument("--check", action="store_true", help="exit with 4 when a table is not current")
+    parser.add_argument("files", nargs="*", type=Path, default=FILES, help="README.md and adapters/README.md")
+    options = parser.parse_args(arguments)
+    adapters = declared_adapters()
+    different = [path for path in options.files if not _is_current(path, adapters, write=options.write)]
+    for path in different:
+        sys.stdout.write(f"{path}: {'renewed' if options.write else 'not current'}\n")
+    return EXIT_DIFFERENT if different and options.check else 0
+
+
+def _is_current(path: Path, adapters: Sequence[Declared], *, write: bool) -> bool:
+    text = path.read_text(encoding="utf-8")
+    wanted = renewed(text, adapters)
+    if write and wanted != text:
+        path.write_text(wanted, encoding="utf-8")
+    return wanted == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
