@@ -53,12 +53,12 @@ python:  ## print the interpreter that a new environment is made from
 # The stamps. A missing or broken interpreter counts as new, and makes the environment anew.
 $(VENV)/.ready-demo: requirements/demo.txt pyproject.toml $(BIN)/python
 	@$(call make_venv,$(VENV))
-	@$(call install,$(VENV),requirements/demo.txt)
+	@$(call install,$(VENV),requirements/demo.txt,--no-compile)
 	@touch $@
 
 $(VENV)/.ready-dev: requirements/dev.txt pyproject.toml $(BIN)/python
 	@$(call make_venv,$(VENV))
-	@$(call install,$(VENV),requirements/dev.txt)
+	@$(call install,$(VENV),requirements/dev.txt,--no-compile)
 	@touch $(VENV)/.ready-demo $@
 
 $(BENCH_VENV)/.ready-bench: requirements/bench.txt pyproject.toml $(BENCH_VENV)/bin/python
@@ -93,8 +93,9 @@ if ! $(1)/bin/python -c '$(IS_WHOLE)' >/dev/null 2>&1; then \
 fi
 endef
 
+# Without compiling, half of the time is saved; Python compiles what is really imported.
 define install
 echo 'Installing $(2) into $(1) (a minute or two, only when it changed) ...' >&2; \
-$(1)/bin/python -m pip install $(PIP_FLAGS) --requirement $(2) && \
+$(1)/bin/python -m pip install $(PIP_FLAGS) $(3) --requirement $(2) && \
 $(1)/bin/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
 endef

@@ -1,3 +1,126 @@
-"""One tracking API in front of swappable backends."""
+"""One tracking API in front of swappable backends; logging that survives ``kill -9``.
+
+::
+
+    import trackbridge as tb
+
+    tb.set_experiment("wine")
+    with tb.start_run():
+        tb.log_param("lr", 0.1)
+        tb.log_metric("loss", 0.42, step=1)
+
+Where runs go is decided by ``set_tracking_uri`` (or ``BRIDGE_TRACKING_URI``) alone. Everything public is
+listed in ``__all__`` and loaded when it is first used, so that importing costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from trackbridge._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from trackbridge.api.active import ActiveRun
+    from trackbridge.api.client import Client, ViewType
+    from trackbridge.api.fluent import (
+        active_run,
+        delete_tag,
+        end_run,
+        flush,
+        get_run,
+        get_tracking_uri,
+        log_artifact,
+        log_artifacts,
+        log_batch,
+        log_dict,
+        log_figure,
+        log_image,
+        log_input,
+        log_metric,
+        log_metrics,
+        log_notebook,
+        log_param,
+        log_params,
+        log_table,
+        log_text,
+        note,
+        search_experiments,
+        search_runs,
+        set_experiment,
+        set_tag,
+        set_tags,
+        set_tracking_uri,
+        start_run,
+    )
+    from trackbridge.api.results import Experiment, Run, Runs
+    from trackbridge.domain.runs import DatasetInput, Metric, RunStatus
+    from trackbridge.errors import BridgeError
+
+__all__ = [
+    "ActiveRun",
+    "BridgeError",
+    "Client",
+    "DatasetInput",
+    "Experiment",
+    "Metric",
+    "Run",
+    "RunStatus",
+    "Runs",
+    "ViewType",
+    "__version__",
+    "active_run",
+    "delete_tag",
+    "end_run",
+    "flush",
+    "get_run",
+    "get_tracking_uri",
+    "log_artifact",
+    "log_artifacts",
+    "log_batch",
+    "log_dict",
+    "log_figure",
+    "log_image",
+    "log_input",
+    "log_metric",
+    "log_metrics",
+    "log_notebook",
+    "log_param",
+    "log_params",
+    "log_table",
+    "log_text",
+    "note",
+    "search_experiments",
+    "search_runs",
+    "set_experiment",
+    "set_tag",
+    "set_tags",
+    "set_tracking_uri",
+    "start_run",
+]
+
+_ELSEWHERE = {
+    "ActiveRun": "trackbridge.api.active",
+    "BridgeError": "trackbridge.errors",
+    "Client": "trackbridge.api.client",
+    "DatasetInput": "trackbridge.domain.runs",
+    "Experiment": "trackbridge.api.results",
+    "Metric": "trackbridge.domain.runs",
+    "Run": "trackbridge.api.results",
+    "RunStatus": "trackbridge.domain.runs",
+    "Runs": "trackbridge.api.results",
+    "ViewType": "trackbridge.api.client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_ELSEWHERE.get(name, "trackbridge.api.fluent")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -37,7 +37,7 @@ loaded = {}
 for group in ("trackbridge.adapters", "console_scripts"):
     for point in importlib.metadata.entry_points(group=group):
         if point.dist.name == "trackbridge":
-            loaded[f"{group}/{point.name}"] = sys.modules[point.load().__module__].__file__
+            loaded[f"{group}/{point.name}"] = point.load() and sys.modules[point.module].__file__
 print(json.dumps(loaded))
 """
 

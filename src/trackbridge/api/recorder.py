@@ -79,7 +79,10 @@ class RunRecorder:
 
     def announce(self, how: OpenMode) -> None:
         """Say in this process's journal that it has the run open."""
-        self._writer.folder.mark_open(self.run_id)
+        if self.opened.experiment_name:
+            self._writer.folder.mark_open(self.run_id)
+        if how is OpenMode.CREATE:
+            self._writer.folder.mark_created(self.run_id)
         self._append(_encode(msgspec.structs.replace(self.opened, how=how)))
 
     # Logging.

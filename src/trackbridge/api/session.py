@@ -19,7 +19,7 @@ import msgspec
 
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.domain.records import ExperimentOpened, OpenMode, RunOpened
-from trackbridge.errors import Unavailable
+from trackbridge.errors import TimedOut, Unavailable
 from trackbridge.journal.cursors import load_cursor
 from trackbridge.journal.writer import JournalWriter, WriterOptions
 from trackbridge.resolve.config import Settings
@@ -79,6 +79,11 @@ class Session:
             self.writer.append(msgspec.msgpack.encode(experiment))
             self._experiments[experiment.name] = experiment
 
+    def experiment_name(self, experiment_id: str) -> str | None:
+        """Return the name of an experiment that this process uses, by its id."""
+        names = (known.name for known in self._experiments.values() if known.experiment_id == experiment_id)
+        return next(names, None)
+
     def open_run(self, opened: RunOpened) -> RunRecorder:
         """Open a run and return its recorder."""
         recorder = RunRecorder(self.writer, opened)
@@ -129,12 +134,14 @@ class Session:
         """Process id of the delivery child, None where there is none."""
         return self._child.process_id if self._child else None
 
+    def _own_writer(self) -> JournalWriter | None:
+        """The journal that this process has logged to, None where there is none."""
+        return self._writer if self._writer is not None and self._writer.is_own else None
+
     def pending(self) -> dict[str, int]:
         """Return how many records each destination still has to get, by its URI."""
-        writer = self._writer
-        if writer is None:
-            return dict.fromkeys(self.destinations, 0)
-        if not writer.folder.path.exists():  # everything was delivered, and the journal deleted
+        writer = self._own_writer()
+        if writer is None or not writer.folder.path.exists():  # delivered, and the journal deleted
             return dict.fromkeys(self.destinations, 0)
         return {
             uri: max(0, writer.last_sequence - load_cursor(writer.folder, uri).position.sequence)
@@ -143,33 +150,50 @@ class Session:
 
     def problems(self) -> dict[str, str]:
         """Return what keeps destinations from taking records, by URI."""
-        if self._writer is None:
+        writer = self._own_writer()
+        if writer is None:
             return {}
-        cursors = (load_cursor(self._writer.folder, uri) for uri in self.destinations)
+        cursors = (load_cursor(writer.folder, uri) for uri in self.destinations)
         return {cursor.destination: cursor.problem for cursor in cursors if cursor.problem}
+
+    @property
+    def delivers_in_background(self) -> bool:
+        """True when a child goes on delivering after the end of this program."""
+        return self._child is not None
+
+    def rejected(self) -> int:
+        """Return how many of this journal's records were put with the dead letters."""
+        from trackbridge.delivery.dead_letters import DeadLetters
+
+        writer = self._own_writer()
+        return 0 if writer is None else DeadLetters(self.root).count_of(writer.folder.journal_id)
 
     def flush(self, timeout_s: float) -> dict[str, int]:
         """Wait until what was logged so far is delivered; return what is still pending.
 
         With ``BRIDGE_DELIVERY=off`` it is delivered by this call itself.
         """
-        if self._writer is None:
+        writer = self._own_writer()
+        if writer is None:
             return self.pending()
         if self._child is None and self._service is None:
-            self._deliver_here(timeout_s)
+            self._deliver_here(writer, timeout_s)
             return self.pending()
-        self._writer.folder.request_flush()
         deadline = time.monotonic() + timeout_s
-        while any(self.pending().values()) and time.monotonic() < deadline:
-            self._watch_child(self._writer)
+        while any((pending := self.pending()).values()) and time.monotonic() < deadline:
+            writer.folder.request_flush()
+            self._watch_child(writer)
             time.sleep(_POLL_S)
-        return self.pending()
+        return pending
 
-    def _deliver_here(self, timeout_s: float) -> None:
+    def _deliver_here(self, writer: JournalWriter | None, timeout_s: float) -> None:
+        """Deliver this process's journal, where given, and those left behind, in this thread."""
+        if not self.root.is_dir():
+            return
         from trackbridge.delivery.connect import connect
         from trackbridge.delivery.service import deliver_now
 
-        own = self._writer.folder if self._writer is not None else None
+        own = None if writer is None else writer.folder
         deliver_now(self.root, own=own, open_backend=connect, deadline_s=timeout_s)
 
     def drain(self, timeout_s: float) -> None:
@@ -179,7 +203,7 @@ class Session:
             Unavailable: Not all of this process's records were delivered in time.
         """
         pending = self.flush(timeout_s)
-        self._deliver_left_behind(timeout_s)
+        self._deliver_here(None, timeout_s)
         count = pending[self.destinations[0]]
         if count:
             problem = self.problems().get(self.destinations[0], "delivery is slower than logging")
@@ -189,17 +213,12 @@ class Session:
                 hint="they are safe in the journal; see: bridge sync status",
             )
 
-    def _deliver_left_behind(self, timeout_s: float) -> None:
-        from trackbridge.delivery.connect import connect
-        from trackbridge.delivery.service import deliver_now
-
-        deliver_now(self.root, open_backend=connect, deadline_s=timeout_s)
-
     def close(self, timeout_s: float) -> dict[str, int]:
         """End the journal, wait for its delivery, and return what is still pending."""
-        if self._writer is None:
+        writer = self._own_writer()
+        if writer is None:
             return self.pending()
-        self._writer.close()
+        writer.close()
         pending = self.flush(timeout_s)
         if self._child is not None:
             self._child.detach()
@@ -207,6 +226,19 @@ class Session:
             self._service.hurry()
             self._service_thread.join(timeout_s)
         return pending
+
+
+def raise_if_pending(pending: dict[str, int]) -> None:
+    """Raise TimedOut when records are still on their way."""
+    left = {uri: count for uri, count in pending.items() if count}
+    if left:
+        told = ", ".join(f"{count:,} to {uri}" for uri, count in left.items())
+        raise TimedOut(
+            f"records are not delivered yet: {told}",
+            ambiguous=False,
+            operation="flush",
+            hint="they are safe in the journal; see: bridge sync status",
+        )
 
 
 _sessions: dict[tuple[str, ...], Session] = {}

@@ -1,4 +1,4 @@
-"""A backend that delivery writes to: its ports that delivery writes to, each behind the call pipeline."""
+"""An opened backend: the ports that delivery writes to, each behind the call pipeline."""
 
 from __future__ import annotations
 

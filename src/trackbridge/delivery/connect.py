@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trackbridge.calls import CallPolicy, wrap_adapter
+from trackbridge.calls.pipeline import wrap_adapter
+from trackbridge.calls.policy import CallPolicy
 from trackbridge.delivery.backend import Backend
 from trackbridge.errors import Unsupported
 from trackbridge.ports.adapter import Adapter
@@ -45,8 +46,8 @@ def backend_of(adapter: Adapter, uri: str) -> Backend:
     """
     capabilities = adapter.capabilities()
     # What a store would take twice is not repeated blindly: delivery reads back first.
-    repeatable = capabilities.supports(Feature.TRACKING_METRIC_DEDUP)
-    piped = wrap_adapter(adapter, CallPolicy() if repeatable else CallPolicy(attempts_max=1))
+    attempts_max = 4 if capabilities.supports(Feature.TRACKING_METRIC_DEDUP) else 1
+    piped = wrap_adapter(adapter, CallPolicy(attempts_max=attempts_max, elapsed_s_max=30.0))
     if piped.tracking is None:
         raise Unsupported("the backend has no tracking", adapter=capabilities.adapter, resource=uri)
     return Backend(

@@ -151,6 +151,14 @@ class DeadLetters:
                 connection.execute("SELECT destination, count(*) FROM dead_letter GROUP BY destination")
             )
 
+    def count_of(self, journal: str) -> int:
+        """Return how many of one journal's records there are."""
+        if not self._path.exists():
+            return 0
+        with self._transaction() as connection:
+            query = "SELECT count(*) FROM dead_letter WHERE journal = ?"
+            return int(connection.execute(query, (journal,)).fetchone()[0])
+
     def remove(self, numbers: list[int]) -> None:
         """Drop dead letters by number."""
         with self._transaction() as connection:

@@ -242,6 +242,10 @@ class Lane:
     def _open_run(self, record: RunOpened, cursor: Cursor) -> None:
         if record.how is not OpenMode.CREATE:
             self._wait_for_creator(record.run_id)
+        if not record.experiment_name:
+            self._to.tracking.get_run(record.run_id)  # it must exist
+        if record.how is OpenMode.JOIN and not record.experiment_name:
+            return
         cursor.open_runs[record.run_id] = record.start_time
         spec = RunSpec(
             run_id=record.run_id,
@@ -261,7 +265,7 @@ class Lane:
         Raises:
             Unavailable: The creator's journal in this project still has to deliver the run.
         """
-        creators = [other for other in self._other_journals() if other.has_open(run_id)]
+        creators = [other for other in self._other_journals() if other.creates(run_id)]
         if not creators:
             return
         try:

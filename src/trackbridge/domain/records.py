@@ -35,7 +35,10 @@ class OpenMode(IntEnum):
 
 
 class RunOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A run was started, taken up again, or joined."""
+    """A run was started, taken up again, or joined.
+
+    Without ``experiment_name`` the run is expected to exist, and this process does not answer for its end.
+    """
 
     run_id: str
     experiment_id: str

@@ -38,6 +38,9 @@ class RunStatus(str, Enum):
     FAILED = "FAILED"
     KILLED = "KILLED"
 
+    def __str__(self) -> str:
+        return self.value
+
     @property
     def is_final(self) -> bool:
         """True once the run has ended."""
@@ -49,6 +52,9 @@ class LifecycleStage(str, Enum):
 
     ACTIVE = "active"
     DELETED = "deleted"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +69,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     last_update_time: int | None = None
 
 
-class Metric(msgspec.Struct, frozen=True):
+class Metric(msgspec.Struct, frozen=True, gc=False):
     """One point: a 64-bit float at a step (64-bit integer, may be negative) and a time."""
 
     key: str

@@ -63,7 +63,7 @@ _HEADER = re.compile(
     + _VALUE % r"[^\r\n]+"
 )
 _ASSIGNMENT = re.compile(
-    r"""(?x) (?<![A-Za-z0-9_]) (?P<name>[A-Za-z_][A-Za-z0-9_.\-]{0,63})
+    r"""(?x) (?:(?<![A-Za-z0-9_])|(?<=%3[Ff])|(?<=%26)) (?P<name>[A-Za-z_][A-Za-z0-9_.\-]{0,63})
     (?P<sign>["']?\s{0,3}(?:[:=]|%3[Dd])\s{0,3})"""
 )
 _ASSIGNED = re.compile("(?x)" + _VALUE % r"""(?:(?i:bearer|basic)[ ]+)? ["']?[^\s&;"'<>]+""")
@@ -116,6 +116,12 @@ def redact(text: str) -> str:
     text = _without_assigned_secrets(text)
     text = _OPTION.sub(_without_option_secret, text)
     return _SHAPES.sub(MASK, text)
+
+
+def shown(text: str, *, chars_max: int = 500) -> str:
+    """Return text of others as a message may quote it: redacted, and cut to so many characters."""
+    redacted = redact(text[: chars_max + 10_000])  # before it is cut, which could hide what marks a secret
+    return redacted if len(redacted) <= chars_max else redacted[:chars_max] + "…"
 
 
 def userinfo_length(rest: str) -> int:

@@ -69,6 +69,7 @@ class JournalFolder:
         hidden.mkdir(mode=0o700)
         (hidden / "staged").mkdir()
         (hidden / "open").mkdir()
+        (hidden / "created").mkdir()
         lock = _lock(hidden / "writer.lock")
         assert lock is not None  # nobody else knows the name
         description = {
@@ -157,6 +158,14 @@ class JournalFolder:
     def has_open(self, run_id: str) -> bool:
         """Tell whether the run is noted as open."""
         return (self.path / "open" / run_id).exists()
+
+    def mark_created(self, run_id: str) -> None:
+        """Note that this journal creates the run."""
+        (self.path / "created" / run_id).touch()
+
+    def creates(self, run_id: str) -> bool:
+        """Tell whether this journal creates the run; it does until it is delivered and gone."""
+        return (self.path / "created" / run_id).exists()
 
     def mark_closed(self) -> None:
         """Note that the writer ended in good order: runs that it left open were left so on purpose."""

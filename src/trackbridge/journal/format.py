@@ -11,6 +11,7 @@ Each process that logs has a folder of its own below ``journal/``; forked proces
         00000002.log
         cursor-3fa9….json    how far one destination has got; replaced atomically
         open/0193f3…         empty; this process has the run open
+        created/0193f3…      empty; this journal creates the run
         staged/…             copies of artifacts that are not delivered yet
         closed               present once the writer ended in good order
         flush                present while somebody waits for delivery

@@ -139,6 +139,11 @@ class JournalWriter:
         """True once ``close`` was called in this process."""
         return self._closed
 
+    @property
+    def is_own(self) -> bool:
+        """False in a forked process that has not logged yet: the journal is its parent's."""
+        return self._process_id == os.getpid()
+
     def enter_process(self) -> None:
         """Make sure that ``folder`` is this process's own, as the first append after a fork does."""
         if self._process_id == os.getpid():

@@ -107,12 +107,14 @@ class Tier(str, Enum):
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """All that a backend declares. A feature that is not in ``features`` is not there.
 
-    ``search_comparisons`` are the comparisons that the backend's own search takes, as
+    ``is_local`` says that reading needs no network: the API then checks at once what it would otherwise
+    learn at delivery. ``search_comparisons`` are the comparisons that the backend's own search takes, as
     ``(entity, operator)``, for example ``("metrics", ">")`` or ``("params", "LIKE")``; the rest of a
     filter is evaluated here.
     """
 
     adapter: str
+    is_local: bool = False
     features: Mapping[Feature, Capability]
     limits: Limits = Limits()
     search_comparisons: frozenset[tuple[str, str]] = frozenset()

@@ -92,7 +92,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class SettingLine:
-    """One line of ``bridge config show``. ``value`` is text without secrets; ``problem`` says what is wrong."""
+    """One line of ``bridge config show``: ``value`` is text without secrets, ``problem`` what is wrong."""
 
     name: str
     value: str
@@ -114,7 +114,7 @@ def _flag(value: object, _: Surroundings) -> bool:
     if isinstance(value, bool):
         return value
     if not isinstance(value, str):
-        raise ValueError  # noqa: TRY004 -- one error for every wrong value, whatever its type
+        raise ValueError
     return {
         "true": True,
         "yes": True,
@@ -248,7 +248,7 @@ SETTINGS: Mapping[str, Setting] = {
         ),
         Setting(
             name="journal_bytes_max",
-            help="Bound of what is not delivered yet; by default 10 GB or 10 % of the disk, whichever is less.",
+            help="Bound of what is not delivered yet; by default 10 GB or 10 % of the free disk, if less.",
             read=_bytes,
             allowed="a number of bytes, or a text such as 500MB or 2GiB",
         ),
@@ -261,7 +261,7 @@ SETTINGS: Mapping[str, Setting] = {
         ),
         Setting(
             name="strict",
-            help="Raise when the journal refuses a record (disk full, bound reached) instead of warning once.",
+            help="Raise when the journal refuses a record (disk full, bound reached), not only warn once.",
             read=_flag,
             allowed=_FLAG,
             default=False,
@@ -329,11 +329,10 @@ class Settings:
         if self._files is None:
             user = user_file(self.around)
             files = [read_file(path) for path in existing_files(self.around)]
-            self._files = [
-                (OriginKind.USER if file.path == user else OriginKind.PROJECT, file)
-                for file in files
-                if not _refuse_unknown_keys(file)
-            ]
+            for file in files:
+                _refuse_unknown_keys(file)
+            kinds = (OriginKind.USER if file.path == user else OriginKind.PROJECT for file in files)
+            self._files = list(zip(kinds, files, strict=True))
         return self._files
 
     def describe(self) -> list[SettingLine]:

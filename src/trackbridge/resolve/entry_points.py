@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trackbridge._version import __version__
-from trackbridge.domain.secrets import redact
+from trackbridge.domain.secrets import redact, shown
 from trackbridge.errors import BridgeError, ConfigError, MissingExtra, UnknownScheme
 from trackbridge.ports.adapter import Adapter, AdapterContext
 from trackbridge.resolve.config import close_match
@@ -153,7 +153,7 @@ def _not_provided(scheme: str, known: list[str]) -> ConfigError:
         )
     if name in SCHEME_EXTRAS:
         return MissingExtra(
-            f"the adapter for {scheme!r} belongs to trackbridge itself, but its installation does not list it",
+            f"the adapter for {scheme!r} belongs to trackbridge itself, but is not registered here",
             hint="pip install --force-reinstall --no-deps trackbridge",
         )
     return UnknownScheme(
@@ -190,7 +190,7 @@ def _missing_package(entry: EntryPoint, scheme: str, error: ImportError) -> Miss
 def _broken(entry: EntryPoint, scheme: str, what: str, error: Exception) -> ConfigError:
     distribution = _distribution(entry)
     return ConfigError(
-        f"the adapter for {scheme!r} of {distribution} {what}: {type(error).__name__}: {redact(str(error)[:500])}",
+        f"the adapter for {scheme!r} of {distribution} {what}: {type(error).__name__}: {shown(str(error))}",
         adapter=entry.name,
         hint=f"report it to the makers of {distribution}",
     )

@@ -15,6 +15,8 @@ from trackbridge.errors import ConfigError
 PROJECT_FOLDER = ".bridge"
 HOME_VARIABLE = "BRIDGE_HOME"
 
+_SYSTEM_OWNERS = (0,)
+
 
 class Surroundings(NamedTuple):
     """What paths and settings depend on, so that tests can stand in for the world."""
@@ -114,7 +116,7 @@ def _planted(folder: Path) -> bool:
     if not hasattr(os, "getuid"):
         return False
     owner = folder.stat().st_uid
-    return bool(folder.parent.stat().st_mode & stat.S_IWOTH) and owner not in (os.getuid(), 0)
+    return bool(folder.parent.stat().st_mode & stat.S_IWOTH) and owner not in (os.getuid(), *_SYSTEM_OWNERS)
 
 
 def _made(folder: Path) -> Path:

@@ -30,7 +30,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from trackbridge.domain.file_uris import file_path, file_uri
-from trackbridge.domain.secrets import has_secret_shape, is_secret_name, redact, userinfo_length
+from trackbridge.domain.secrets import has_secret_shape, is_secret_name, redact, shown, userinfo_length
 from trackbridge.errors import ConfigError
 from trackbridge.resolve.home import Surroundings, project_folder
 
@@ -75,7 +75,11 @@ class TrackingUri:
     @property
     def text(self) -> str:
         """The whole URI; parsing it gives an equal value."""
-        return f"{self.address}?{urlencode(self.options)}" if self.options else self.address
+        return (
+            f"{self.address}?{urlencode(self.options, quote_via=quote, safe='')}"
+            if self.options
+            else self.address
+        )
 
     @property
     def path(self) -> Path | None:
@@ -352,5 +356,4 @@ def _malformed(text: str, problem: str, hint: str) -> ConfigError:
 
 
 def _shown(text: str) -> str:
-    clipped = text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "…"
-    return repr(redact(clipped))
+    return repr(shown(text, chars_max=SHOWN_CHARS_MAX))

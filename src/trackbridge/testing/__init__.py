@@ -1,1 +1,1 @@
-"""Shipped for authors of adapters: contract suites, fault injection, a clock that tests can set."""
+"""Shipped for tests of programs and adapters: contract suites, fault injection."""

@@ -57,7 +57,7 @@ HOSTILE_TEXTS = {
     "right_to_left": "\u202egnp.exe",
     "newlines": "first\r\nsecond\n\tthird",
     "controls": "\x01\x1b[31m\x7f",
-    "quotes": "it's \"quoted\" `so`",
+    "quotes": 'it\'s "quoted" `so`',
     "sql": "'; DROP TABLE runs; --",
     "like": "100%_\\",
     "format": "{0} %s ${HOME}",

@@ -25,7 +25,7 @@ def signature_differences(port: type, implementation: object) -> list[str]:
         if not callable(method):
             found.append(f"{port.__name__}.{name} is missing")
             continue
-        wanted = _parameters(getattr(port, name))[1:]
+        wanted = _parameters(getattr(port, name))
         actual = _parameters(method)
         if wanted != actual:
             found.append(f"{port.__name__}.{name} takes {_shown(actual)}; the port says {_shown(wanted)}")
@@ -34,8 +34,12 @@ def signature_differences(port: type, implementation: object) -> list[str]:
 
 def _parameters(method: object) -> list[inspect.Parameter]:
     assert callable(method)
-    parameters = inspect.signature(method).parameters.values()
-    return [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in inspect.signature(method).parameters.values()
+    ]
+    # A proxy may show the port's own function, unbound.
+    return parameters[1:] if parameters and parameters[0].name == "self" else parameters
 
 
 def _shown(parameters: list[inspect.Parameter]) -> str:

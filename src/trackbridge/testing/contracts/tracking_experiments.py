@@ -166,11 +166,9 @@ class ExperimentTests(TrackingTests):
         assert self.listed(experiment_id) == [kept]
 
     @requires(Feature.TRACKING_DELETE)
-    def test_an_unknown_experiment_can_be_neither_deleted_nor_restored(self) -> None:
+    def test_an_unknown_experiment_cannot_be_deleted(self) -> None:
         with pytest.raises(NotFound):
             self.store.delete_experiment(mint_id())
-        with pytest.raises(NotFound):
-            self.store.restore_experiment(mint_id())
 
     @requires(Feature.TRACKING_DELETE)
     def test_an_unknown_experiment_cannot_be_restored(self) -> None:

@@ -263,7 +263,9 @@ class RunTests(TrackingTests):
         self.store.put_trace(trace)
         self.store.put_trace(trace)
         assert self.store.get_trace(trace.trace_id) == trace
-        changed = Trace(trace_id=trace.trace_id, experiment_id=trace.experiment_id, request_time=1, status="ERROR")
+        changed = Trace(
+            trace_id=trace.trace_id, experiment_id=trace.experiment_id, request_time=1, status="ERROR"
+        )
         self.store.put_trace(changed)
         assert self.store.get_trace(trace.trace_id) == changed
 

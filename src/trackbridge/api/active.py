@@ -1,0 +1,229 @@
+"""The run that is active, and how it ends whatever happens to the program.
+
+=============================  ==========  ==================================================
+what happens                   status      by whom
+=============================  ==========  ==================================================
+``end_run()``, end of `with`   FINISHED    here
+an exception leaves `with`     FAILED      here; the traceback is kept in a tag
+an exception ends the program  FAILED      here, at exit
+Ctrl-C leaves `with`           KILLED      here
+SIGTERM                        KILLED      here, after a flush; the signal then takes its course
+SIGKILL, power failure         KILLED      whoever delivers, at the time of the last record
+=============================  ==========  ==================================================
+
+Each thread has its own stack of active runs, as in mlflow.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType, TracebackType
+from typing import Any
+
+from trackbridge.api.client import Client
+from trackbridge.api.recorder import RunRecorder
+from trackbridge.api.results import Run
+from trackbridge.api.session import Session, all_sessions
+from trackbridge.domain.runs import TAG_TRACEBACK, RunData, RunInfo, RunInputs, RunStatus
+from trackbridge.transport.redaction import redact
+
+TRACEBACK_CHARS_MAX = 16_000
+TERMINATION_FLUSH_S = 10.0
+"""How long SIGTERM waits for delivery; clouds send SIGKILL 30 s to 2 min after it."""
+
+
+class ActiveRun:
+    """A run that this program has open: a context manager with ``info``, ``data`` and ``inputs``."""
+
+    def __init__(self, client: Client, recorder: RunRecorder) -> None:
+        self.client = client
+        self.recorder = recorder
+        self._process_id = os.getpid()
+        self._companions: list[Any] = []
+
+    @property
+    def info(self) -> RunInfo:
+        """Identity and life cycle."""
+        return self.recorder.snapshot().info
+
+    @property
+    def data(self) -> RunData:
+        """Params, tags and last metrics, as far as this program logged them."""
+        return self.recorder.snapshot().data
+
+    @property
+    def inputs(self) -> RunInputs:
+        """Data sets that the run read."""
+        return self.recorder.snapshot().inputs
+
+    def attach(self, companion: Any) -> None:
+        """Stop a companion (system metrics, the reading of git) when the run ends, by its ``stop()``."""
+        self._companions.append(companion)
+
+    def end(self, status: RunStatus) -> None:
+        """End the run. Ending again changes nothing, nor does a fork of the process that opened it."""
+        if os.getpid() != self._process_id:
+            return
+        for companion in self._companions:
+            companion.stop()
+        self._companions.clear()
+        self.recorder.close(status)
+        self.client.session.recorders.pop(self.recorder.run_id, None)
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the traceback, and end as the error says."""
+        status = status_after(error)
+        if status is RunStatus.FAILED and os.getpid() == self._process_id:
+            self.recorder.tags({TAG_TRACEBACK: _traceback(error)})
+        self.end(status)
+
+    def __enter__(self) -> ActiveRun:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pop(self)
+        if error is None:
+            self.end(RunStatus.FINISHED)
+        else:
+            self.fail(error)
+
+    def __repr__(self) -> str:
+        info = self.info
+        return f"<ActiveRun {info.run_name} {info.run_id} {info.status}>"
+
+    def _repr_html_(self) -> str:
+        return Run.of(self.recorder.snapshot())._repr_html_()
+
+
+def status_after(error: BaseException) -> RunStatus:
+    """Return the status of a run that an exception ended."""
+    if isinstance(error, KeyboardInterrupt):
+        return RunStatus.KILLED
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        return RunStatus.FINISHED
+    return RunStatus.FAILED
+
+
+def _traceback(error: BaseException) -> str:
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    text = text.encode("utf-8", "replace").decode().replace("\0", "")
+    return redact(text[-TRACEBACK_CHARS_MAX:])
+
+
+class _Stacks(threading.local):
+    """Active runs of one thread, the innermost last."""
+
+    def __init__(self) -> None:
+        self.runs: list[ActiveRun] = []
+
+
+_stacks = _Stacks()
+_open: dict[str, ActiveRun] = {}  # of all threads, for the end of the program
+
+
+def current() -> ActiveRun | None:
+    """Return this thread's active run, or None."""
+    runs = _stacks.runs
+    return runs[-1] if runs else None
+
+
+def push(run: ActiveRun) -> None:
+    """Make a run this thread's active one."""
+    _guard_process()
+    _stacks.runs.append(run)
+    _open[run.recorder.run_id] = run
+
+
+def pop(run: ActiveRun | None = None) -> ActiveRun | None:
+    """Take a run (by default the innermost) from this thread's stack and return it."""
+    runs = _stacks.runs
+    if not runs:
+        return None
+    taken = runs[-1] if run is None else run
+    if taken in runs:
+        runs.remove(taken)
+    _open.pop(taken.recorder.run_id, None)
+    return taken
+
+
+# The end of the program.
+
+_guarded_process = 0
+_fatal: BaseException | None = None
+
+
+def _guard_process() -> None:
+    """See to it, once, that runs end with the program."""
+    global _guarded_process
+    if _guarded_process:
+        return
+    _guarded_process = os.getpid()
+    atexit.register(_end_program)
+    previous = sys.excepthook
+
+    def remember(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        global _fatal
+        _fatal = error
+        previous(kind, error, trace)
+
+    sys.excepthook = remember
+    if threading.current_thread() is threading.main_thread():
+        _guard_signal()
+
+
+def _guard_signal() -> None:
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # a handler of the user's own stays
+        signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """End every run as KILLED, flush, and let the signal take its course."""
+    for run in list(_open.values()):
+        run.end(RunStatus.KILLED)
+    for session in all_sessions():
+        session.flush(TERMINATION_FLUSH_S)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_program() -> None:
+    for run in list(_open.values()):
+        if _fatal is not None:
+            run.fail(_fatal)
+        else:
+            run.end(RunStatus.FINISHED)
+    _open.clear()
+    for session in all_sessions():
+        _close(session)
+
+
+def _close(session: Session) -> None:
+    """End a session, and say what is not delivered."""
+    pending = session.close(session.settings.value("delivery_exit_wait_s"))
+    problems = session.problems()
+    for uri, count in pending.items():
+        if not count:
+            continue
+        why = f" ({problems[uri]})" if uri in problems else ""
+        how = (
+            "delivery goes on in the background; see: bridge sync status"
+            if session.delivers_in_background
+            else "send them with: bridge sync run"
+        )
+        print(f"trackbridge: {count:,} records are not delivered to {uri} yet{why}; {how}", file=sys.stderr)  # noqa: T201
+    rejected = session.rejected()
+    if rejected:
+        print(  # noqa: T201
+            f"trackbridge: {rejected:,} records were rejected and kept; see: bridge sync dead-letters",
+            file=sys.stderr,
+        )
