@@ -10,7 +10,7 @@ from trackbridge.ports.adapter import Adapter
 from trackbridge.ports.capabilities import Feature
 from trackbridge.resolve.config import Settings
 from trackbridge.resolve.entry_points import open_adapter
-from trackbridge.resolve.home import project_folder
+from trackbridge.resolve.home import bridge_home
 from trackbridge.resolve.remotes import remotes_of
 from trackbridge.resolve.uri import TrackingUri, parse
 
@@ -25,7 +25,7 @@ def open_uri(uri: TrackingUri, *, settings: Settings | None = None) -> Adapter:
     settings = settings or Settings()
     remotes = remotes_of(settings).values()
     options = next((dict(remote.options) for remote in remotes if remote.uri == uri), {})
-    return open_adapter(uri, home=project_folder(settings.around), options=options)
+    return open_adapter(uri, home=uri.path or bridge_home(settings.around), options=options)
 
 
 def connect(uri: str) -> Backend:

@@ -21,14 +21,16 @@ A segment is a header of 32 bytes and then records. All numbers are little-endia
     header   magic "TBJL" | format u16 | 0 u16 | segment number u32 | crc32 u32 | first sequence u64 | 0 u64
     record   body length u32 | crc32 u32 | sequence u64 | body (msgpack, see domain.records)
 
-- The crc of a record is CRC-32 of the body, started with the low 32 bits of the sequence, so that a
-  flipped bit anywhere in a record is seen. That of the header covers its other bytes.
+- The crc of a record is CRC-32 of the body, started with the low 32 bits of the sequence, and a sequence
+  never jumps far, so that a flipped bit anywhere in a record is seen. The crc of a header covers its
+  other bytes.
 - A record that holds several points, params or tags takes one sequence number for each. Sequences
-  grow; a number may be left out where a call was interrupted before it wrote.
+  grow, but for two cases: a number is left out where a call was interrupted before it wrote, and two
+  neighbours may have changed places where a signal handler logged in the middle of a call.
 - A record is appended by one ``write(2)``, so that it outlives the process once the call returns.
   It outlives a power failure once it was synced, by the writer's keeper every ``FSYNC_INTERVAL_S``.
-- A reader takes a record when its length is plausible, its crc fits and its sequence is greater than
-  the last. Otherwise it looks for the next place where that holds, keeps everything that it finds and
+- A reader takes a record when its length is plausible, its crc fits and its sequence is near the last.
+  Otherwise it looks for the next place where that holds, keeps everything that it finds and
   reports what it skipped. An unfinished record at the end is damage only once the writer is dead.
 - A segment is deleted when the cursors of all destinations have passed it, the folder when the writer
   is dead and everything in it is delivered.
@@ -39,7 +41,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from trackbridge.errors import JournalCorrupt
+from trackbridge.errors import JournalCorrupt, JournalError
 
 FORMAT = 1
 MAGIC = b"TBJL"
@@ -48,7 +50,8 @@ FRAME_BYTES = 16
 RECORD_BYTES_MAX = 16 * 1024 * 1024
 """A longer body is refused at the call; a longer length in a file is damage."""
 SEQUENCE_GAP_MAX = 1 << 24
-"""Two neighbouring records are never further apart; bounds what a reader takes for a sequence."""
+SEQUENCE_STEP_BACK_MAX = 1 << 12
+"""How far a sequence may be above and below the last one; bounds what a reader takes for a sequence."""
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 FSYNC_INTERVAL_S = 1.0
 
@@ -57,28 +60,29 @@ FRAME = struct.Struct("<IIQ")
 _LOW_32_BITS = 0xFFFFFFFF
 
 
-def encode_header(number: int, first_sequence: int) -> bytes:
-    """Return the header of a segment."""
-    blank = _HEADER.pack(MAGIC, FORMAT, 0, number, 0, first_sequence, 0)
-    return _HEADER.pack(MAGIC, FORMAT, 0, number, zlib.crc32(blank), first_sequence, 0)
+def encode_header(number: int, first_sequence: int, *, version: int = FORMAT) -> bytes:
+    """Return the header of a segment. Its layout is the same in every version."""
+    blank = _HEADER.pack(MAGIC, version, 0, number, 0, first_sequence, 0)
+    return _HEADER.pack(MAGIC, version, 0, number, zlib.crc32(blank), first_sequence, 0)
 
 
 def decode_header(data: bytes, *, number: int) -> int:
     """Return the first sequence of the segment of this number.
 
     Raises:
-        JournalCorrupt: The header is damaged, or of another segment, or of a newer format.
+        JournalCorrupt: The header is damaged, or of another segment.
+        JournalError: The segment has a newer format.
     """
     if len(data) < HEADER_BYTES:
         raise JournalCorrupt(f"segment {number} has no whole header")
-    magic, version, _, found, _, first_sequence, _ = _HEADER.unpack_from(data)
-    if magic == MAGIC and version > FORMAT:
-        raise JournalCorrupt(
+    _, version, _, _, _, first_sequence, _ = _HEADER.unpack_from(data)
+    if data[:HEADER_BYTES] != encode_header(number, first_sequence, version=version):
+        raise JournalCorrupt(f"the header of segment {number} is damaged")
+    if version > FORMAT:
+        raise JournalError(
             f"segment {number} has format {version}; this version reads up to {FORMAT}",
             hint="update trackbridge, then run: bridge sync run",
         )
-    if data[:HEADER_BYTES] != encode_header(number, first_sequence) or found != number:
-        raise JournalCorrupt(f"the header of segment {number} is damaged")
     return int(first_sequence)
 
 

@@ -18,6 +18,7 @@ from trackbridge.journal.format import (
     HEADER_BYTES,
     RECORD_BYTES_MAX,
     SEQUENCE_GAP_MAX,
+    SEQUENCE_STEP_BACK_MAX,
     checksum,
     decode_header,
 )
@@ -136,7 +137,7 @@ def _enter_records(window: Window, descriptor: int, *, final: bool) -> Position:
         window.at_end = True  # the header is being written
         return window.position
     try:
-        decode_header(header, number=number)
+        sequence = max(sequence, decode_header(header, number=number) - 1)
     except JournalCorrupt as error:
         window.damages.append(Damage(number, 0, len(header), 0, error.message))
     window.position = Position(number, HEADER_BYTES, sequence)
@@ -151,10 +152,11 @@ def _scan(window: Window, data: bytes) -> int:
     unpack, crc, decode, view = FRAME.unpack_from, crc32, _decode, memoryview(data)
     append, size = window.records.append, len(data)
     sequence, offset = window.position.sequence, 0
+    gap, step_back = SEQUENCE_GAP_MAX, SEQUENCE_STEP_BACK_MAX
     while offset + FRAME_BYTES <= size:
         length, stored, found = unpack(data, offset)
         end = offset + FRAME_BYTES + length
-        if end > size or found <= sequence:
+        if end > size or not sequence - step_back < found <= sequence + gap:
             break
         body = view[offset + FRAME_BYTES : end]
         if crc(body, found & 0xFFFFFFFF) != stored:
@@ -163,10 +165,11 @@ def _scan(window: Window, data: bytes) -> int:
             record = decode(body)
         except msgspec.DecodeError:
             window.undecodable.append((found, bytes(body)))
-            sequence = found
+            sequence = max(sequence, found)
         else:
             append((found, record))
-            sequence = found if type(record) is MetricLogged else found + sequence_count(record) - 1
+            count = 1 if type(record) is MetricLogged else sequence_count(record)
+            sequence = max(sequence, found + count - 1)
         offset = end
     position = window.position
     window.position = Position(position.segment, position.offset + offset, sequence)
@@ -187,7 +190,7 @@ def _step_over(window: Window, rest: bytes, *, final: bool) -> None:
         window.position = Position(position.segment, position.offset + len(rest), position.sequence)
     else:
         _, _, found = FRAME.unpack_from(rest, offset)
-        lost = found - position.sequence - 1
+        lost = max(1, found - position.sequence - 1)
         damage = Damage(position.segment, position.offset, offset, lost, "damaged records")
         window.position = Position(position.segment, position.offset + offset, position.sequence)
     window.damages.append(damage)
@@ -207,7 +210,7 @@ def _sound_records(data: bytes, sequence: int) -> Iterator[int]:
     for offset in range(1, len(data) - FRAME_BYTES + 1):
         length, stored, found = FRAME.unpack_from(data, offset)
         end = offset + FRAME_BYTES + length
-        if end > len(data) or not sequence < found <= sequence + SEQUENCE_GAP_MAX:
+        if end > len(data) or not sequence - SEQUENCE_STEP_BACK_MAX < found <= sequence + SEQUENCE_GAP_MAX:
             continue
         if checksum(view[offset + FRAME_BYTES : end], found) == stored:
             yield offset

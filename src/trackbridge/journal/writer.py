@@ -199,7 +199,7 @@ class JournalWriter:
                 resource=str(self.root),
                 hint="make the folder writable, or set BRIDGE_HOME to another one",
             ) from error
-        self._roll()
+        self._roll(first_sequence=1)
         self._stop_keeper = threading.Event()
         self._keeper = threading.Thread(
             target=_keep,
@@ -210,14 +210,14 @@ class JournalWriter:
         self._keeper.start()
         self._on_start(self)
 
-    def _roll(self) -> None:
+    def _roll(self, first_sequence: int) -> None:
         """Begin the next segment; the old one is kept when that fails."""
         number = self._segment + 1
         path = self.folder.segment(number)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
-            header = encode_header(number, self._next_sequence)
+            header = encode_header(number, first_sequence)
             if os.write(descriptor, header) != HEADER_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
@@ -246,7 +246,7 @@ class JournalWriter:
         try:
             segment_is_full = self._offset + len(frame) > self._options.segment_bytes_max
             if segment_is_full and self._offset > HEADER_BYTES:
-                self._roll()
+                self._roll(sequence)
             self._measure()
             if self._bytes_allowed < len(frame):
                 raise OSError(errno.ENOSPC, "the journal has reached its bound")

@@ -1,5 +1,6 @@
 """Every setting has one value and one origin."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -196,7 +197,7 @@ def test_settings_from_the_environment_do_not_load_toml(tmp_path):
         "settings.describe()\n"
         "print(sorted({'tomlkit', 'tenacity', 'importlib.metadata'} & set(sys.modules)))\n"
     )
-    environ = {"HOME": str(tmp_path), "BRIDGE_DELIVERY": "off", "PATH": ""}
+    environ = {"HOME": str(tmp_path), "BRIDGE_DELIVERY": "off", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
     )

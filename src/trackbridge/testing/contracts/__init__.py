@@ -15,7 +15,10 @@ the declared reason, and the test is then reported as an expected failure; silen
 import pytest
 
 # Before the suites are imported, so that a failing assert shows the values.
-pytest.register_assert_rewrite("trackbridge.testing.contracts")
+_SUITES = ("artifacts", "base", "capabilities", "signatures", "state_machine", "tracking")
+_PARTS = ("base", "concurrency", "experiments", "hostile", "metrics", "runs", "search", "settings")
+for _name in (*_SUITES, *(f"tracking_{part}" for part in _PARTS)):
+    pytest.register_assert_rewrite(f"{__name__}.{_name}")
 
 from trackbridge.testing.contracts.artifacts import ArtifactContract  # noqa: E402
 from trackbridge.testing.contracts.base import Contract, requires  # noqa: E402

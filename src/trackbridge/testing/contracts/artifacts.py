@@ -12,7 +12,7 @@ import pytest
 
 from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.domain.ids import mint_id
-from trackbridge.errors import BridgeError, InvalidInput, NotFound, Rejected
+from trackbridge.errors import InvalidInput, NotFound, Rejected
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Feature
 from trackbridge.testing.contracts.base import Contract, requires
@@ -37,6 +37,7 @@ TRICKS = {
     "long": "/".join(["part"] * 400),
     "lone surrogate": "a\ud800",
 }
+RUN_ID_TRICKS = ["..", ".", "", "a/b", "../x", "{around}/x", "a\0b", "\ud800", "x" * 300]
 UNUSUAL = {
     "spaces": " a b ",
     "unicode": "Übung/漢字.txt",
@@ -62,8 +63,10 @@ class ArtifactContract(Contract):
     """Bind it with a fixture ``adapter`` that returns an opened, empty adapter with an artifact port."""
 
     @pytest.fixture(autouse=True)
-    def _sources(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+    def _sources(self, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
         self.folder = tmp_path_factory.mktemp("sources")
+        # A store in a local folder most likely has its folder in here.
+        self.around = tmp_path
         self.run_id = mint_id()
 
     @property
@@ -75,12 +78,12 @@ class ArtifactContract(Contract):
 
     def put(self, path: str, content: bytes = b"content", *, run_id: str | None = None) -> ArtifactInfo:
         """Store bytes."""
-        file = file_of(self.folder, content)
-        return self.store.put(run_id or self.run_id, path, file, digest=digest_of(content), size=len(content))
+        file, owner = file_of(self.folder, content), self.run_id if run_id is None else run_id
+        return self.store.put(owner, path, file, digest=digest_of(content), size=len(content))
 
     def read(self, path: str, *, run_id: str | None = None) -> bytes:
         """Return the bytes of a file."""
-        with self.store.open(run_id or self.run_id, path) as reader:
+        with self.store.open(self.run_id if run_id is None else run_id, path) as reader:
             return reader.read()
 
     def listed(self, prefix: str = "") -> list[str]:
@@ -120,8 +123,8 @@ class ArtifactContract(Contract):
         assert self.read("a.txt") == b"the old, longer content"
 
     def test_the_source_is_left_alone_and_may_change_afterwards(self) -> None:
-        self.put("a.txt", b"content")
         file = file_of(self.folder, b"content")
+        self.store.put(self.run_id, "a.txt", file, digest=digest_of(b"content"), size=7)
         assert file.read_bytes() == b"content"
         file.write_bytes(b"changed")
         file.unlink()
@@ -259,28 +262,30 @@ class ArtifactContract(Contract):
     def test_a_trick_of_a_path_reaches_nothing(self, name: str) -> None:
         path = TRICKS[name]
         self.put("a/inside.txt")
-        around = snapshot(self.folder.parent)
+        before = snapshot(self.around)
         with pytest.raises(Rejected):
             self.put(path, b"content")
         for read in (self.store.open, self.store.stat):
             with pytest.raises((Rejected, NotFound)):
                 read(self.run_id, path)
         assert self.listed() == ["a"]
-        assert snapshot(self.folder.parent) == around
+        assert snapshot(self.around) == before
 
-    @pytest.mark.parametrize("run_id", ["..", ".", "", "a/b", "../x", "/tmp", "a\0b", "\ud800", "x" * 300])
-    def test_a_trick_of_a_run_id_reaches_nothing(self, run_id: str) -> None:
-        around = snapshot(self.folder.parent)
-        file = file_of(self.folder, b"content")
+    @pytest.mark.parametrize("trick", RUN_ID_TRICKS)
+    def test_a_trick_of_a_run_id_reaches_nothing(self, trick: str) -> None:
+        run_id, folder = trick.replace("{around}", str(self.around)), self.run_folder()
+        before = snapshot(self.around)
         try:
-            self.store.put(run_id, "a.txt", file, digest=digest_of(b"content"), size=7)
-        except BridgeError:
+            self.put("trick.txt", b"content", run_id=run_id)
+        except Rejected:
             with pytest.raises((Rejected, NotFound)):
-                self.store.open(run_id, "a.txt")
+                self.store.open(run_id, "trick.txt")
         else:
-            assert self.read("a.txt", run_id=run_id) == b"content"
-        outside = {path for path in snapshot(self.folder.parent) - around if path.name == "a.txt"}
-        assert all(".." not in path.parts for path in outside)
+            assert self.read("trick.txt", run_id=run_id) == b"content"
+        for path in snapshot(self.around) - before:
+            assert folder is not None, f"the store is no folder, and yet there is {path}"
+            assert path.name != "trick.txt" or path.parent.parent == folder.parent, f"{path} is outside"
+        assert self.listed() == ["probe"]
 
     @pytest.mark.parametrize("name", HOSTILE_TEXTS)
     def test_a_hostile_text_as_a_path_raises_only_our_errors(self, name: str) -> None:
@@ -328,8 +333,6 @@ class ArtifactContract(Contract):
     def test_a_reader_sees_the_whole_old_or_the_whole_new_file(self) -> None:
         contents = [bytes([number]) * 200_000 for number in (1, 2)]
         self.put("a.bin", contents[0])
-        for content in contents:
-            file_of(self.folder, content)
 
         def work(number: int) -> list[bytes]:
             if number % 2:

@@ -133,7 +133,7 @@ def digest_of(content: bytes) -> str:
 
 
 def file_of(folder: Path, content: bytes) -> Path:
-    """Write the bytes to a new file of the folder, named by them."""
-    file = folder / f"source-{hashlib.sha256(content).hexdigest()[:16]}"
+    """Write the bytes to a new file of the folder."""
+    file = folder / f"source-{mint_id()}"
     file.write_bytes(content)
     return file

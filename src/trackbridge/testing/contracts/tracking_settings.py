@@ -163,14 +163,14 @@ class SettingTests(TrackingTests):
 
     def test_a_repeated_sequence_of_writes_equals_the_first(self) -> None:
         """What delivery does after a crash: it goes back some records and says them all again, in order."""
-        spec, resumed = run_spec(tags={"t": "0"}), run_spec()
+        spec, now = run_spec(tags={"t": "0"}), self.now
         resumed = run_spec("again", run_id=spec.run_id, tags={"t": "9"}, resume=True)
 
         def everything() -> None:
             self.store.open_run(spec)
             self.write_all(batch_of(spec.run_id, tags=[("t", "1"), ("t1", "1")], params=[("p", "1")]))
             self.write_all(
-                batch_of(spec.run_id, tags=[("t1", None)], metrics=[("m", 1.0, 1, 5), ("m", 2.0, 0, 5)])
+                batch_of(spec.run_id, tags=[("t1", None)], metrics=[("m", 1.0, 1, now), ("m", 2.0, 0, now)])
             )
             self.close(spec.run_id, RunStatus.FAILED, 10)
             self.store.open_run(resumed)

@@ -1,0 +1,192 @@
+"""The contract suites fail for adapters that break the contract, and pass for one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.support import liars
+from tests.support.memory_adapter import MemoryAdapter, MemoryState
+from trackbridge.errors import NotFound
+from trackbridge.ports.adapter import Adapter
+from trackbridge.testing.contracts import (
+    ArtifactContract,
+    CapabilitiesContract,
+    Contract,
+    TrackingContract,
+    TrackingStateMachine,
+    signature_differences,
+)
+
+pytest_plugins = ["pytester"]
+
+SEARCH = settings(
+    max_examples=2000,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    report_multiple_bugs=False,
+    phases=[Phase.generate],
+)
+"""Until the first failure, which is enough; without making it smaller."""
+
+BINDING = """
+import pytest
+from tests.support.liars import *
+from tests.support.memory_adapter import MemoryAdapter
+from trackbridge.ports.capabilities import Feature, Limits
+from trackbridge.testing.contracts import *
+
+class Test{suite}({suite}):
+    @pytest.fixture
+    def adapter(self, tmp_path):
+        return {adapter}
+"""
+
+TRACKING, ARTIFACTS, CAPABILITIES = (
+    suite.__name__ for suite in (TrackingContract, ArtifactContract, CapabilitiesContract)
+)
+DELETE = "missing=undeclared([Feature.TRACKING_DELETE])"
+
+LIARS: dict[str, tuple[str, str]] = {
+    f"lying(SilentlySupports, {DELETE})": (TRACKING, "test_a_deleted_run_can_be_read_and_restored"),
+    f"lying(RefusesWithoutReason, {DELETE})": (TRACKING, "test_an_unknown_run_cannot_be_deleted"),
+    "lying(DropsMinusZero)": (TRACKING, "test_a_value_is_kept_by_its_bits[minus_zero]"),
+    "lying(DropsPayloads)": (TRACKING, "test_a_value_is_kept_by_its_bits[nan_with_payload]"),
+    "lying(DuplicatesOnRetry)": (TRACKING, "test_a_point_written_twice_is_one_point"),
+    "without_dedup_but_deduplicating()": (TRACKING, "test_a_point_written_twice_is_one_point"),
+    "lying(TruncatesValues)": (TRACKING, "test_a_hostile_value_of_a_param[long]"),
+    "lying(CutsAtNul)": (TRACKING, "test_a_hostile_value_of_a_tag[nul]"),
+    "lying(ListsOldestFirst)": (TRACKING, "test_runs_are_listed_newest_start_first_then_by_id"),
+    "lying(IgnoresTokens)": (TRACKING, "test_runs_are_paged[2]"),
+    "lying(HistoryAsWritten)": (TRACKING, "test_a_history_is_in_order_of_step_then_time_then_as_written"),
+    "lying(LastWrittenIsLast)": (TRACKING, "test_the_last_value_of_a_metric"),
+    "lying(ReplacesParams)": (TRACKING, "test_another_value_of_a_param_is_rejected_and_the_first_stays"),
+    "lying(LosesTheRestOfARejectedBatch)": (TRACKING, "test_a_rejected_param_is_named"),
+    "lying(RefusesAfterTheEnd)": (TRACKING, "test_a_run_that_has_ended_still_accepts_records"),
+    "lying(ResumesAlways)": (TRACKING, "test_a_run_that_exists_is_returned_as_it_is"),
+    "lying(ClosesOnce)": (TRACKING, "test_closing_an_ended_run_sets_the_new_status_and_time"),
+    "lying(RestoresEverything)": (TRACKING, "test_deleting_an_experiment_takes_its_runs_along"),
+    "lying(ForgetsExperimentTags)": (TRACKING, "test_tags_are_set_on_an_experiment_that_exists"),
+    "lying(RaisesKeyError)": (TRACKING, "test_an_unknown_run_is_not_found"),
+    "lying(NotThreadSafe)": (TRACKING, "test_tags_set_by_each_are_all_there"),
+    "with_limit_that_it_ignores()": (TRACKING, "test_a_value_is_kept_by_its_bits[infinity]"),
+    "with_limit_that_it_undercuts()": (TRACKING, "test_a_plain_value_of_the_greatest_declared_length"),
+    "lying(artifacts=TakesAnyBytes)": (ARTIFACTS, "test_wrong_bytes_are_refused"),
+    "lying(artifacts=KeepsTheOldBytes)": (ARTIFACTS, "test_other_bytes_replace"),
+    "lying(artifacts=ReadsHalf)": (ARTIFACTS, "test_a_big_file_is_read_in_pieces"),
+    "lying(artifacts=ListsEverythingBelow)": (ARTIFACTS, "test_the_direct_children_are_listed"),
+    "with_root(tmp_path / 'root')": (ARTIFACTS, "test_a_trick_of_a_path_reaches_nothing[climbs]"),
+    "without_reason()": (CAPABILITIES, "test_every_feature_is_declared_or_absent_with_a_reason"),
+    "lying(FindsByPrefix)": (CAPABILITIES, "test_methods_take_the_parameters_of_the_port[tracking]"),
+    "declaring(MemoryAdapter(), search_comparisons=frozenset())": (
+        CAPABILITIES,
+        "test_a_search_declares_what_it_takes",
+    ),
+    "declaring(MemoryAdapter(), limits=Limits(metrics_per_write_max=0))": (
+        CAPABILITIES,
+        "test_a_numeric_limit_is_positive",
+    ),
+}
+
+
+def outcomes(pytester: pytest.Pytester, adapter: str, suite: str, test: str) -> dict[str, int]:
+    """Run one test of a suite against an adapter, in this process."""
+    pytester.makepyfile(BINDING.format(suite=suite, adapter=adapter))
+    name, _, parameter = test.partition("[")
+    chosen = f"{name} and {parameter.rstrip(']')}" if parameter else name
+    result = pytester.runpytest_inprocess("-k", chosen, "-p", "no:cacheprovider", "-p", "no:xdist")
+    return result.parseoutcomes()
+
+
+@pytest.mark.parametrize("adapter", LIARS)
+def test_a_liar_is_caught(pytester: pytest.Pytester, adapter: str) -> None:
+    assert outcomes(pytester, adapter, *LIARS[adapter]).get("failed", 0) > 0
+
+
+@pytest.mark.parametrize(("suite", "test"), sorted(set(LIARS.values())))
+def test_the_same_test_passes_for_an_honest_adapter(pytester: pytest.Pytester, suite: str, test: str) -> None:
+    found = outcomes(pytester, "MemoryAdapter()", suite, test)
+    assert found.get("passed", 0) > 0
+    assert set(found) <= {"passed", "deselected"}
+
+
+def test_an_undeclared_feature_is_an_expected_failure_with_its_reason(pytester: pytest.Pytester) -> None:
+    adapter = "MemoryAdapter(missing={Feature.TRACKING_DELETE: 'runs are kept for ever'})"
+    pytester.makepyfile(BINDING.format(suite=TRACKING, adapter=adapter))
+    result = pytester.runpytest_inprocess(
+        "-k", "test_an_unknown_run_cannot_be_deleted", "-rx", "-p", "no:xdist"
+    )
+    assert result.parseoutcomes().get("xfailed") == 1
+    result.stdout.fnmatch_lines(["*XFAIL*runs are kept for ever*"])
+
+
+def test_a_binding_cannot_replace_a_test_of_the_contract() -> None:
+    with pytest.raises(TypeError, match="test_closing_twice_succeeds would replace"):
+        type("TestMine", (CapabilitiesContract,), {"test_closing_twice_succeeds": lambda self: None})
+
+
+def test_a_binding_may_add_tests_of_its_own() -> None:
+    mine = type("TestMine", (CapabilitiesContract,), {"test_mine": lambda self: None})
+    assert issubclass(mine, Contract)
+
+
+def test_a_binding_without_an_adapter_is_told_so(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "from trackbridge.testing.contracts import *\nclass TestMine(CapabilitiesContract):\n    pass"
+    )
+    result = pytester.runpytest_inprocess("-k", "closing", "-p", "no:xdist")
+    assert "errors" in result.parseoutcomes()
+    result.stdout.fnmatch_lines(["*TestMine needs a fixture 'adapter'*"])
+
+
+def test_missing_and_different_methods_are_named() -> None:
+    class Port:
+        def get(self, name: str, *, size: int = 1) -> None: ...
+
+        def put(self, name: str) -> None: ...
+
+    class Implementation:
+        def get(self, name: str, size: int = 2) -> None: ...
+
+    found = signature_differences(Port, Implementation())
+    assert found == [
+        "Port.get takes (name, size=2); the port says (name, *, size=1)",
+        "Port.put is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    "liar",
+    [
+        liars.DropsMinusZero,
+        liars.DuplicatesOnRetry,
+        liars.ReplacesParams,
+        liars.ResumesAlways,
+        liars.ClosesOnce,
+        liars.RestoresEverything,
+        liars.ListsOldestFirst,
+        liars.LastWrittenIsLast,
+    ],
+)
+def test_the_state_machine_catches_a_liar(liar: type[liars.MemoryTracking]) -> None:
+    class Machine(TrackingStateMachine):
+        def new_store(self) -> Callable[[], Adapter]:
+            state = MemoryState()
+            return lambda: liars.lying(liar, state=state)
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Machine, settings=SEARCH)
+
+
+def test_the_state_machine_catches_a_store_that_forgets_in_a_crash() -> None:
+    class Machine(TrackingStateMachine):
+        def new_store(self) -> Callable[[], Adapter]:
+            return MemoryAdapter
+
+    with pytest.raises(NotFound):
+        run_state_machine_as_test(Machine, settings=SEARCH)
