@@ -100,6 +100,6 @@ class MachineWithoutDedup(TrackingStateMachine):
 
 
 TestMachine = MemoryMachine.TestCase
-TestMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestMachineWithoutDedup = MachineWithoutDedup.TestCase
-TestMachineWithoutDedup.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+TestMachineWithoutDedup.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)

@@ -80,7 +80,7 @@ LIARS: dict[str, tuple[str, str]] = {
     "lying(artifacts=KeepsTheOldBytes)": (ARTIFACTS, "test_other_bytes_replace"),
     "lying(artifacts=ReadsHalf)": (ARTIFACTS, "test_a_big_file_is_read_in_pieces"),
     "lying(artifacts=ListsEverythingBelow)": (ARTIFACTS, "test_the_direct_children_are_listed"),
-    "with_root(tmp_path / 'root')": (ARTIFACTS, "test_a_trick_of_a_path_reaches_nothing[climbs]"),
+    "with_root(tmp_path / 'root')": (ARTIFACTS, "test_a_trick_of_a_path_reaches_nothing[climbs_within]"),
     "without_reason()": (CAPABILITIES, "test_every_feature_is_declared_or_absent_with_a_reason"),
     "lying(FindsByPrefix)": (CAPABILITIES, "test_methods_take_the_parameters_of_the_port[tracking]"),
     "declaring(MemoryAdapter(), search_comparisons=frozenset())": (

@@ -174,8 +174,8 @@ class Database:
         self._pid = os.getpid()
 
 
-def _sql_like(value: str, pattern: str, ignore_case: int) -> bool:
-    return like(pattern, ignore_case=bool(ignore_case)).matches(value)
+def _sql_like(value: str | None, pattern: str, ignore_case: int) -> bool:
+    return value is not None and like(pattern, ignore_case=bool(ignore_case)).matches(value)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

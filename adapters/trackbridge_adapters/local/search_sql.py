@@ -101,7 +101,8 @@ class Conditions:
             if comparison.key not in _DATASET_COLUMNS:
                 raise _unknown(f"a data set has no {comparison.key!r}")
             found = value_test(column, comparison)
-            source = "dataset_input x WHERE x.run = r.row"
+            # SQLite takes NULL for outside of an empty list.
+            source = f"dataset_input x WHERE x.run = r.row AND {column} IS NOT NULL"
         else:
             # A stored metric whose value is NULL is a NaN: present, and equal to nothing.
             found = Fragment("1") if _asks_presence(comparison) else value_test("x.value", comparison)

@@ -43,7 +43,9 @@ class DeliveryChild:
         lived_s = time.monotonic() - self._started_at
         if lived_s < self._restart_s:
             return
-        self._restart_s = RESTART_S_MIN if lived_s > RESTART_S_MAX else min(self._restart_s * 2, RESTART_S_MAX)
+        self._restart_s = (
+            RESTART_S_MIN if lived_s > RESTART_S_MAX else min(self._restart_s * 2, RESTART_S_MAX)
+        )
         self._process = self._start()
 
     def detach(self) -> None:

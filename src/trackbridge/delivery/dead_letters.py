@@ -7,6 +7,8 @@ readers found. A record has one row for each destination, however often it is re
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from trackbridge.domain.records import Record
+from trackbridge.domain.records import ArtifactLogged, Record
 from trackbridge.errors import JournalError
 from trackbridge.journal.reader import Damage
 
@@ -94,6 +96,7 @@ class DeadLetters:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "delivery.db"
+        self._files = folder / "dead-letters"
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -160,11 +163,37 @@ class DeadLetters:
             return int(connection.execute(query, (journal,)).fetchone()[0])
 
     def remove(self, numbers: list[int]) -> None:
-        """Drop dead letters by number."""
+        """Drop dead letters by number, with the files that only they need."""
         with self._transaction() as connection:
+            files: set[tuple[str, str]] = set()
+            for number in numbers:
+                files |= _files_of(connection, "number = ?", number)
             connection.executemany(
                 "DELETE FROM dead_letter WHERE number = ?", [(number,) for number in numbers]
             )
+            for journal, _ in list(files):
+                files -= _files_of(connection, "journal = ?", journal)
+        for journal, name in files:
+            (self.files_of(journal) / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others are still in it, or it was never made
+                self.files_of(journal).rmdir()
+
+    def keep_file(self, journal: str, staged: Path) -> None:
+        """Keep the staged file of a dead letter beyond its journal; twice, or of none, changes nothing."""
+        kept = self.files_of(journal) / staged.name
+        if kept.exists() or not staged.exists():
+            return
+        kept.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        try:
+            os.link(staged, kept)
+        except OSError:  # a file system without hard links
+            draft = kept.with_suffix(".draft")
+            shutil.copyfile(staged, draft)
+            draft.replace(kept)
+
+    def files_of(self, journal: str) -> Path:
+        """Return the folder with the kept files of a journal's dead letters, which need not exist."""
+        return self._files / journal
 
     def update_reason(self, number: int, reason: str) -> None:
         """Note why a replay failed."""
@@ -191,3 +220,12 @@ class DeadLetters:
             rows = connection.execute("SELECT * FROM damage ORDER BY time").fetchall()
         names = FoundDamage.__struct_fields__
         return [FoundDamage(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _files_of(connection: sqlite3.Connection, condition: str, value: object) -> set[tuple[str, str]]:
+    """Return journal and file name of the artifacts among some dead letters."""
+    rows = connection.execute(
+        f"SELECT journal, body FROM dead_letter WHERE kind = 'ArtifactLogged' AND {condition}", (value,)
+    )
+    records = ((journal, _decode(body)) for journal, body in rows)
+    return {(journal, record.staged) for journal, record in records if isinstance(record, ArtifactLogged)}

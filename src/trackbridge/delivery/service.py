@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.backend import Backend
+from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.lane import Lane, Progress
 from trackbridge.errors import JournalCorrupt
 from trackbridge.journal.folder import JournalFolder, Lock, journals
@@ -172,7 +172,10 @@ class DeliveryService:
     def _start(self, delivery: JournalDelivery) -> None:
         threads = [
             threading.Thread(
-                target=self._run_lane, args=(delivery, lane), name=f"trackbridge-delivery-{number}", daemon=True
+                target=self._run_lane,
+                args=(delivery, lane),
+                name=f"trackbridge-delivery-{number}",
+                daemon=True,
             )
             for number, lane in enumerate(delivery.lanes)
         ]

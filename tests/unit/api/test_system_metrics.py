@@ -73,11 +73,11 @@ def test_nothing_is_logged_after_stop_and_it_can_begin_again() -> None:
     sampler.stop()
 
 
-def test_a_run_shorter_than_the_interval_has_a_sample() -> None:
+def test_a_run_shorter_than_the_interval_has_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trackbridge.api.system_metrics.INTERVAL_S_MIN", 0.0)
     log = Log()
     sampler = SystemMetricsSampler(log, interval_s=3600)
     sampler.start()
-    threading.Event().wait(0.5)
     sampler.stop()
     wait_for_end(sampler)
     assert len(log.samples) == 1
@@ -126,9 +126,13 @@ def test_a_forked_child_has_no_sampler_and_stops_without_waiting() -> None:
     with sampler._stopping._cond:  # type: ignore[attr-defined]
         child = os.fork()
         if child == 0:
-            was_running = sampler.is_running
-            sampler.stop()
-            os._exit(3 if was_running else 0)
+            exit_code = 1
+            try:
+                was_running = sampler.is_running
+                sampler.stop()
+                exit_code = 3 if was_running else 0
+            finally:
+                os._exit(exit_code)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert sampler.is_running
@@ -151,12 +155,12 @@ class FakePsutil(types.SimpleNamespace):
         )
 
     def disk_io_counters(self) -> Any:
-        counters = types.SimpleNamespace(read_bytes=self.disk_bytes, write_bytes=2 * self.disk_bytes)
-        return None if self.disk_bytes is None else counters
+        return types.SimpleNamespace(read_bytes=self.disk_bytes, write_bytes=2 * self.disk_bytes)
 
     def net_io_counters(self) -> Any:
-        counters = types.SimpleNamespace(bytes_recv=self.network_bytes, bytes_sent=3 * self.network_bytes)
-        return None if self.network_bytes is None else counters
+        if self.network_bytes is None:
+            return None
+        return types.SimpleNamespace(bytes_recv=self.network_bytes, bytes_sent=3 * self.network_bytes)
 
 
 def test_rates_are_taken_between_samples_and_traffic_since_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

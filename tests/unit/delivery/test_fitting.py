@@ -24,6 +24,7 @@ from trackbridge.delivery.spills import (
     SpilledTag,
     decode_spills,
     encode_spills,
+    placeholder_of,
     spilled_metrics,
     unspill_data,
     unspill_history,
@@ -273,6 +274,15 @@ def test_a_later_short_value_of_a_tag_hides_the_spilled_one() -> None:
     assert unspill_data(backend.data(), spills, histories={}).tags == {"note": "short"}
 
 
+def test_a_value_that_looks_like_a_placeholder_is_not_taken_for_one() -> None:
+    limits, long = Limits(tag_value_chars_max=40), "long " * 100
+    lookalike = placeholder_of(long, 40)
+    assert lookalike is not None
+    batch = Batch(run_id=RUN_ID, tags=[Setting("note", long, 1), Setting("note", lookalike, 2)])
+    backend, spills = delivered(fit(batch, limits, now_ms=NOW_MS))
+    assert unspill_data(backend.data(), spills, histories={}).tags == {"note": lookalike}
+
+
 def test_two_long_params_that_differ_stay_in_conflict_in_the_store() -> None:
     limits = Limits(param_value_chars_max=40)
     first = fit(Batch(run_id=RUN_ID, params=[Setting("p", "x" * 99, 1)]), limits, now_ms=NOW_MS)
@@ -309,6 +319,18 @@ def test_keys_that_escape_to_the_same_name_are_refused(monkeypatch: pytest.Monke
     assert [rejection.sequence for rejection in part.rejected] == [2]
     assert "a%b" in part.rejected[0].reason
     assert [param.value for param in part.batch.params] == ["1"]
+
+
+def test_a_key_that_looks_like_an_escaped_one_is_not_taken_for_it() -> None:
+    limits = Limits(key_pattern=MLFLOW_KEY)
+    lookalike = escaped_key("a%b", limits)
+    assert lookalike is not None
+    for batch in (
+        Batch(run_id=RUN_ID, params=[Setting("a%b", "1", 1), Setting(lookalike, "2", 2)]),
+        Batch(run_id=RUN_ID, params=[Setting(lookalike, "2", 1), Setting("a%b", "1", 2)]),
+    ):
+        backend, spills = delivered(fit(batch, limits, now_ms=NOW_MS))
+        assert unspill_data(backend.data(), spills, histories={}).params == {"a%b": "1", lookalike: "2"}
 
 
 def test_a_key_that_no_name_can_stand_for_is_refused() -> None:
@@ -358,13 +380,40 @@ def test_a_spilled_point_is_the_last_value_only_when_it_comes_last() -> None:
         assert read.metrics == {"loss": expected}
 
 
+def test_a_spilled_nan_is_less_than_a_number_of_the_same_step_and_time() -> None:
+    (part,) = fit(one_point(math.nan), Limits(metrics_may_be_non_finite=False), now_ms=NOW_MS)
+    for value in (-1e300, 1.0):
+        native = one_point(value).metrics["loss"]
+        assert unspill_data(RunData(), part.spills, histories={"loss": native}).metrics == {"loss": value}
+
+
+@pytest.mark.parametrize("values", [(math.nan, -math.inf), (-math.inf, math.nan)])
+def test_among_spilled_points_a_nan_is_least(values: tuple[float, float]) -> None:
+    batch = one_point(values[0])
+    batch.metrics["loss"].append(step=0, timestamp=NOW_MS, value=values[1], sequence=8)
+    (part,) = fit(batch, Limits(metrics_may_be_non_finite=False), now_ms=NOW_MS)
+    assert unspill_data(RunData(), part.spills, histories={}).metrics == {"loss": -math.inf}
+
+
+def test_points_of_several_metrics_share_the_bytes_of_a_write() -> None:
+    batch = Batch(run_id=RUN_ID)
+    for key in ("a", "b", "c"):
+        batch.metrics[key] = MetricColumns()
+        for step in range(7):
+            batch.metrics[key].append(step=step, timestamp=NOW_MS, value=0.0, sequence=step)
+    parts = split(batch, Limits(write_bytes_max=1300))
+    assert [sum(map(len, part.metrics.values())) for part in parts] == [10, 10, 1]
+    assert all(estimated_bytes(part) <= 1300 for part in parts)
+
+
 def test_a_chunk_is_named_by_its_first_sequence_and_content() -> None:
-    points = SpilledPoints(key="k", steps=(1,), timestamps=(2,), bits=(3,), sequences=(40,))
+    points = SpilledPoints(key="k", steps=(1, 1), timestamps=(2, 3), bits=(3, 3), sequences=(40, 9))
     tag = SpilledInput(dataset=DatasetInput(name="d", digest="1"), sequence=7)
     path, body = encode_spills([points, tag])
     assert path.startswith(f"{SPILL_FOLDER}/{7:020d}-")
     assert encode_spills([points, tag]) == (path, body)
     assert encode_spills([tag])[0] != path
+    assert encode_spills([points])[0].startswith(f"{SPILL_FOLDER}/{9:020d}-")
     assert decode_spills(body) == (points, tag)
 
 

@@ -24,7 +24,7 @@ BIG_BYTES = 8 * 1024 * 1024
 TRICKS = {
     "climbs": "../outside.txt",
     "climbs far": "../../../../../../tmp/outside.txt",
-    "climbs from within": "a/../../outside.txt",
+    "climbs_within": "a/../../outside.txt",
     "absolute": "/outside.txt",
     "empty": "",
     "dot": ".",

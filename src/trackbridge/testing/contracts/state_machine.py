@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from trackbridge.domain.batches import Batch
 from trackbridge.domain.ids import experiment_id_of
-from trackbridge.domain.runs import LifecycleStage, RunSpec, RunStatus
+from trackbridge.domain.runs import TAG_NAME, LifecycleStage, RunSpec, RunStatus
 from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.adapter import Adapter
 from trackbridge.ports.capabilities import Feature
@@ -36,7 +36,7 @@ from trackbridge.testing.contracts.samples import (
     run_spec,
 )
 
-RUN_IDS = [f"{number:032x}" for number in range(1, 5)]
+RUN_IDS = [f"{number:032x}" for number in range(1, 4)]
 EXPERIMENTS = ["one", "two"]
 KEYS = ["m", "M", "ключ 🔑"]
 NOW_MS = int(time.time() * 1000)
@@ -99,6 +99,9 @@ class TrackingStateMachine(RuleBasedStateMachine):
         self.runs: dict[str, ModelRun] = {}
         self.deleted_experiments: set[str] = set()
         self.repeatable: list[Callable[[], object]] = []
+        # Two runs from the start, so that most steps have something to work on.
+        for run_id in RUN_IDS[:2]:
+            self.open_run_as(run_spec(run_id, run_id=run_id, experiment=EXPERIMENTS[0]))
 
     def teardown(self) -> None:
         """Close the store."""
@@ -122,7 +125,10 @@ class TrackingStateMachine(RuleBasedStateMachine):
         spec = run_spec(
             run_id, run_id=run_id, experiment=name, start_time=start_time, tags={"tag": tag}, resume=resume
         )
-        model = self.runs.get(run_id)
+        self.open_run_as(spec)
+
+    def open_run_as(self, spec: RunSpec) -> None:
+        model, name = self.runs.get(spec.run_id), spec.experiment_name
         if (model.is_gone if model else name in self.deleted_experiments) or (
             model and model.experiment in self.deleted_experiments
         ):
@@ -282,7 +288,7 @@ class TrackingStateMachine(RuleBasedStateMachine):
             run = self.store.get_run(run_id)
             assert run.info.experiment_id == experiment_id_of(model.experiment)
             assert (run.info.status, run.info.end_time) == (model.status, model.end_time)
-            assert run.info.start_time == model.start_time
+            assert (run.info.start_time, run.info.run_name) == (model.start_time, model.tags[TAG_NAME])
             assert (run.info.lifecycle_stage is LifecycleStage.DELETED) == model.is_gone
             assert run.data.params == model.params
             assert {key: run.data.tags.get(key) for key in model.tags} == model.tags

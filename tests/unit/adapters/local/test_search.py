@@ -202,7 +202,7 @@ def ids_of(runs: list[Run]) -> list[str]:
 class TestEquivalence:
     # A bound of 0 makes every search walk or scan; 1 and more let conditions drive.
     @pytest.mark.parametrize("counted", [0, 2, 20_000])
-    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
     def test_sql_and_memory_agree(
         self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, counted: int
@@ -256,13 +256,13 @@ def store(adapter: LocalAdapter) -> Iterator[LocalTracking]:
 
 
 class TestPages:
-    ORDERS = [
+    ORDERS = (
         (),
         ("metrics.a DESC",),
         ("metrics.a", "params.p"),
         ("params.p DESC", "metrics.a"),
         ("run_name",),
-    ]
+    )
 
     @pytest.mark.parametrize("order_by", ORDERS)
     @pytest.mark.parametrize("size", [1, 4, 7, 29, 30, 31])
@@ -344,3 +344,18 @@ class TestBounds:
     def test_runs_cannot_be_ordered_by_a_data_set(self, store: LocalTracking) -> None:
         with pytest.raises(InvalidInput):
             store.search_runs(("one",), query=Query(order_by=(OrderBy(Entity.DATASET, "name"),)))
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    [
+        Comparison(Entity.DATASET, "context", Operator.ILIKE, "%a%"),
+        Comparison(Entity.DATASET, "context", Operator.LIKE, "_"),
+        Comparison(Entity.DATASET, "context", Operator.NOT_IN, ()),
+    ],
+)
+def test_a_data_set_without_a_context_fulfils_no_condition_on_it(
+    store: LocalTracking, comparison: Comparison
+) -> None:
+    store.write(Batch(run_id="r01", inputs=[InputAdded(DatasetInput(name="d", digest="1"), 0)]))
+    assert searched(store, Query(filter=comparison)) == []

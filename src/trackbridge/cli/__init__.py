@@ -1,0 +1,1 @@
+"""The command line ``bridge``: one thin file per command group, translating to the api and to delivery."""

@@ -1,0 +1,99 @@
+"""Metric curves drawn in a terminal."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+COLOURS = ("red", "green", "blue", "magenta", "cyan", "yellow")
+"""click's names; ``_PALETTE`` has the same colours by their numbers in a terminal."""
+MARKERS = "*+ox#@%&"
+HEIGHT_LINES = 14
+WIDTH_WITHOUT_TERMINAL = 80
+WIDTH_MIN = 30
+_PALETTE = {"red": 1, "green": 2, "yellow": 3, "blue": 4, "magenta": 5, "cyan": 6}
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One run's points of a metric, in order of step; ``label`` is printable."""
+
+    label: str
+    steps: Sequence[int]
+    values: Sequence[float]
+
+
+def draw(title: str, curves: Sequence[Curve], *, is_log: bool, uses_colour: bool) -> str:
+    """Return a plot of the curves over each other, as wide as the terminal, with a legend above.
+
+    NaN, infinities and, on a logarithmic scale, what is not positive cannot be drawn: they are left out and
+    counted in a line below. Long curves are drawn by the extremes of each column.
+    """
+    width = max(WIDTH_MIN, shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 24)).columns)
+    shown = [(curve, _drawable(curve, is_log)) for curve in curves]
+    lines = [f"{title} (log scale)" if is_log else title]
+    lines += [_legend(index, curve.label, uses_colour) for index, curve in enumerate(curves)]
+    drawn = [(index, points) for index, (_, points) in enumerate(shown) if points]
+    if drawn:
+        lines.append(_plot(drawn, width, is_log=is_log, uses_colour=uses_colour))
+    else:
+        lines.append("  no points that can be drawn")
+    left_out = sum(len(curve.values) - len(points) for curve, points in shown)
+    if left_out:
+        what = "that are not positive numbers" if is_log else "that are NaN or infinite"
+        lines.append(f"  {left_out:,} points {what} are not drawn")
+    return "\n".join(lines)
+
+
+def _drawable(curve: Curve, is_log: bool) -> list[tuple[int, float]]:
+    return [
+        (step, value)
+        for step, value in zip(curve.steps, curve.values, strict=True)
+        if math.isfinite(value) and (value > 0 or not is_log)
+    ]
+
+
+def _legend(index: int, label: str, uses_colour: bool) -> str:
+    marker = MARKERS[index % len(MARKERS)]
+    text = f"  {'━' if uses_colour else marker} {label}"
+    return click.style(text, fg=COLOURS[index % len(COLOURS)]) if uses_colour else text
+
+
+def _plot(
+    drawn: Sequence[tuple[int, Sequence[tuple[int, float]]]], width: int, *, is_log: bool, uses_colour: bool
+) -> str:
+    import plotext
+
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(width, HEIGHT_LINES)
+    figure.theme("colorless")
+    if is_log:
+        figure.ruler("y").scale("log")
+    for index, points in drawn:
+        kept = thinned(points, 2 * width)
+        colour = _PALETTE[COLOURS[index % len(COLOURS)]]
+        marker = plotext.marker("braille", colour) if uses_colour else MARKERS[index % len(MARKERS)]
+        signal = figure.signal([float(step) for step, _ in kept], [value for _, value in kept], marker=marker)
+        signal.lines()
+        figure.draw(signal)
+    text = str(figure.build())
+    return (text if uses_colour else str(plotext.uncolorize(text))).rstrip("\n")
+
+
+def thinned(points: Sequence[tuple[int, float]], buckets: int) -> Sequence[tuple[int, float]]:
+    """Return at most two points for each bucket, its least and its greatest, in their order."""
+    if len(points) <= 2 * buckets:
+        return points
+    kept: list[tuple[int, float]] = []
+    for bucket in range(buckets):
+        begin, end = bucket * len(points) // buckets, (bucket + 1) * len(points) // buckets
+        numbers = range(begin, end)
+        low = min(numbers, key=lambda number: points[number][1])
+        high = max(numbers, key=lambda number: points[number][1])
+        kept.extend(points[number] for number in sorted({low, high}))
+    return kept

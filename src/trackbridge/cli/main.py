@@ -1,0 +1,96 @@
+"""``bridge``: the group of all commands. A command's module is imported when the command is used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from trackbridge._version import __version__
+from trackbridge.cli import failures
+
+
+class Slot(NamedTuple):
+    """Where a command is, and its short help, so that ``bridge --help`` need not import it."""
+
+    place: str
+    short_help: str
+
+
+COMMANDS = {
+    "completion": Slot("completion:completion", "Print the script for completion in a shell."),
+    "config": Slot("config:config", "Show settings and where they come from."),
+    "demo": Slot("demo:demo", "Train on real data, kill a run, and see that nothing is lost."),
+    "doctor": Slot("doctor:doctor", "Look for what keeps tracking from working, with the fix."),
+    "experiments": Slot("experiments:experiments", "List, show, delete and restore experiments."),
+    "init": Slot("init:init", "Make the project's folder .bridge here."),
+    "remotes": Slot("remotes:remotes", "Give tracking URIs short names."),
+    "runs": Slot("runs:runs", "List, show, compare, follow, delete and restore runs."),
+    "sync": Slot("sync:sync", "See and deliver what was logged but not delivered."),
+}
+
+EPILOG = """\b
+Example:
+  bridge init
+  bridge runs list --filter "metrics.acc > 0.9" --order-by "metrics.acc DESC"
+"""
+
+
+class Bridge(click.Group):
+    """A group that imports its commands lazily and ends with the exit codes of ``errors``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        slot = COMMANDS.get(cmd_name)
+        if slot is None:
+            return None
+        module, _, name = slot.place.partition(":")
+        command: click.Command = getattr(import_module(f"trackbridge.cli.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].short_help) for name in self.list_commands(ctx)])
+
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run one command line, and exit with its code unless ``standalone_mode`` is off."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        code = failures.run(
+            lambda: super(Bridge, self).main(
+                arguments, prog_name=prog_name or "bridge", standalone_mode=False, **extra
+            ),
+            as_json="--json" in arguments,
+        )
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+@click.group(cls=Bridge, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="bridge %(version)s")
+def bridge() -> None:
+    """Track runs to any backend, and see, compare and deliver them.
+
+    Where runs are is decided by --uri, else BRIDGE_TRACKING_URI, else the project's settings.
+    """
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line of this process and return its exit code."""
+    failures.prepare_process()
+    code: int = bridge.main(args, standalone_mode=False)
+    return code

@@ -1,0 +1,169 @@
+"""Where a command's words go.
+
+==============  =====================================  ==========================================
+                for people                             with ``--json``
+==============  =====================================  ==========================================
+``show``        text on stdout                         nothing
+``table``       a table on stdout                      nothing
+``event``       nothing                                one JSON object, one line on stdout
+``summary``     nothing                                the last line on stdout, type ``summary``
+``note``        text on stderr                         text on stderr
+``progress``    a bar on stderr, only on a terminal    the same
+==============  =====================================  ==========================================
+
+Names and values come from anybody: what would steer a terminal is replaced before it is printed. In JSON
+it is escaped; NaN and infinities are the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+import click
+
+CELL_CHARS_MAX = 60
+LINE_CHARS_MAX = 10_000
+COLUMNS_WITHOUT_TERMINAL = 100_000
+
+
+class Output:
+    """The one sink of a command."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def show(self, text: str = "", *, colour: str | None = None) -> None:
+        """Print a line for people."""
+        if not self.as_json:
+            line = _printable(text, LINE_CHARS_MAX)
+            click.echo(self.styled(line, colour, stream=sys.stdout), color=uses_colour(sys.stdout))
+
+    def show_raw(self, text: str) -> None:
+        """Print text that is made here and whose foreign parts are printable already, as it is."""
+        if not self.as_json:
+            click.echo(text, color=uses_colour(sys.stdout))
+
+    def note(self, text: str) -> None:
+        """Tell people something that is not the result."""
+        click.echo(_printable(text, LINE_CHARS_MAX), err=True)
+
+    def warn(self, text: str) -> None:
+        """Tell people something that they should look into."""
+        label = self.styled("warning", "yellow", stream=sys.stderr)
+        click.echo(f"{label}: {_printable(text, LINE_CHARS_MAX)}", err=True)
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, cell_chars_max: int = CELL_CHARS_MAX
+    ) -> None:
+        """Print a table for people; a cell is cut at so many characters on a terminal, else never."""
+        if self.as_json:
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        is_terminal = sys.stdout.isatty()
+        chars_max = cell_chars_max if is_terminal else LINE_CHARS_MAX
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(Text(_printable(column, chars_max)), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(_printable(str(cell), chars_max)) for cell in row))
+        console = Console(
+            file=sys.stdout,
+            width=None if is_terminal else COLUMNS_WITHOUT_TERMINAL,
+            no_color=not uses_colour(sys.stdout),
+            force_terminal=is_terminal,
+            highlight=False,
+        )
+        with console.capture() as capture:
+            console.print(table)
+        click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()), color=is_terminal)
+
+    def event(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Print one JSON object, for programs."""
+        if self.as_json:
+            self.record(kind, fields)
+
+    def summary(self, fields: Mapping[str, Any]) -> None:
+        """Print the JSON object that comes last, for programs."""
+        self.event("summary", fields)
+
+    def record(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Print a JSON object and see to it that a reader of the pipe has it at once."""
+        click.echo(json.dumps({"type": kind, **plain(fields)}, allow_nan=False))
+
+    def end(self, exit_code: int) -> None:
+        """End the command with an exit code."""
+        click.get_current_context().exit(exit_code)
+
+    def confirm(self, question: str, *, is_agreed: bool) -> None:
+        """Ask before something is taken away; return when it was agreed to, else end the command.
+
+        Raises:
+            UsageError: There is nobody to ask: no terminal, and no ``--yes``.
+        """
+        if is_agreed:
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise click.UsageError("there is no terminal to ask on; add --yes to go ahead")
+        if not click.confirm(_printable(question, LINE_CHARS_MAX), err=True):
+            self.note("nothing was changed")
+            self.end(1)
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar on stderr while inside; the function given takes how much is done. Silent off a terminal."""
+        if not sys.stderr.isatty() or total == 0:
+            yield lambda done: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(file=sys.stderr, no_color=not uses_colour(sys.stderr))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bars:
+            task = bars.add_task(label, total=total)
+            yield lambda done: bars.update(task, completed=done)
+
+    @staticmethod
+    def styled(text: str, colour: str | None, *, stream: TextIO) -> str:
+        """Return text in a colour where the stream takes colours."""
+        return click.style(text, fg=colour) if colour and uses_colour(stream) else text
+
+
+def uses_colour(stream: TextIO) -> bool:
+    """Tell whether to colour: a terminal, and no ``NO_COLOR`` (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: structs as objects, numbers beyond JSON as texts."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _NON_FINITE[str(value)]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return str(getattr(value, "value", value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    import msgspec
+
+    return plain(msgspec.to_builtins(value, str_keys=True, builtin_types=(float,)))
+
+
+_NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def _printable(text: str, chars_max: int) -> str:
+    from trackbridge.api.display import printable
+
+    return printable(text, chars_max)

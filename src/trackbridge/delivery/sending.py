@@ -1,0 +1,244 @@
+"""One step at a destination: it takes the records, or says which of them it never will.
+
+::
+
+    step -> fit -> spills to a side-car artifact -> write -> receipt
+                                                      |
+                                                      +-- refused: halve until the record is found
+
+Used by a ``Lane`` for what comes out of a journal, and by ``replay`` for dead letters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trackbridge.delivery.backend import Backend
+from trackbridge.delivery.fitting import fit
+from trackbridge.delivery.readback import without_present
+from trackbridge.delivery.spills import Spill, encode_spills
+from trackbridge.delivery.steps import BatchStep, ControlStep, Step, halves, records_of
+from trackbridge.domain.batches import Batch, Rejection
+from trackbridge.domain.records import (
+    ArtifactLogged,
+    ExperimentOpened,
+    OpenMode,
+    Record,
+    RunClosed,
+    RunOpened,
+)
+from trackbridge.domain.runs import RunSpec
+from trackbridge.errors import BridgeError, Conflict, NotFound, Rejected, Unavailable, Unsupported
+from trackbridge.journal.folder import JournalFolder, journals
+from trackbridge.ports.capabilities import Feature
+
+PERMANENT = (Rejected, NotFound, Conflict, Unsupported)
+"""Errors that no repetition would change: the record goes to the dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that the destination will never take as things stand, and why."""
+
+    sequence: int
+    record: Record
+    reason: str
+
+
+@dataclass(slots=True)
+class _Unfinished:
+    """A batch on its way: what is left to write, and what was refused so far."""
+
+    step: BatchStep
+    left: deque[Batch] = field(default_factory=deque)
+    refused: list[Refused] = field(default_factory=list)
+
+
+class Sender:
+    """Sends the steps of one journal to one destination.
+
+    Args:
+        backend: Returns the opened destination; called for every use, so it is to remember it.
+        root: The folder of journals.
+        journal_id: The journal that the records come from, which may be gone.
+        staged: The folder of its staged files.
+        scratch: An existing folder for temporary files.
+    """
+
+    def __init__(
+        self, backend: Callable[[], Backend], *, root: Path, journal_id: str, staged: Path, scratch: Path
+    ) -> None:
+        self._backend = backend
+        self._root = root
+        self._journal_id = journal_id
+        self._staged = staged
+        self._scratch = scratch
+        self._unfinished: _Unfinished | None = None
+        self.is_repeating = True
+        """Whether what is sent may have been sent before."""
+
+    def send(self, step: Step) -> list[Refused]:
+        """Send one step; return what was refused.
+
+        Raises:
+            BridgeError: The destination does not take anything now. The step is to be sent again.
+        """
+        if isinstance(step, BatchStep):
+            return self._write(step)
+        try:
+            self._control(step)
+        except PERMANENT as error:
+            return [_refused(step.sequence, step.record, error)]
+        return []
+
+    def other_journals(self) -> list[JournalFolder]:
+        """Return the other journals of the project."""
+        return [other for other in journals(self._root) if other.journal_id != self._journal_id]
+
+    # Control steps.
+
+    def _control(self, step: ControlStep) -> None:
+        record, tracking = step.record, self._backend().tracking
+        if isinstance(record, RunOpened):
+            self._open_run(record)
+        elif isinstance(record, RunClosed):
+            tracking.close_run(record.run_id, status=record.status, end_time=record.end_time)
+        elif isinstance(record, ExperimentOpened):
+            tracking.ensure_experiment(record.name, experiment_id=record.experiment_id, tags=record.tags)
+        else:
+            self._put(record)
+
+    def _open_run(self, record: RunOpened) -> None:
+        if record.how is not OpenMode.CREATE:
+            self._wait_for_creator(record.run_id)
+        if not record.experiment_name:
+            self._backend().tracking.get_run(record.run_id)  # it must exist
+        if is_visit(record):
+            return
+        spec = RunSpec(
+            run_id=record.run_id,
+            experiment_id=record.experiment_id,
+            experiment_name=record.experiment_name,
+            name=record.name,
+            user=record.user,
+            start_time=record.start_time,
+            tags=record.tags,
+            resume=record.how is OpenMode.RESUME,
+        )
+        self._backend().tracking.open_run(spec)
+
+    def _wait_for_creator(self, run_id: str) -> None:
+        """Let the journal that created the run go first: it knows the run's name, tags and experiment.
+
+        Raises:
+            Unavailable: The creator's journal in this project still has to deliver the run.
+        """
+        if not any(other.creates(run_id) for other in self.other_journals()):
+            return
+        try:
+            self._backend().tracking.get_run(run_id)
+        except NotFound as error:
+            raise Unavailable(
+                f"run {run_id} is still to be delivered by the process that created it",
+                hint="it delivers by itself; see: bridge sync status",
+            ) from error
+
+    def _put(self, record: ArtifactLogged) -> None:
+        artifacts = self._backend().artifacts
+        staged = self._staged / record.staged
+        if artifacts is None:
+            raise Unsupported("the destination stores no artifacts", resource=record.path)
+        if staged.exists():
+            artifacts.put(record.run_id, record.path, staged, digest=record.digest, size=record.size)
+        elif artifacts.stat(record.run_id, record.path).digest != record.digest:
+            # A missing staged file is right only when an earlier delivery has stored it.
+            raise Rejected(f"the staged copy of {record.path!r} is missing", resource=record.run_id)
+
+    # Batches.
+
+    def _write(self, step: BatchStep) -> list[Refused]:
+        """Write a batch in parts. When the destination fails, the next call goes on with what is left."""
+        if self._unfinished is None or self._unfinished.step is not step:
+            self._unfinished = self._fit(step)
+        unfinished = self._unfinished
+        while unfinished.left:
+            smaller = self._write_or_halve(unfinished.left[0], unfinished.refused)
+            unfinished.left.popleft()
+            unfinished.left.extendleft(reversed(smaller))
+        self._unfinished = None
+        return unfinished.refused
+
+    def _fit(self, step: BatchStep) -> _Unfinished:
+        """Make a batch fit; what the destination cannot hold is in a side-car before the rest is written."""
+        capabilities = self._backend().capabilities
+        fitted = fit(
+            step.batch,
+            capabilities.limits,
+            now_ms=time.time_ns() // 1_000_000,
+            datasets=capabilities.supports(Feature.TRACKING_DATASETS),
+        )
+        unfinished = _Unfinished(step)
+        for part in fitted:
+            if part.spills:
+                self._put_spills(step.batch.run_id, part.spills)
+            unfinished.refused += _refused_by_sequence(step.batch, part.rejected)
+            unfinished.left.append(part.batch)
+        return unfinished
+
+    def _put_spills(self, run_id: str, spills: tuple[Spill, ...]) -> None:
+        """Store what the backend cannot hold in the side-car that reading merges back."""
+        artifacts = self._backend().artifacts
+        if artifacts is None:
+            raise Unavailable(
+                "values exceed the limits of the destination, and it stores no artifacts to hold them",
+                hint="name an artifact store for this destination",
+            )
+        path, content = encode_spills(spills)
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            file = Path(folder) / "spill"
+            file.write_bytes(content)
+            artifacts.put(run_id, path, file, digest=digest, size=len(content))
+
+    def _write_or_halve(self, batch: Batch, refused: list[Refused]) -> tuple[Batch, ...]:
+        """Write a batch; return its halves when it was refused as a whole."""
+        to = self._backend()
+        if self.is_repeating and not to.capabilities.supports(Feature.TRACKING_METRIC_DEDUP):
+            batch = without_present(batch, to.tracking)
+        if not len(batch):
+            return ()
+        try:
+            receipt = to.tracking.write(batch)
+        except PERMANENT as error:
+            if len(batch) > 1 and not isinstance(error, NotFound):
+                return halves(batch)
+            refused += [_refused(sequence, record, error) for sequence, record in records_of(batch)]
+        else:
+            refused += _refused_by_sequence(batch, receipt.rejected)
+        return ()
+
+
+def is_visit(record: RunOpened) -> bool:
+    """Tell whether the process only adds to a run, and does not answer for its end."""
+    return record.how is OpenMode.JOIN and not record.experiment_name
+
+
+def _refused(sequence: int, record: Record, error: BridgeError) -> Refused:
+    reason = error.message if error.hint is None else f"{error.message}; {error.hint}"
+    return Refused(sequence, record, reason)
+
+
+def _refused_by_sequence(batch: Batch, rejections: tuple[Rejection, ...]) -> list[Refused]:
+    reasons = {rejection.sequence: rejection.reason for rejection in rejections}
+    if not reasons:
+        return []
+    return [
+        Refused(sequence, record, reasons[sequence])
+        for sequence, record in records_of(batch, frozenset(reasons))
+    ]

@@ -1,0 +1,54 @@
+"""The pinned requirements hold what the project asks for, and agree with each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT: dict[str, Any] = tomlkit.parse((ROOT / "pyproject.toml").read_text()).unwrap()["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+EXTRAS_OF = {
+    "dev": [extra for extra in EXTRAS if extra != "all"],
+    "demo": ["demo", "images", "system"],
+    "bench": ["system"],
+}
+
+
+def pins(name: str) -> list[Requirement]:
+    return [Requirement(line) for line in (ROOT / f"requirements/{name}.txt").read_text().splitlines()]
+
+
+def asked_for(name: str) -> list[Requirement]:
+    extras = [line for extra in EXTRAS_OF[name] for line in EXTRAS[extra]]
+    tools = [
+        line
+        for line in (ROOT / f"requirements/{name}.in").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    return [Requirement(line) for line in (*PROJECT["dependencies"], *extras, *tools)]
+
+
+@pytest.mark.parametrize("name", EXTRAS_OF)
+def test_every_requirement_is_pinned_to_a_version_that_fits(name: str) -> None:
+    versions: dict[str, list[str]] = {}
+    for pin in pins(name):
+        (specifier,) = pin.specifier
+        assert specifier.operator == "=="
+        versions.setdefault(canonicalize_name(pin.name), []).append(specifier.version)
+    unmet = [
+        str(asked)
+        for asked in asked_for(name)
+        if not (found := versions.get(canonicalize_name(asked.name)))
+        or not all(asked.specifier.contains(version) for version in found)
+    ]
+    assert unmet == [], "run: make lock"
+
+
+def test_demo_and_development_share_an_environment() -> None:
+    assert set(map(str, pins("demo"))) <= set(map(str, pins("dev")))
