@@ -9,6 +9,7 @@ from trackbridge.ports.capabilities import (
     Capabilities,
     Feature,
     Limits,
+    Tier,
     absent,
 )
 
@@ -17,6 +18,8 @@ PAGE_ITEMS_MAX = 10_000
 
 CAPABILITIES = Capabilities(
     adapter=ADAPTER,
+    tier=Tier.EVERY_CHANGE,
+    is_local=True,
     features={
         Feature.TRACKING_EXPERIMENT_LISTING: SUPPORTED,
         Feature.TRACKING_METRIC_HISTORY: SUPPORTED,

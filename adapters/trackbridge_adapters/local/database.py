@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ IDLE_MAX = 8
 CACHE_KIB = 16 * 1024
 WAL_BYTES_MAX = 64 * 1024 * 1024
 WAL_PAGES_CHECKPOINT = 2000
+SWITCH_PAUSE_S = 0.005
 
 FileStamp = tuple[int, int]
 
@@ -122,7 +124,10 @@ class Database:
         connection = self._connect("rw")
         version = 0
         try:
+            # One snapshot: another process may be creating the tables between two statements.
+            connection.execute("BEGIN")
             version = _version(connection, self._path)
+            connection.execute("COMMIT")
         finally:
             if not version:
                 connection.close()
@@ -132,7 +137,7 @@ class Database:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = self._connect("rwc")
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._switch_to_wal(connection)
             connection.execute("BEGIN IMMEDIATE")
             # Another process may have been faster.
             if _version(connection, self._path) == 0:
@@ -150,6 +155,18 @@ class Database:
         sync_folder(self._path.parent)
         sync_folder(self._path.parent.parent)
         return connection, stamp
+
+    def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
+        """Switch the journal mode; SQLite does not wait by itself when several create a store at once."""
+        deadline_s = time.monotonic() + self._busy_timeout_s
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline_s:
+                    raise
+            time.sleep(SWITCH_PAUSE_S)
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -297,7 +297,7 @@ class Client:
 
     def log_param(self, run_id: str, key: str, value: object) -> object:
         """Log a param and return its value; see ``trackbridge.log_param``."""
-        self.recorder(run_id).params({key: value})
+        self.recorder(run_id).params({checked_key(key, kind="param"): value})
         return value
 
     def log_batch(

@@ -14,7 +14,7 @@ from trackbridge.api.active import ActiveRun
 from trackbridge.api.client import MAX_RESULTS, Client, Uri, ViewType, _final_status
 from trackbridge.api.recorder import RunRecorder, now_ms
 from trackbridge.api.results import Experiment, Experiments, Run, Runs
-from trackbridge.api.values import checked_tag_key
+from trackbridge.api.values import checked_key, checked_tag_key
 from trackbridge.domain.runs import TAG_NAME, TAG_NOTE, TAG_PARENT, Metric, RunStatus
 from trackbridge.errors import BridgeError, Conflict, InvalidInput
 from trackbridge.resolve.config import Settings
@@ -252,7 +252,7 @@ def log_param(key: str, value: Any, run_id: str | None = None) -> Any:
     Raises:
         Conflict: This program has logged another value for it.
     """
-    _recorder(run_id).params({key: value})
+    _recorder(run_id).params({checked_key(key, kind="param"): value})
     return value
 
 

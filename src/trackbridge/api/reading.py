@@ -15,6 +15,7 @@ import msgspec
 from trackbridge.api.session import Session
 from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.delivery.connect import open_uri
+from trackbridge.delivery.fitting import escaped_key
 from trackbridge.delivery.spills import (
     SPILL_FOLDER,
     Spill,
@@ -39,7 +40,7 @@ from trackbridge.domain.search import (
 from trackbridge.errors import Exhausted, InvalidInput, NotFound, Transient, Unsupported
 from trackbridge.ports.adapter import Adapter
 from trackbridge.ports.artifacts import ArtifactStore
-from trackbridge.ports.capabilities import Capabilities, Feature, Limits
+from trackbridge.ports.capabilities import Capabilities, Feature
 from trackbridge.ports.tracking import TrackingStore
 from trackbridge.resolve.destinations import Destination
 
@@ -112,8 +113,7 @@ class Reader:
     def metric_history(self, run_id: str, key: str) -> MetricColumns:
         """Return every point of a metric in order of step, then time."""
         self.drain()
-        columns = self.tracking.metric_history(run_id, key)
-        return unspill_history(columns, self._spills(run_id), key=key)
+        return self._history(run_id, key, self._spills(run_id))
 
     def search_runs(
         self,
@@ -206,12 +206,11 @@ class Reader:
     # Side-cars.
 
     def _unspilled(self, run: Run) -> Run:
-        spills = self._spills(run.info.run_id)
-        if not spills:
+        if self._holds_everything():
             return run
+        spills = self._spills(run.info.run_id)
         histories = {
-            key: unspill_history(self.tracking.metric_history(run.info.run_id, key), spills, key=key)
-            for key in spilled_metrics(spills)
+            key: self._history(run.info.run_id, key, spills) for key in spilled_metrics(spills)
         }
         return msgspec.structs.replace(
             run,
@@ -219,10 +218,17 @@ class Reader:
             inputs=unspill_inputs(run.inputs, spills),
         )
 
-    def _spills(self, run_id: str) -> tuple[Spill, ...]:
+    def _history(self, run_id: str, key: str, spills: tuple[Spill, ...]) -> MetricColumns:
+        escaped = escaped_key(key, self.capabilities.limits)
+        native = MetricColumns() if escaped is None else self.tracking.metric_history(run_id, escaped)
+        return unspill_history(native, spills, key=key)
+
+    def _holds_everything(self) -> bool:
         capabilities = self.capabilities
-        holds_everything = capabilities.limits == Limits() and capabilities.supports(Feature.TRACKING_DATASETS)
-        if holds_everything or self.adapter.artifacts is None:
+        return capabilities.limits.change_nothing and capabilities.supports(Feature.TRACKING_DATASETS)
+
+    def _spills(self, run_id: str) -> tuple[Spill, ...]:
+        if self._holds_everything() or self.adapter.artifacts is None:
             return ()
         store = self.artifacts
         files = _pages(lambda token: store.list(run_id, SPILL_FOLDER, token=token))

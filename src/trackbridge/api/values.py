@@ -79,7 +79,7 @@ def as_float(value: Any, *, key: str) -> float:
     if isinstance(value, str | bytes):
         raise _not_a_number(value, key)
     try:
-        return float(value)
+        return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise _not_a_number(value, key) from error
 

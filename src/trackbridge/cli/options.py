@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 uri_option = click.option(
-    "--uri", metavar="URI", help="Tracking URI or remote; else BRIDGE_TRACKING_URI, else the project's settings."
+    "--uri",
+    metavar="URI",
+    help="Tracking URI or remote; else BRIDGE_TRACKING_URI, else the project's settings.",
 )
 yes_option = click.option("--yes", "-y", "is_agreed", is_flag=True, help="Do not ask.")
 deleted_option = click.option("--deleted", "view", flag_value="deleted", help="Only deleted ones.")

@@ -59,7 +59,11 @@ class Output:
         click.echo(f"{label}: {_printable(text, LINE_CHARS_MAX)}", err=True)
 
     def table(
-        self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, cell_chars_max: int = CELL_CHARS_MAX
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        cell_chars_max: int = CELL_CHARS_MAX,
     ) -> None:
         """Print a table for people; a cell is cut at so many characters on a terminal, else never."""
         if self.as_json:

@@ -53,10 +53,16 @@ runs.add_command(log)
         "bridge runs list --columns id,name,metrics.acc,params.lr",
     ),
 )
-@click.option("--experiment", "names", multiple=True, metavar="NAME", help="Only of this experiment; repeatable.")
+@click.option(
+    "--experiment", "names", multiple=True, metavar="NAME", help="Only of this experiment; repeatable."
+)
 @click.option("--filter", "filter_string", default="", metavar="TEXT", help="Only runs that fulfil it.")
-@click.option("--order-by", multiple=True, metavar="COLUMN", help="For example 'metrics.acc DESC'; repeatable.")
-@click.option("--limit", type=click.IntRange(1), default=LIMIT, show_default=True, help="How many at the most.")
+@click.option(
+    "--order-by", multiple=True, metavar="COLUMN", help="For example 'metrics.acc DESC'; repeatable."
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=LIMIT, show_default=True, help="How many at the most."
+)
 @click.option(
     "--columns",
     metavar="NAMES",
@@ -188,7 +194,14 @@ def _columns_of(text: str) -> list[str]:
 
 def _default_columns(found: Sequence[Run]) -> list[str]:
     metrics = dict.fromkeys(key for run in found for key in run.data.metrics if not key.startswith("system/"))
-    return ["id", "name", "status", "started", "duration", *[f"metrics.{key}" for key in metrics][:METRICS_SHOWN]]
+    return [
+        "id",
+        "name",
+        "status",
+        "started",
+        "duration",
+        *[f"metrics.{key}" for key in metrics][:METRICS_SHOWN],
+    ]
 
 
 def _print_table(
@@ -218,7 +231,9 @@ def _cell(run: Run, column: str, ids: dict[str, str], experiments: dict[str, str
         "id": lambda: ids[info.run_id],
         "name": lambda: info.run_name,
         "experiment": lambda: experiments.get(info.experiment_id, info.experiment_id),
-        "status": lambda: info.status.value + (" (deleted)" if info.lifecycle_stage.value == "deleted" else ""),
+        "status": lambda: (
+            info.status.value + (" (deleted)" if info.lifecycle_stage.value == "deleted" else "")
+        ),
         "user": lambda: info.user_id,
         "started": lambda: format_time(info.start_time),
         "ended": lambda: format_time(info.end_time),

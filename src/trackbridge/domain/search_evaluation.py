@@ -29,19 +29,6 @@ Reader = Callable[[Subject, Entity, str], Sequence[Value]]
 
 _NUMBER, _NOT_A_NUMBER, _ABSENT = 0, 1, 2
 
-_COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
-    Operator.EQ: operator.eq,
-    Operator.NE: operator.ne,
-    Operator.LT: operator.lt,
-    Operator.LE: operator.le,
-    Operator.GT: operator.gt,
-    Operator.GE: operator.ge,
-    Operator.LIKE: lambda value, pattern: like(pattern).matches(value),
-    Operator.ILIKE: lambda value, pattern: like(pattern, ignore_case=True).matches(value),
-    Operator.IN: lambda value, choices: value in choices,
-    Operator.NOT_IN: lambda value, choices: value not in choices,
-}
-
 
 class Like:
     """A pattern of ``LIKE``: ``%`` stands for any text, ``_`` for one character, nothing escapes them.
@@ -79,6 +66,20 @@ def _part(text: str, flags: int) -> re.Pattern[str]:
 def like(pattern: str, *, ignore_case: bool = False) -> Like:
     """Return the compiled pattern."""
     return Like(pattern, ignore_case=ignore_case)
+
+
+_COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
+    Operator.EQ: operator.eq,
+    Operator.NE: operator.ne,
+    Operator.LT: operator.lt,
+    Operator.LE: operator.le,
+    Operator.GT: operator.gt,
+    Operator.GE: operator.ge,
+    Operator.LIKE: lambda value, pattern: like(pattern).matches(value),
+    Operator.ILIKE: lambda value, pattern: like(pattern, ignore_case=True).matches(value),
+    Operator.IN: lambda value, choices: value in choices,
+    Operator.NOT_IN: lambda value, choices: value not in choices,
+}
 
 
 def matches(expression: Expression | None, run: Run) -> bool:

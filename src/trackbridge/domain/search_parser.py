@@ -240,10 +240,10 @@ class _Parser:
 
     def filter(self) -> Expression | None:
         """Read a whole filter; a blank text is None."""
-        if self._token.kind is _Kind.END:
+        if self._at_end():
             return None
         expression = self._or()
-        if self._token.kind is not _Kind.END:
+        if not self._at_end():
             raise self._error(
                 f"expected AND, OR or the end, not {self._shown()}", hint="join conditions with AND or OR"
             )
@@ -251,7 +251,7 @@ class _Parser:
 
     def order(self) -> OrderBy:
         """Read a whole entry of an order."""
-        if self._token.kind is _Kind.END:
+        if self._at_end():
             raise self._error("an order is empty", hint="name a column, as in metrics.acc DESC")
         start = self._token
         entity, key = self._column()
@@ -260,7 +260,7 @@ class _Parser:
                 "runs cannot be ordered by a data set", at=start, hint="order by a metric, param or tag"
             )
         direction = self._take_keyword("ASC", "DESC")
-        if self._token.kind is not _Kind.END:
+        if not self._at_end():
             raise self._error(
                 f"expected ASC, DESC or the end, not {self._shown()}",
                 hint="give each column of the order as an entry of its own",
@@ -446,6 +446,9 @@ class _Parser:
     def _next(self) -> None:
         if self._token.kind is not _Kind.END:
             self._token = next(self._tokens)
+
+    def _at_end(self) -> bool:
+        return self._token.kind is _Kind.END
 
     def _is_symbol(self, symbol: str) -> bool:
         return self._token.kind is _Kind.SYMBOL and self._token.value == symbol

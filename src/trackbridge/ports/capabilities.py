@@ -95,6 +95,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     artifact_bytes_max: int | None = None
     page_items_max: int = 1000
 
+    @property
+    def change_nothing(self) -> bool:
+        """True when every key and value is held as it is: none is escaped, cut or spilled."""
+        bounds = (
+            self.params_per_run_max,
+            self.key_chars_max,
+            self.key_pattern,
+            self.param_value_chars_max,
+            self.tag_value_chars_max,
+            self.metric_age_ms_max,
+        )
+        return self.metrics_may_be_non_finite and all(bound is None for bound in bounds)
+
 
 class Tier(str, Enum):
     """How an adapter is tested, in words for the table of adapters."""

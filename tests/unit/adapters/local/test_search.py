@@ -55,6 +55,7 @@ PATTERNS = [*TEXTS, "%", "a%", "%b%", "_", "a_", "\ud7ff%", "\U0010ffff%", "%\0%
 NUMBERS = [0.0, -0.0, 1.0, -1.5, 2.0, math.inf, -math.inf, math.nan, 5e-324]
 COMPARED_NUMBERS = [number for number in NUMBERS if not math.isnan(number)]
 EXPERIMENTS = ["one", "two"]
+PAGES_MAX = 100
 TIMES = [-1, 0, 5, 5, 6, 2**53 + 1]
 
 NUMBER_OPERATORS = [Operator.EQ, Operator.NE, Operator.LT, Operator.LE, Operator.GT, Operator.GE]
@@ -186,13 +187,14 @@ def searched(
 ) -> list[Run]:
     found: list[Run] = []
     token = None
-    while True:
+    for _ in range(PAGES_MAX):
         page = store.search_runs(experiments, query=query, stage=stage, max_results=size, token=token)
         assert len(page) <= size
         found += page.items
         token = page.token
         if token is None:
             return found
+    raise AssertionError(f"the search did not end within {PAGES_MAX} pages")
 
 
 def ids_of(runs: list[Run]) -> list[str]:
