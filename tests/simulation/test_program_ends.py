@@ -199,7 +199,10 @@ def test_ranks_add_to_one_run(store: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     run_id = (store.parent / "id").read_text()
-    code = BEGIN + "client = tb.Client()\nfor rank in (1, 2): client.log_metric(sys.argv[2], 'rank', rank, step=rank)"
+    code = (
+        BEGIN
+        + "client = tb.Client()\nfor rank in (1, 2): client.log_metric(sys.argv[2], 'rank', rank, step=rank)"
+    )
     subprocess.run([sys.executable, "-c", code, str(store), run_id], check=True, timeout=60)
     assert leader.wait(60) == 0
     run = only_run(store)

@@ -1,1 +1,1 @@
-"""The one facade: fluent functions, runs and Client. Plugin, gateway and command line only translate to it."""
+"""The one facade: fluent functions, runs and Client. Plugin, gateway and cli only translate to it."""

@@ -60,7 +60,8 @@ class Client:
     the backend, after what was logged is delivered.
 
     Args:
-        tracking_uri: A tracking URI, several, or None for that of ``set_tracking_uri``, else the configured one.
+        tracking_uri: A tracking URI, several, or None for that of ``set_tracking_uri``, else the
+            configured one.
 
     Raises:
         ConfigError: The URI or a setting is wrong.
@@ -158,9 +159,7 @@ class Client:
         """Set a tag of an experiment."""
         experiment = self.reader.get_experiment(experiment_id)
         text = as_text(value, key=checked_tag_key(key), kind="tag")
-        self.reader.tracking.ensure_experiment(
-            experiment.name, experiment_id=experiment_id, tags={key: text}
-        )
+        self.reader.tracking.ensure_experiment(experiment.name, experiment_id=experiment_id, tags={key: text})
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Delete an experiment with its runs; it can be restored."""

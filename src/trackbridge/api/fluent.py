@@ -15,7 +15,7 @@ from trackbridge.api.client import MAX_RESULTS, Client, Uri, ViewType, _final_st
 from trackbridge.api.recorder import RunRecorder, now_ms
 from trackbridge.api.results import Experiment, Experiments, Run, Runs
 from trackbridge.api.values import checked_key, checked_tag_key
-from trackbridge.domain.runs import TAG_NAME, TAG_NOTE, TAG_PARENT, Metric, RunStatus
+from trackbridge.domain.runs import TAG_NOTE, TAG_PARENT, Metric, RunStatus
 from trackbridge.errors import BridgeError, Conflict, InvalidInput
 from trackbridge.resolve.config import Settings
 
@@ -28,8 +28,8 @@ def set_tracking_uri(uri: Uri) -> None:
     """Decide where runs go from now on. Runs that are open stay where they are.
 
     Args:
-        uri: A tracking URI (``file:PATH``, ``azureml:``, ``sagemaker:``, ``https://…``, a remote's name), several
-            separated by commas or in a list (the first is read from), or None for the configured one.
+        uri: A tracking URI (``file:PATH``, ``azureml:``, ``sagemaker:``, ``https://…``, a remote's name),
+            several separated by commas or in a list (the first is read from), or None for the configured one.
 
     Raises:
         ConfigError: The URI is wrong, or holds a credential.
@@ -449,5 +449,3 @@ def search_experiments(
 def flush(timeout_s: float | None = None) -> None:
     """Wait until everything that was logged so far is delivered; see ``Client.flush``."""
     client().flush(timeout_s)
-
-

@@ -53,8 +53,9 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 def _check_link(link: Path, root: Path) -> None:
     target = link.resolve()
     if target.is_dir() or not target.is_relative_to(root):
+        what = "a folder" if target.is_dir() else "a file outside of the folder"
         raise InvalidInput(
-            f"{link} is a symbolic link to {'a folder' if target.is_dir() else 'a file outside of the folder'}",
+            f"{link} is a symbolic link to {what}",
             operation="log_artifacts",
             hint="copy what it points to into the folder, or log it by itself with log_artifact",
         )

@@ -61,9 +61,7 @@ class Reader:
     def adapter(self) -> Adapter:
         """The backend, opened at the first use, behind the call pipeline."""
         if self._adapter is None:
-            self._adapter = wrap_adapter(
-                open_uri(self._destination.uri, settings=self._session.settings)
-            )
+            self._adapter = wrap_adapter(open_uri(self._destination.uri, settings=self._session.settings))
         return self._adapter
 
     @property
@@ -209,9 +207,7 @@ class Reader:
         if self._holds_everything():
             return run
         spills = self._spills(run.info.run_id)
-        histories = {
-            key: self._history(run.info.run_id, key, spills) for key in spilled_metrics(spills)
-        }
+        histories = {key: self._history(run.info.run_id, key, spills) for key in spilled_metrics(spills)}
         return msgspec.structs.replace(
             run,
             data=unspill_data(run.data, spills, histories=histories),
@@ -271,5 +267,3 @@ def _page(items: list[Item], max_results: int, token: str | None) -> Page[Item]:
         raise InvalidInput(f"the page token {token!r} was not given out by this search") from error
     end = start + max_results
     return Page(items=tuple(items[start:end]), token=str(end) if end < len(items) else None)
-
-

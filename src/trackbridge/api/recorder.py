@@ -87,9 +87,7 @@ class RunRecorder:
 
     # Logging.
 
-    def metric(
-        self, key: str, value: float, step: int | None = None, timestamp: int | None = None
-    ) -> None:
+    def metric(self, key: str, value: float, step: int | None = None, timestamp: int | None = None) -> None:
         """Log one point; see ``trackbridge.log_metric``."""
         try:
             latest = self._latest.get(key)
@@ -103,10 +101,7 @@ class RunRecorder:
             step = 0
         elif type(step) is not int or not INT64_MIN <= step <= INT64_MAX:
             step = as_step(step, key=key)
-        if timestamp is None:
-            timestamp = _time_ns() // 1_000_000
-        else:
-            timestamp = as_timestamp(timestamp, key=key)
+        timestamp = _time_ns() // 1000000 if timestamp is None else as_timestamp(timestamp, key=key)
         self._append(_encode((METRIC_KIND, self.run_id, key, value, timestamp, step)))
         if latest is None or step > latest[0]:
             self._latest[key] = (step, timestamp, value)

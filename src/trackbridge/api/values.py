@@ -20,9 +20,7 @@ def checked_key(key: object, *, kind: str) -> str:
         InvalidInput: It is not text, empty, longer than 2,048 bytes, holds NUL, or is not valid Unicode.
     """
     if not isinstance(key, str):
-        raise InvalidInput(
-            f"a {kind}'s key must be text, not {type(key).__name__}", operation=f"log_{kind}"
-        )
+        raise InvalidInput(f"a {kind}'s key must be text, not {type(key).__name__}", operation=f"log_{kind}")
     problem = _text_problem(key, KEY_BYTES_MAX) or (None if key else "is empty")
     if problem:
         raise InvalidInput(

@@ -57,7 +57,9 @@ def test_a_run_from_beginning_to_end() -> None:
     tags = read.data.tags
     assert (tags["team"], tags["kind"], tags["mlflow.note.content"]) == ("blue", "test", "why")
     assert tags["mlflow.source.type"] == "LOCAL"
-    assert "bridge/requirements.txt" in [info.path for info in tb.Client().list_artifacts(run.info.run_id, "bridge")]
+    assert "bridge/requirements.txt" in [
+        info.path for info in tb.Client().list_artifacts(run.info.run_id, "bridge")
+    ]
 
 
 def test_logging_without_a_run_starts_one() -> None:
@@ -315,14 +317,15 @@ def test_links_out_of_the_folder_are_refused_before_anything_is_logged(tmp_path:
         link = folder / "link"
         link.unlink(missing_ok=True)
         link.symlink_to(target)
-        with tb.start_run(nested=True) as run:
-            with pytest.raises(InvalidInput, match="symbolic link"):
-                tb.log_artifacts(folder)
+        with tb.start_run(nested=True) as run, pytest.raises(InvalidInput, match="symbolic link"):
+            tb.log_artifacts(folder)
         paths = [info.path for info in tb.Client().list_artifacts(run.info.run_id)]
         assert paths == ["bridge"]
 
 
-@pytest.mark.parametrize("path", ["../up.txt", "/etc/x", "a/../../b", "a//b", "", ".", "a\0b", "x" * 300, "a\\b"])
+@pytest.mark.parametrize(
+    "path", ["../up.txt", "/etc/x", "a/../../b", "a//b", "", ".", "a\0b", "x" * 300, "a\\b"]
+)
 def test_path_tricks_are_refused(path: str) -> None:
     with tb.start_run(), pytest.raises(InvalidInput, match="artifact path"):
         tb.log_text("x", path)
@@ -424,7 +427,9 @@ def test_experiments() -> None:
     with pytest.raises(Conflict):
         client.create_experiment("one")
     assert client.get_experiment(experiment_id).tags == {"team": "blue"}
-    assert [experiment.name for experiment in tb.search_experiments(filter_string="name LIKE 'o%'")] == ["one"]
+    assert [experiment.name for experiment in tb.search_experiments(filter_string="name LIKE 'o%'")] == [
+        "one"
+    ]
     run = client.create_run(experiment_id, run_name="r")
     client.set_terminated(run.info.run_id)
     client.delete_experiment(experiment_id)

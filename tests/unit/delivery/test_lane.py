@@ -104,7 +104,9 @@ def test_exactly_once_through_a_storm(tmp_path: Path, seed: int) -> None:
     records = [letter.record for letter in letters]
     assert {record.step for record in records if isinstance(record, MetricLogged)} == poison
     assert len(letters) == len(poison) == bench.lane.cursor.rejected
-    assert {letter.reason for letter in letters} == {"injected: the batch holds something that is not accepted"}
+    assert {letter.reason for letter in letters} == {
+        "injected: the batch holds something that is not accepted"
+    }
     assert faults.counts["transient"] > 0
     assert faults.counts["poison"] > 0
 

@@ -1,0 +1,395 @@
+"""``bridge sync``: what was logged and is not delivered, or was rejected."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trackbridge.cli.failures import EXIT_ERROR, EXIT_PARTLY, EXIT_RETRYABLE
+from trackbridge.cli.options import example, output_option, uri_option, yes_option
+from trackbridge.cli.output import Output
+
+if TYPE_CHECKING:
+    from trackbridge.delivery.by_hand import Left
+    from trackbridge.delivery.dead_letters import DeadLetter, DeadLetters
+    from trackbridge.delivery.replay import ReplayReport
+    from trackbridge.delivery.status import JournalStatus
+
+FOLLOW_S = 1.0
+FOLLOW_BLOCKED_S = 10.0
+LETTERS_SHOWN = 50
+_NUMBERS = click.argument("numbers", nargs=-1, type=int, metavar="NUMBER...")
+_EVERYTHING = click.option("--all", "is_all", is_flag=True, help="All of them.")
+
+
+@click.group(epilog=example("bridge sync status", "bridge sync run"))
+def sync() -> None:
+    """See and deliver what was logged but not delivered.
+
+    Every program delivers by itself, in the background. These commands are for what it could not: because
+    the machine went down, the destination was away, or delivery was switched off.
+    """
+
+
+@sync.command(epilog=example("bridge sync status", "bridge sync status --uri prod --json"))
+@uri_option
+@output_option
+def status(output: Output, uri: str | None) -> None:
+    """Show each journal: its writer, its destinations, and what is pending."""
+    from trackbridge.delivery.dead_letters import DeadLetters
+    from trackbridge.delivery.status import journal_status
+
+    found = [(root, journal_status(root)) for root in journal_roots(uri)]
+    letters: dict[str, int] = {}
+    damages = []
+    for root, _ in found:
+        store = DeadLetters(root)
+        for destination, count in store.count().items():
+            letters[destination] = letters.get(destination, 0) + count
+        damages += store.damages()
+    journals = [journal for _, statuses in found for journal in statuses]
+    for journal in journals:
+        output.event("journal", _journal_fields(journal))
+    for damage in damages:
+        output.event("damage", {name: getattr(damage, name) for name in damage.__struct_fields__})
+    _show_journals(output, journals)
+    for destination, count in letters.items():
+        output.show(f"{count:,} dead letters for {destination}; see: bridge sync dead-letters", colour="yellow")
+    for damage in damages:
+        where = f"journal {damage.journal}, segment {damage.segment}, byte {damage.offset}"
+        lost = f"at most {damage.records_max:,} records" if damage.records_max else "no record"
+        output.show(f"damage: {where}: {damage.reason}; {lost} lost", colour="yellow")
+    output.summary(
+        {
+            "roots": [str(root) for root, _ in found],
+            "journals": len(journals),
+            "pending": sum(lane.pending for journal in journals for lane in journal.lanes),
+            "dead_letters": letters,
+            "damages": len(damages),
+        }
+    )
+
+
+@sync.command(epilog=example("bridge sync run", "bridge sync run prod --follow"))
+@click.argument("uri", required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C, also with what is logged meanwhile.")
+@output_option
+def run(output: Output, uri: str | None, follow: bool) -> None:
+    """Deliver now what no program is delivering.
+
+    Delivers the journals of the project and of URI, each to the destinations that it names; a journal whose
+    description is damaged goes to URI. Ends with 0 when everything is delivered, with 5 when something is
+    left that can be delivered later.
+    """
+    roots = journal_roots(uri)
+    destinations = _destination_texts(uri) if uri else None
+    if follow:
+        _follow(output, roots, destinations)
+    delivered, left = _deliver(output, roots, destinations)
+    for item in left:
+        _report_left(output, item)
+    if not left:
+        output.show(f"everything is delivered ({delivered:,} records by this command)")
+    rejected = _count_letters(roots)
+    if rejected:
+        output.note(f"{rejected:,} records were rejected; see: bridge sync dead-letters")
+    output.summary({"delivered": delivered, "left": len(left), "dead_letters": rejected})
+    if left:
+        output.end(EXIT_RETRYABLE)
+
+
+@sync.command("dead-letters", epilog=example("bridge sync dead-letters", "bridge sync dead-letters --show 3"))
+@click.option("--show", "number", type=int, metavar="NUMBER", help="Show one of them whole.")
+@click.option("--limit", type=click.IntRange(1), default=LETTERS_SHOWN, show_default=True, help="How many.")
+@uri_option
+@output_option
+def dead_letters(output: Output, number: int | None, limit: int, uri: str | None) -> None:
+    """List records that a destination will not take, with the reason."""
+    from trackbridge.api.display import format_time
+
+    if number is not None:
+        _show_letter(output, _letter(journal_roots(uri), number))
+        return
+    stores = _stores(journal_roots(uri))
+    found = [letter for store in stores for letter in store.read(max_results=limit)][:limit]
+    count = sum(sum(store.count().values()) for store in stores)
+    for letter in found:
+        output.event("dead_letter", _letter_fields(letter))
+    if found:
+        rows = [
+            (item.number, item.kind, item.run_id, item.destination, format_time(item.time), item.reason)
+            for item in found
+        ]
+        output.table(("NUMBER", "KIND", "RUN", "DESTINATION", "TIME (UTC)", "REASON"), rows, cell_chars_max=200)
+        output.note("deliver them again: bridge sync replay --all; give them up: bridge sync drop NUMBER")
+    else:
+        output.note("there are no dead letters")
+    if count > len(found):
+        output.note(f"{count - len(found):,} more; see them with --limit {count}")
+    output.summary({"dead_letters": count})
+
+
+@sync.command(epilog=example("bridge sync replay --all", "bridge sync replay 3 4"))
+@_NUMBERS
+@_EVERYTHING
+@uri_option
+@output_option
+def replay(output: Output, numbers: Sequence[int], is_all: bool, uri: str | None) -> None:
+    """Deliver dead letters again, once what made them fail is put right.
+
+    Those that are taken are removed, the others keep the new reason. Ends with 3 when only some are taken,
+    with 1 when none is, with 5 when a destination takes nothing now.
+    """
+    from trackbridge.delivery.connect import connect
+    from trackbridge.delivery.replay import ReplayReport
+    from trackbridge.delivery.replay import replay as replay_letters
+
+    report = ReplayReport()
+    for root, wanted in _wanted(journal_roots(uri), numbers, is_all=is_all):
+        part = replay_letters(root, wanted, connect)
+        report.delivered += part.delivered
+        report.kept.update(part.kept)
+        report.waiting.update(part.waiting)
+    _report_replay(output, report)
+
+
+@sync.command(epilog=example("bridge sync drop 3 4", "bridge sync drop --all --yes"))
+@_NUMBERS
+@_EVERYTHING
+@uri_option
+@yes_option
+@output_option
+def drop(output: Output, numbers: Sequence[int], is_all: bool, uri: str | None, is_agreed: bool) -> None:
+    """Give up dead letters for good."""
+    from trackbridge.delivery.dead_letters import DeadLetters
+
+    chosen = _wanted(journal_roots(uri), numbers, is_all=is_all)
+    count = sum(len(wanted) for _, wanted in chosen)
+    output.confirm(f"Give up {count:,} dead letters for good?", is_agreed=is_agreed)
+    for root, wanted in chosen:
+        DeadLetters(root).remove(wanted)
+    output.show(f"{count:,} dead letters are gone")
+    output.summary({"dropped": count})
+
+
+# Where journals lie.
+
+
+def journal_roots(uri: str | None) -> list[Path]:
+    """Return the journal folders that exist: of the URI in use, and of the project."""
+    from trackbridge.resolve.config import Settings
+    from trackbridge.resolve.destinations import journal_root, resolve_destinations
+    from trackbridge.resolve.home import project_folder
+
+    settings = Settings()
+    destinations = resolve_destinations(uri, settings=settings)
+    candidates = (journal_root(destinations, settings=settings), project_folder(settings.around) / "journal")
+    return list(dict.fromkeys(path.resolve() for path in candidates if path.is_dir()))
+
+
+def _destination_texts(uri: str) -> tuple[str, ...]:
+    from trackbridge.resolve.destinations import resolve_destinations
+
+    return tuple(destination.uri.text for destination in resolve_destinations(uri))
+
+
+# Status.
+
+
+def _show_journals(output: Output, journals: Sequence[JournalStatus]) -> None:
+    if not journals:
+        output.note("there are no journals: nothing is waiting to be delivered")
+        return
+    rows = []
+    for journal in journals:
+        rows += [
+            (journal.journal_id[:12], _writer(journal), lane.destination, lane.delivered, lane.pending, problem)
+            for lane in journal.lanes
+            for problem in [lane.problem or journal.problem or ""]
+        ]
+        if not journal.lanes:
+            rows.append((journal.journal_id[:12], _writer(journal), "?", "?", "?", journal.problem or ""))
+    output.table(("JOURNAL", "WRITER", "DESTINATION", "DELIVERED", "PENDING", "PROBLEM"), rows, cell_chars_max=300)
+
+
+def _writer(journal: JournalStatus) -> str:
+    state = "alive" if journal.writer_lives else "dead"
+    process = f" {journal.pid} on {journal.host}" if journal.pid else ""
+    return state + process + (", delivering" if journal.is_being_delivered else "")
+
+
+def _journal_fields(journal: JournalStatus) -> dict[str, Any]:
+    return {
+        "journal": journal.journal_id,
+        "path": str(journal.path),
+        "writer_lives": journal.writer_lives,
+        "is_being_delivered": journal.is_being_delivered,
+        "pid": journal.pid,
+        "host": journal.host,
+        "created_ms": journal.created_ms,
+        "last_written_ms": journal.last_written_ms,
+        "bytes": journal.bytes,
+        "problem": journal.problem,
+        "destinations": [
+            {
+                "uri": lane.destination,
+                "delivered": lane.delivered,
+                "pending": lane.pending,
+                "rejected": lane.rejected,
+                "problem": lane.problem,
+            }
+            for lane in journal.lanes
+        ],
+    }
+
+
+# Delivery by hand.
+
+
+def _deliver(
+    output: Output, roots: Sequence[Path], destinations: tuple[str, ...] | None, *, others_wait_s: float = 10.0
+) -> tuple[int, list[Left]]:
+    """Deliver what is there; return how many records that were, and what is left."""
+    from trackbridge.delivery.by_hand import HandDelivery
+    from trackbridge.delivery.connect import connect
+
+    delivered, left = 0, []
+    for root in roots:
+        by_hand = HandDelivery(root, open_backend=connect, destinations=destinations)
+        before = 0
+        with output.progress("Delivering", by_hand.total) as show_progress:
+            on_progress = _progress_events(output, root, by_hand.total, show_progress)
+            left += by_hand.run(on_progress, others_wait_s=others_wait_s)
+        delivered += by_hand.delivered() - before
+    return delivered, left
+
+
+def _progress_events(
+    output: Output, root: Path, total: int, show_progress: Callable[[int], None]
+) -> Callable[[int], None]:
+    last = 0
+
+    def on_progress(delivered: int) -> None:
+        nonlocal last
+        show_progress(delivered)
+        if delivered != last:
+            last = delivered
+            output.event("progress", {"root": str(root), "delivered": delivered, "total": total})
+
+    return on_progress
+
+
+def _follow(output: Output, roots: Sequence[Path], destinations: tuple[str, ...] | None) -> None:
+    """Deliver again and again; left by Ctrl-C alone."""
+    pause = threading.Event()  # nobody sets it: it is waited on because Ctrl-C interrupts that
+    total, told = 0, ""
+    try:
+        while True:
+            delivered, left = _deliver(output, roots, destinations, others_wait_s=0.0)
+            total += delivered
+            if delivered:
+                output.note(f"{delivered:,} records delivered")
+            problems = "; ".join(sorted({item.why for item in left}))
+            if problems and problems != told:
+                output.warn(problems)
+            told = problems
+            pause.wait(FOLLOW_BLOCKED_S if left and not delivered else FOLLOW_S)
+    except KeyboardInterrupt:
+        output.summary({"delivered": total})
+        raise
+
+
+def _report_left(output: Output, item: Left) -> None:
+    fields = {
+        "journal": item.journal,
+        "destination": item.destination,
+        "pending": item.pending,
+        "why": item.why,
+    }
+    output.event("left", fields)
+    what = f"{item.pending:,} records for {item.destination}" if item.destination else "all of it"
+    output.show(f"left in journal {item.journal[:12]}: {what}: {item.why}", colour="yellow")
+
+
+# Dead letters.
+
+
+def _stores(roots: Sequence[Path]) -> list[DeadLetters]:
+    from trackbridge.delivery.dead_letters import DeadLetters
+
+    return [DeadLetters(root) for root in roots]
+
+
+def _count_letters(roots: Sequence[Path]) -> int:
+    return sum(sum(store.count().values()) for store in _stores(roots))
+
+
+def _wanted(roots: Sequence[Path], numbers: Sequence[int], *, is_all: bool) -> list[tuple[Path, list[int]]]:
+    """Return which dead letters are meant in which folder.
+
+    Raises:
+        UsageError: Neither numbers nor --all, or both, are given.
+        NotFound: A number is unknown.
+    """
+    from trackbridge.delivery.dead_letters import DeadLetters
+    from trackbridge.errors import NotFound
+
+    if bool(numbers) == is_all:
+        raise click.UsageError("name dead letters by number, or all of them with --all")
+    known = {root: [letter.number for letter in DeadLetters(root).read()] for root in roots}
+    unknown = set(numbers) - {number for found in known.values() for number in found}
+    if unknown:
+        raise NotFound(
+            f"there is no dead letter {', '.join(map(str, sorted(unknown)))}", hint="bridge sync dead-letters"
+        )
+    chosen = [(root, [number for number in found if is_all or number in numbers]) for root, found in known.items()]
+    return [(root, wanted) for root, wanted in chosen if wanted]
+
+
+def _letter(roots: Sequence[Path], number: int) -> DeadLetter:
+    from trackbridge.errors import NotFound
+
+    for store in _stores(roots):
+        for letter in store.read():
+            if letter.number == number:
+                return letter
+    raise NotFound(f"there is no dead letter {number}", hint="bridge sync dead-letters")
+
+
+def _letter_fields(letter: DeadLetter) -> dict[str, Any]:
+    names = ("number", "destination", "journal", "sequence", "run_id", "kind", "reason", "time")
+    return {name: getattr(letter, name) for name in names}
+
+
+def _show_letter(output: Output, letter: DeadLetter) -> None:
+    from trackbridge.errors import JournalError
+
+    try:
+        record = letter.record
+        content = {name: getattr(record, name) for name in record.__struct_fields__}
+    except JournalError as error:
+        content = {"problem": error.message}
+    for name, value in {**_letter_fields(letter), **content}.items():
+        output.show(f"{name:<12} {value}")
+    output.summary({**_letter_fields(letter), "record": content})
+
+
+def _report_replay(output: Output, report: ReplayReport) -> None:
+    for outcome, reasons in (("kept", report.kept), ("waiting", report.waiting)):
+        for number, reason in reasons.items():
+            output.event(outcome, {"number": number, "reason": reason})
+            output.show(f"{number} {outcome}: {reason}", colour="yellow")
+    counts = {"delivered": len(report.delivered), "kept": len(report.kept), "waiting": len(report.waiting)}
+    if any(counts.values()):
+        output.show(f"{counts['delivered']:,} dead letters delivered, {counts['kept'] + counts['waiting']:,} left")
+    else:
+        output.note("there are no dead letters")
+    output.summary(counts)
+    if report.waiting:
+        output.end(EXIT_RETRYABLE)
+    if report.kept:
+        output.end(EXIT_PARTLY if report.delivered else EXIT_ERROR)
