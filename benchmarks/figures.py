@@ -19,7 +19,7 @@ class Target:
 class Figure:
     """One measured number of ours, beside the same of its peers.
 
-    ``more_is_better`` tells which way a ratio goes. ``note`` says how it was measured where that is not plain.
+    ``more_is_better`` tells which way a ratio goes; ``note`` says how it was measured.
     """
 
     name: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -21,8 +20,8 @@ RUN_ID = "0" * 32
 def measure(*, quick: bool) -> list[Figure]:
     """Return the times of reading."""
     points = POINTS_QUICK if quick else POINTS
-    ours = stores.kept(f"our-history-{points}", partial(build_ours, points))
-    theirs = stores.kept(f"mlflow-history-{points}", partial(build_mlflow, points))
+    ours = stores.kept("history", "build_ours", points)
+    theirs = stores.kept("history", "build_mlflow", points)
     found = workers.run("history", "our_history", ours, points)
     their_s = workers.run("history", "mlflow_history", theirs, points)["points_s"]
     peers = {"mlflow `get_metric_history` on SQLite": their_s}
@@ -46,7 +45,7 @@ def measure(*, quick: bool) -> list[Figure]:
     ]
 
 
-def build_ours(points: int, folder: Path) -> None:
+def build_ours(points: str, path: str) -> None:
     """Build a store with one long metric through the port."""
     from array import array
 
@@ -56,7 +55,7 @@ def build_ours(points: int, folder: Path) -> None:
     from trackbridge.domain.runs import RunSpec
     from trackbridge.resolve.uri import parse
 
-    adapter = open_uri(parse(folder))
+    adapter = open_uri(parse(Path(path)))
     assert adapter.tracking is not None
     spec = RunSpec(
         run_id=RUN_ID,
@@ -67,7 +66,7 @@ def build_ours(points: int, folder: Path) -> None:
         start_time=stores.START_MS,
     )
     adapter.tracking.open_run(spec)
-    steps = range(points)
+    steps = range(int(points))
     columns = MetricColumns(
         steps=array("q", steps),
         timestamps=array("q", (stores.START_MS + step for step in steps)),
@@ -78,15 +77,17 @@ def build_ours(points: int, folder: Path) -> None:
     adapter.close()
 
 
-def build_mlflow(points: int, folder: Path) -> None:
+def build_mlflow(points: str, path: str) -> None:
     """Build mlflow's store with the same metric, by SQL."""
+    folder = Path(path)
     experiment_id = stores.make_mlflow_store(folder)
     run = stores.SampleRun(RUN_ID, 0, {}, {})
     with sqlite3.connect(folder / "mlflow.db") as connection:
         stores.insert_mlflow_runs(connection, experiment_id, [run])
         connection.executemany(
-            "INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES ('loss', ?, ?, ?, 0, ?)",
-            ((1 / (step + 1), stores.START_MS + step, step, RUN_ID) for step in range(points)),
+            "INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid) "
+            "VALUES ('loss', ?, ?, ?, 0, ?)",
+            ((1 / (step + 1), stores.START_MS + step, step, RUN_ID) for step in range(int(points))),
         )
     connection.close()
 

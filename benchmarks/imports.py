@@ -37,7 +37,7 @@ def measure(*, quick: bool) -> list[Figure]:
             ours,
             {"`import mlflow`": their_ms["import"] - ms["bare"]},
             (at_most(30, ours, "ms"),),
-            note=f"bare Python itself takes {ms['bare']:.0f} ms here; what a program uses is loaded at first use",
+            note=f"bare Python itself takes {ms['bare']:.0f} ms; what a program uses is loaded at first use",
         ),
         Figure(
             "`bridge --help`",

@@ -30,7 +30,8 @@ def sentence(machine: dict[str, Any]) -> str:
     return (
         f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
         f"{machine['system']}, Python {machine['python']}, trackbridge {machine['trackbridge']}, "
-        f"mlflow {machine['mlflow']}, msgspec {machine['msgspec']}; load average before: {machine['load_before']}"
+        f"mlflow {machine['mlflow']}, msgspec {machine['msgspec']}; load average before it: "
+        f"{machine['load_before']}"
     )
 
 

@@ -47,12 +47,12 @@ def measure(*, quick: bool) -> list[Figure]:
     peak = together / MEGABYTE
     return [
         Figure(
-            "memory while logging 10 million points",
+            f"memory while logging {points:,} points",
             "MB",
             peak,
             targets=(at_most(250, peak, "MB"),),
-            note=f"{points:,} points in {elapsed_s:.0f} s until all were delivered; peak of the resident memory of "
-            f"program and child together, sampled every 50 ms; each at its own peak: "
+            note=f"{points:,} points in {elapsed_s:.0f} s until all were delivered; peak of the resident memory "
+            "of program and child together, sampled every 50 ms; each at its own peak: "
             f"{', '.join(f'{size / MEGABYTE:.0f}' for size in each)} MB",
         )
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -27,8 +26,8 @@ QUERIES = {
 def measure(*, quick: bool) -> list[Figure]:
     """Return the times of a search."""
     runs = RUNS_QUICK if quick else RUNS
-    ours = stores.kept(f"ours-{runs}", partial(stores.build_ours, runs))
-    theirs = stores.kept(f"mlflow-{runs}", partial(stores.build_mlflow, runs))
+    ours = stores.kept("stores", "build_ours", runs)
+    theirs = stores.kept("stores", "build_mlflow", runs)
     found = workers.run("search", "our_search", ours)
     their_found = workers.run("search", "mlflow_search", theirs)
     for name in QUERIES:
@@ -47,8 +46,8 @@ def measure(*, quick: bool) -> list[Figure]:
                 at_most(60, ms["selective"], "ms"),
                 Target("at least 12 times faster than mlflow", times_faster >= 12),
             ),
-            note=f"`{QUERIES['selective']}` order by `{ORDER[0]}`; five params and five metrics a run; both find "
-            f"the same runs; the first search of a process takes {found['selective']['first_ms']:.0f} ms "
+            note=f"`{QUERIES['selective']}` order by `{ORDER[0]}`; five params and five metrics a run; both "
+            f"find the same runs; the first search of a process takes {found['selective']['first_ms']:.0f} ms "
             f"(mlflow {their_found['selective']['first_ms']:,.0f} ms)",
         ),
         Figure(

@@ -10,7 +10,7 @@ import random
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,21 +53,21 @@ def sample_runs(count: int) -> Iterator[SampleRun]:
         yield SampleRun(f"{number:032x}", number, params, metrics)
 
 
-def kept(name: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder of a kept store, built when it is not there."""
-    folder = workers.CACHE / f"{name}-v{FORMAT}"
+def kept(benchmark: str, build: str, count: int) -> Path:
+    """Return the folder of a kept store, built by a worker of the benchmark when it is not there."""
+    folder = workers.CACHE / f"{benchmark}-{build}-{count}-v{FORMAT}"
     if folder.exists():
         return folder
-    workers.CACHE.mkdir(exist_ok=True)
+    workers.make_cache()
     with tempfile.TemporaryDirectory(dir=workers.build_folder(), prefix="bridge-bench-") as place:
-        build(Path(place) / "store")
+        workers.run(benchmark, build, count, Path(place) / "store")
         with tempfile.TemporaryDirectory(dir=workers.CACHE) as draft:  # whole under its name, or not at all
             shutil.move(Path(place) / "store", draft)
             (Path(draft) / "store").rename(folder)
     return folder
 
 
-def build_ours(count: int, folder: Path) -> None:
+def build_ours(count: str, path: str) -> None:
     """Build our store through the port."""
     from trackbridge.delivery.connect import open_uri
     from trackbridge.domain.batches import Batch, MetricColumns, Setting
@@ -75,10 +75,10 @@ def build_ours(count: int, folder: Path) -> None:
     from trackbridge.domain.runs import RunSpec, RunStatus
     from trackbridge.resolve.uri import parse
 
-    adapter = open_uri(parse(folder))
+    adapter = open_uri(parse(Path(path)))
     tracking = adapter.tracking
     assert tracking is not None
-    for run in sample_runs(count):
+    for run in sample_runs(int(count)):
         spec = RunSpec(
             run_id=run.run_id,
             experiment_id=experiment_id_of(EXPERIMENT),
@@ -98,11 +98,12 @@ def build_ours(count: int, folder: Path) -> None:
     adapter.close()
 
 
-def build_mlflow(count: int, folder: Path) -> None:
+def build_mlflow(count: str, path: str) -> None:
     """Build mlflow's store: its own tables, filled by SQL."""
+    folder = Path(path)
     experiment_id = make_mlflow_store(folder)
     with sqlite3.connect(folder / "mlflow.db") as connection:
-        insert_mlflow_runs(connection, experiment_id, list(sample_runs(count)))
+        insert_mlflow_runs(connection, experiment_id, list(sample_runs(int(count))))
     connection.close()
 
 

@@ -47,8 +47,7 @@ def run(
             command(benchmark, function, *arguments),
             cwd=place,
             env=environment(**variables),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
         )
@@ -58,10 +57,16 @@ def run(
     return result
 
 
+def make_cache() -> None:
+    """Make the folder of kept stores and temporary files, which git does not see."""
+    CACHE.mkdir(exist_ok=True)
+    (CACHE / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Give a new folder on the disk of the checkout, deleted afterwards."""
-    CACHE.mkdir(exist_ok=True)
+    make_cache()
     with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 

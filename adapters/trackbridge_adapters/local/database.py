@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from urllib.parse import quote
 
 from trackbridge.domain.search import like
@@ -166,7 +167,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline_s:
                     raise
-            time.sleep(SWITCH_PAUSE_S)
+            Event().wait(SWITCH_PAUSE_S)
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(

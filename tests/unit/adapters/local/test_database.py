@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,16 @@ def test_a_read_only_database_is_a_matter_of_permission(adapter: LocalAdapter) -
     adapter._database._idle[-1][0].execute("PRAGMA query_only = 1")
     with pytest.raises(AuthError):
         write(adapter, [(1, 1, 1)])
+
+
+def test_a_store_that_another_process_is_creating_is_waited_for(open_store: OpenStore, folder: Path) -> None:
+    folder.mkdir()
+    other = sqlite3.connect(folder / "store.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Transient):
+        open_run(open_store(busy_timeout_s="0.05"))
+    release = threading.Timer(0.1, lambda: other.execute("ROLLBACK"))
+    release.start()
+    assert open_run(open_store()) == "r"
+    release.join()
+    other.close()

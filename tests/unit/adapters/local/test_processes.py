@@ -132,3 +132,24 @@ def test_a_forked_child_uses_connections_of_its_own(adapter: LocalAdapter) -> No
     assert os.waitpid(child, 0)[1] == 0
     write(adapter, batch_points(2))
     assert history(adapter) == all_points(3)
+
+
+def test_threads_that_create_a_store_at_once_all_succeed(tmp_path: Path) -> None:
+    def work(adapter: LocalAdapter, barrier: threading.Barrier, errors: list[BaseException]) -> None:
+        barrier.wait()
+        try:
+            open_run(adapter)
+        except BaseException as error:
+            errors.append(error)
+
+    errors: list[BaseException] = []
+    for number in range(60):
+        adapter = LocalAdapter(Settings(folder=tmp_path / str(number)), lambda: 1)
+        barrier = threading.Barrier(8)
+        threads = [threading.Thread(target=work, args=(adapter, barrier, errors)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        adapter.close()
+    assert errors == []
