@@ -51,8 +51,8 @@ def measure(*, quick: bool) -> list[Figure]:
             "MB",
             peak,
             targets=(at_most(250, peak, "MB"),),
-            note=f"{points:,} points in {elapsed_s:.0f} s until all were delivered; peak of the resident memory "
-            "of program and child together, sampled every 50 ms; each at its own peak: "
+            note=f"{points:,} points in {elapsed_s:.0f} s until all were delivered; peak of the resident "
+            "memory of program and child together, sampled every 50 ms; each at its own peak: "
             f"{', '.join(f'{size / MEGABYTE:.0f}' for size in each)} MB",
         )
     ]

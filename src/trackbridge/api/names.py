@@ -14,7 +14,7 @@ _ADJECTIVES = (
 _ANIMALS = (
     "ant auk bat bear bee boar bison bream carp cat chough cod colt condor conch coot crab crane crow deer "
     "dog dove duck eel elk ermine ewe falcon fawn finch fly fox frog gnat gnu goat goose grouse grub gull "
-    "hare hawk hen heron hog horse ibis ibex jay kite koi lamb lark lynx mare midge mink mole moose moth mouse "
+    "hare hawk hen heron hog horse ibex jay kite koi lamb lark lynx mare midge mink mole moose moth mouse "
     "mule newt otter owl ox panda perch pig pike pony quail ram raven ray rook seal shad shark sheep shrew "
     "shrike skink slug smelt snail snipe sow sparrow squid stag stork swan tern toad trout turtle vole wasp "
     "whale wolf worm wren yak zebra"

@@ -1,6 +1,8 @@
 """``python -m trackbridge.cli`` is ``bridge``."""
 
+import sys
+
 from trackbridge.cli.main import run
 
 if __name__ == "__main__":
-    run()
+    sys.exit(run())

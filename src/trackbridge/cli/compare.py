@@ -66,9 +66,8 @@ def compare(
     drawn = [] if no_curves else list(metrics) or _worth_drawing(client, found)
     for key in drawn:
         _show_curves(output, client, found, key, log_scale=log_scale)
-    output.summary(
-        {"runs": [run.info.run_id for run in found], "differences": len(differences), "curves": drawn}
-    )
+    ids = [run.info.run_id for run in found]
+    output.summary({"runs": ids, "differences": len(differences), "curves": drawn})
 
 
 def _lines(runs: Sequence[Run]) -> list[Difference]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import click
 
+from trackbridge.cli.output import counted
+
 COLOURS = ("red", "green", "blue", "magenta", "cyan", "yellow")
 """click's names; ``_PALETTE`` has the same colours by their numbers in a terminal."""
 MARKERS = "*+ox#@%&"
@@ -44,8 +46,8 @@ def draw(title: str, curves: Sequence[Curve], *, is_log: bool, uses_colour: bool
         lines.append("  no points that can be drawn")
     left_out = sum(len(curve.values) - len(points) for curve, points in shown)
     if left_out:
-        what = "that are not positive numbers" if is_log else "that are NaN or infinite"
-        lines.append(f"  {left_out:,} points {what} are not drawn")
+        what = "not positive or not a number" if is_log else "NaN or infinite"
+        lines.append(f"  not drawn: {counted(left_out, 'point')}, {what}")
     return "\n".join(lines)
 
 
@@ -66,7 +68,7 @@ def _legend(index: int, label: str, uses_colour: bool) -> str:
 def _plot(
     drawn: Sequence[tuple[int, Sequence[tuple[int, float]]]], width: int, *, is_log: bool, uses_colour: bool
 ) -> str:
-    import plotext
+    import plotext  # type: ignore[import-untyped]
 
     figure = plotext.figure
     figure.clear()

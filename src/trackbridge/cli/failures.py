@@ -46,7 +46,7 @@ def run(command: Callable[[], object], *, as_json: bool) -> int:
         sys.stdout.flush()
         return code if type(code) is int else 0
     except SystemExit as ending:  # click ends so when stdout is closed early
-        return ending.code if type(ending.code) is int else EXIT_ERROR
+        return ending.code if type(ending.code) is int else 0 if ending.code is None else EXIT_ERROR
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted", "")
         return EXIT_INTERRUPTED

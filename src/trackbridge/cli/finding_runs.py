@@ -48,7 +48,7 @@ def find_run(client: Client, text: str, *, view: str = ViewType.ACTIVE_ONLY) -> 
 
 
 def short_ids(ids: Iterable[str]) -> dict[str, str]:
-    """Return the beginning of each id that tells it from the others: 12 characters, or as many as it takes."""
+    """Return the beginning of each id that tells it from the others, 12 characters or more."""
     whole = list(ids)
     length = SHORT_ID_CHARS
     while len({identifier[:length] for identifier in whole}) < len(set(whole)):

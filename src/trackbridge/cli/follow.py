@@ -113,7 +113,7 @@ class RunWatch:
     def read(self) -> list[dict[str, Any]]:
         """Return what is new as events: ``type`` and its fields; points in the order of time."""
         run = self._client.get_run(self._run_id)
-        events = [
+        events: list[dict[str, Any]] = [
             *({"type": "param", "key": key, "value": value} for key, value in self._new_params(run)),
             *({"type": "tag", "key": key, "value": value} for key, value in self._new_tags(run)),
             *self._new_points(run),

@@ -11,6 +11,7 @@ from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
 
 IGNORED = ".bridge/"
+EXPERIMENT = "experiment_name"
 
 
 @click.command(epilog=example("bridge init", "bridge init --name wine --gitignore"))
@@ -32,9 +33,9 @@ def init(output: Output, name: str | None, adds_ignore: bool) -> None:
     file = folder / FILE_NAME
     is_new = not file.exists()
     if is_new:
-        file.write_text(config_text(), encoding="utf-8")
-    if name is not None:
-        _set_experiment(file, name)
+        file.write_text(config_text(_checked(name)), encoding="utf-8")
+    elif name is not None:
+        _set_experiment(file, _checked(name))
     if adds_ignore:
         _ignore(around.cwd / ".gitignore")
     output.show(f"{'made' if is_new else 'found'} {file}")
@@ -43,41 +44,58 @@ def init(output: Output, name: str | None, adds_ignore: bool) -> None:
     output.summary({"folder": str(folder), "config": str(file), "is_new": is_new})
 
 
-def config_text() -> str:
-    """Return a file of settings in which everything is explained and nothing is set."""
+def config_text(experiment_name: str | None = None) -> str:
+    """Return a file of settings in which everything is explained, and only the experiment may be set."""
     import tomlkit
 
     from trackbridge.resolve.config import SETTINGS
 
     lines = ["# Settings of this project; see: bridge config show", ""]
     for setting in SETTINGS.values():
-        if setting.in_files:
-            default = setting.default if setting.default not in (None, ()) else ""
-            lines += [*textwrap.wrap(setting.help, 100, initial_indent="# ", subsequent_indent="# ")]
-            lines += [f"# Use {setting.allowed}.", f"#{setting.name} = {tomlkit.item(default).as_string()}", ""]
-    return "\n".join(
-        [*lines, "# Names for tracking URIs; see: bridge remotes --help", "#[remotes.prod]", '#uri = "azureml:"', ""]
-    )
+        if not setting.in_files:
+            continue
+        is_set = setting.name == EXPERIMENT and experiment_name is not None
+        value = experiment_name if is_set else "" if setting.default in (None, ()) else setting.default
+        lines += textwrap.wrap(setting.help, 100, initial_indent="# ", subsequent_indent="# ")
+        lines.append(f"# Use {setting.allowed}.")
+        lines += [f"{'' if is_set else '#'}{setting.name} = {tomlkit.item(value).as_string()}", ""]
+    lines += [
+        "# Names for tracking URIs; see: bridge remotes --help",
+        "#[remotes.prod]",
+        '#uri = "azureml:"',
+        "",
+    ]
+    return "\n".join(lines)
 
 
-def _set_experiment(file: Path, name: str) -> None:
-    from trackbridge.errors import Conflict
+def _checked(name: str | None) -> str | None:
     from trackbridge.resolve.config import SETTINGS
-    from trackbridge.resolve.files import read_document, write_document
     from trackbridge.resolve.home import Surroundings
 
-    key = "experiment_name"
     try:
-        SETTINGS[key].read(name, Surroundings.current())
+        return None if name is None else SETTINGS[EXPERIMENT].read(name, Surroundings.current())
     except ValueError:
-        raise click.BadParameter(f"use {SETTINGS[key].allowed}", param_hint="--name") from None
+        raise click.BadParameter(f"use {SETTINGS[EXPERIMENT].allowed}", param_hint="--name") from None
+
+
+def _set_experiment(file: Path, name: str | None) -> None:
+    """Set it in a file that exists.
+
+    Raises:
+        Conflict: It is set already, to another one.
+    """
+    from trackbridge.errors import Conflict
+    from trackbridge.resolve.files import read_document, write_document
+
     document = read_document(file)
-    known = document.get(key)
-    if known is not None and str(known) != name:
-        raise Conflict(f"{key} is {str(known)!r} already", resource=str(file), hint="change it in the file")
+    known = document.get(EXPERIMENT)
     if known is None:
-        document[key] = name
+        document[EXPERIMENT] = name
         write_document(file, document)
+    elif str(known) != name:
+        raise Conflict(
+            f"{EXPERIMENT} is {str(known)!r} already", resource=str(file), hint="change it in the file"
+        )
 
 
 def _ignore(file: Path) -> None:

@@ -23,7 +23,7 @@ class Slot(NamedTuple):
 COMMANDS = {
     "completion": Slot("completion:completion", "Print the script for completion in a shell."),
     "config": Slot("config:config", "Show settings and where they come from."),
-    "demo": Slot("demo:demo", "Train on real data, kill a run, and see that nothing is lost."),
+    "demo": Slot("demo:demo", "Train on real data, kill one of the trainings, and see that nothing is lost."),
     "doctor": Slot("doctor:doctor", "Look for what keeps tracking from working, with the fix."),
     "experiments": Slot("experiments:experiments", "List, show, delete and restore experiments."),
     "init": Slot("init:init", "Make the project's folder .bridge here."),

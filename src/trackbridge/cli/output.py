@@ -75,8 +75,9 @@ class Output:
         is_terminal = sys.stdout.isatty()
         chars_max = cell_chars_max if is_terminal else LINE_CHARS_MAX
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(Text(_printable(column, chars_max)), overflow="fold")
+        for number, column in enumerate(columns):
+            heading = Text(_printable(column, chars_max))
+            table.add_column(heading, overflow="fold", no_wrap=number == 0)  # an id is to be copied whole
         for row in rows:
             table.add_row(*(Text(_printable(str(cell), chars_max)) for cell in row))
         console = Console(
@@ -123,7 +124,11 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar on stderr while inside; the function given takes how much is done. Silent off a terminal."""
+        """Show a bar on stderr, none off a terminal.
+
+        Yields:
+            A function to call with how much of the total is done.
+        """
         if not sys.stderr.isatty() or total == 0:
             yield lambda done: None
             return
@@ -140,6 +145,11 @@ class Output:
     def styled(text: str, colour: str | None, *, stream: TextIO) -> str:
         """Return text in a colour where the stream takes colours."""
         return click.style(text, fg=colour) if colour and uses_colour(stream) else text
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 record``, ``1,002 records``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def uses_colour(stream: TextIO) -> bool:

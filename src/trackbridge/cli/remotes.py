@@ -31,7 +31,12 @@ def list_(output: Output) -> None:
         fields = {"name": remote.name, "uri": remote.uri.text, "options": dict(remote.options)}
         output.event("remote", {**fields, "scope": remote.scope.value, "place": remote.place})
     rows = [
-        (item.name, item.uri.text, " ".join(f"{key}={value}" for key, value in item.options), item.scope.value)
+        (
+            item.name,
+            item.uri.text,
+            " ".join(f"{key}={value}" for key, value in item.options),
+            item.scope.value,
+        )
         for item in found
     ]
     if rows:
@@ -42,7 +47,9 @@ def list_(output: Output) -> None:
 
 
 @remotes.command(
-    epilog=example("bridge remotes add prod azureml:", "bridge remotes add lab ./lab --option busy_timeout_s=30")
+    epilog=example(
+        "bridge remotes add prod azureml:", "bridge remotes add lab ./lab --option busy_timeout_s=9"
+    )
 )
 @click.argument("name")
 @click.argument("uri")

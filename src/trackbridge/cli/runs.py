@@ -66,8 +66,8 @@ runs.add_command(log)
 @click.option(
     "--columns",
     metavar="NAMES",
-    help="With commas: id, name, experiment, status, user, started, ended, duration, metrics.KEY, params.KEY, "
-    "tags.KEY.",
+    help="With commas: id, name, experiment, status, user, started, ended, duration, metrics.KEY, "
+    "params.KEY, tags.KEY.",
 )
 @uri_option
 @deleted_option
@@ -193,15 +193,9 @@ def _columns_of(text: str) -> list[str]:
 
 
 def _default_columns(found: Sequence[Run]) -> list[str]:
-    metrics = dict.fromkeys(key for run in found for key in run.data.metrics if not key.startswith("system/"))
-    return [
-        "id",
-        "name",
-        "status",
-        "started",
-        "duration",
-        *[f"metrics.{key}" for key in metrics][:METRICS_SHOWN],
-    ]
+    keys = dict.fromkeys(key for run in found for key in run.data.metrics if not key.startswith("system/"))
+    metrics = [f"metrics.{key}" for key in keys][:METRICS_SHOWN]
+    return ["id", "name", "status", "started", "duration", *metrics]
 
 
 def _print_table(
@@ -216,7 +210,9 @@ def _print_table(
 
 def _heading(column: str) -> str:
     entity, dot, key = column.partition(".")
-    return key if dot and entity == "metrics" else column if dot else column.upper()
+    if dot:
+        return key if entity == "metrics" else column
+    return f"{column.upper()} (UTC)" if column in ("started", "ended") else column.upper()
 
 
 def _cell(run: Run, column: str, ids: dict[str, str], experiments: dict[str, str]) -> str:
@@ -231,15 +227,18 @@ def _cell(run: Run, column: str, ids: dict[str, str], experiments: dict[str, str
         "id": lambda: ids[info.run_id],
         "name": lambda: info.run_name,
         "experiment": lambda: experiments.get(info.experiment_id, info.experiment_id),
-        "status": lambda: (
-            info.status.value + (" (deleted)" if info.lifecycle_stage.value == "deleted" else "")
-        ),
+        "status": lambda: _status(run),
         "user": lambda: info.user_id,
         "started": lambda: format_time(info.start_time),
         "ended": lambda: format_time(info.end_time),
         "duration": lambda: format_duration(info.start_time, info.end_time),
     }
     return cells[column]()
+
+
+def _status(run: Run) -> str:
+    is_deleted = run.info.lifecycle_stage.value == "deleted"
+    return f"{run.info.status.value} (deleted)" if is_deleted else run.info.status.value
 
 
 def _sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -251,10 +250,10 @@ def _sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
         ("id", info.run_id),
         ("native id", info.native_id or ""),
         ("experiment", info.experiment_id),
-        ("status", info.status.value + (" (deleted)" if info.lifecycle_stage.value == "deleted" else "")),
+        ("status", _status(run)),
         ("user", info.user_id),
-        ("started", format_time(info.start_time)),
-        ("ended", format_time(info.end_time)),
+        ("started (UTC)", format_time(info.start_time)),
+        ("ended (UTC)", format_time(info.end_time)),
         ("duration", format_duration(info.start_time, info.end_time)),
         ("artifacts", info.artifact_uri),
     ]

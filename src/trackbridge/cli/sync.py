@@ -11,7 +11,7 @@ import click
 
 from trackbridge.cli.failures import EXIT_ERROR, EXIT_PARTLY, EXIT_RETRYABLE
 from trackbridge.cli.options import example, output_option, uri_option, yes_option
-from trackbridge.cli.output import Output
+from trackbridge.cli.output import Output, counted
 
 if TYPE_CHECKING:
     from trackbridge.delivery.by_hand import Left
@@ -58,10 +58,13 @@ def status(output: Output, uri: str | None) -> None:
         output.event("damage", {name: getattr(damage, name) for name in damage.__struct_fields__})
     _show_journals(output, journals)
     for destination, count in letters.items():
-        output.show(f"{count:,} dead letters for {destination}; see: bridge sync dead-letters", colour="yellow")
+        output.show(
+            f"{counted(count, 'dead letter')} for {destination}; see: bridge sync dead-letters",
+            colour="yellow",
+        )
     for damage in damages:
         where = f"journal {damage.journal}, segment {damage.segment}, byte {damage.offset}"
-        lost = f"at most {damage.records_max:,} records" if damage.records_max else "no record"
+        lost = f"at most {counted(damage.records_max, 'record')}"
         output.show(f"damage: {where}: {damage.reason}; {lost} lost", colour="yellow")
     output.summary(
         {
@@ -93,10 +96,10 @@ def run(output: Output, uri: str | None, follow: bool) -> None:
     for item in left:
         _report_left(output, item)
     if not left:
-        output.show(f"everything is delivered ({delivered:,} records by this command)")
+        output.show(f"everything is delivered ({counted(delivered, 'record')} by this command)")
     rejected = _count_letters(roots)
     if rejected:
-        output.note(f"{rejected:,} records were rejected; see: bridge sync dead-letters")
+        output.note(f"{counted(rejected, 'dead letter')}; see: bridge sync dead-letters")
     output.summary({"delivered": delivered, "left": len(left), "dead_letters": rejected})
     if left:
         output.end(EXIT_RETRYABLE)
@@ -124,7 +127,9 @@ def dead_letters(output: Output, number: int | None, limit: int, uri: str | None
             (item.number, item.kind, item.run_id, item.destination, format_time(item.time), item.reason)
             for item in found
         ]
-        output.table(("NUMBER", "KIND", "RUN", "DESTINATION", "TIME (UTC)", "REASON"), rows, cell_chars_max=200)
+        output.table(
+            ("NUMBER", "KIND", "RUN", "DESTINATION", "TIME (UTC)", "REASON"), rows, cell_chars_max=200
+        )
         output.note("deliver them again: bridge sync replay --all; give them up: bridge sync drop NUMBER")
     else:
         output.note("there are no dead letters")
@@ -169,10 +174,10 @@ def drop(output: Output, numbers: Sequence[int], is_all: bool, uri: str | None, 
 
     chosen = _wanted(journal_roots(uri), numbers, is_all=is_all)
     count = sum(len(wanted) for _, wanted in chosen)
-    output.confirm(f"Give up {count:,} dead letters for good?", is_agreed=is_agreed)
+    output.confirm(f"Give up {counted(count, 'dead letter')} for good?", is_agreed=is_agreed)
     for root, wanted in chosen:
         DeadLetters(root).remove(wanted)
-    output.show(f"{count:,} dead letters are gone")
+    output.show(f"{counted(count, 'dead letter')} dropped")
     output.summary({"dropped": count})
 
 
@@ -204,16 +209,16 @@ def _show_journals(output: Output, journals: Sequence[JournalStatus]) -> None:
     if not journals:
         output.note("there are no journals: nothing is waiting to be delivered")
         return
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for journal in journals:
-        rows += [
-            (journal.journal_id[:12], _writer(journal), lane.destination, lane.delivered, lane.pending, problem)
-            for lane in journal.lanes
-            for problem in [lane.problem or journal.problem or ""]
-        ]
+        begin = (journal.journal_id[:12], _writer(journal))
+        for lane in journal.lanes:
+            problem = lane.problem or journal.problem or ""
+            rows.append((*begin, lane.destination, f"{lane.delivered:,}", f"{lane.pending:,}", problem))
         if not journal.lanes:
-            rows.append((journal.journal_id[:12], _writer(journal), "?", "?", "?", journal.problem or ""))
-    output.table(("JOURNAL", "WRITER", "DESTINATION", "DELIVERED", "PENDING", "PROBLEM"), rows, cell_chars_max=300)
+            rows.append((*begin, "?", "?", "?", journal.problem or ""))
+    columns = ("JOURNAL", "WRITER", "DESTINATION", "DELIVERED", "PENDING", "PROBLEM")
+    output.table(columns, rows, cell_chars_max=300)
 
 
 def _writer(journal: JournalStatus) -> str:
@@ -251,7 +256,11 @@ def _journal_fields(journal: JournalStatus) -> dict[str, Any]:
 
 
 def _deliver(
-    output: Output, roots: Sequence[Path], destinations: tuple[str, ...] | None, *, others_wait_s: float = 10.0
+    output: Output,
+    roots: Sequence[Path],
+    destinations: tuple[str, ...] | None,
+    *,
+    others_wait_s: float = 10.0,
 ) -> tuple[int, list[Left]]:
     """Deliver what is there; return how many records that were, and what is left."""
     from trackbridge.delivery.by_hand import HandDelivery
@@ -260,11 +269,10 @@ def _deliver(
     delivered, left = 0, []
     for root in roots:
         by_hand = HandDelivery(root, open_backend=connect, destinations=destinations)
-        before = 0
         with output.progress("Delivering", by_hand.total) as show_progress:
             on_progress = _progress_events(output, root, by_hand.total, show_progress)
             left += by_hand.run(on_progress, others_wait_s=others_wait_s)
-        delivered += by_hand.delivered() - before
+        delivered += by_hand.delivered()
     return delivered, left
 
 
@@ -292,7 +300,7 @@ def _follow(output: Output, roots: Sequence[Path], destinations: tuple[str, ...]
             delivered, left = _deliver(output, roots, destinations, others_wait_s=0.0)
             total += delivered
             if delivered:
-                output.note(f"{delivered:,} records delivered")
+                output.note(f"{counted(delivered, 'record')} delivered")
             problems = "; ".join(sorted({item.why for item in left}))
             if problems and problems != told:
                 output.warn(problems)
@@ -311,7 +319,7 @@ def _report_left(output: Output, item: Left) -> None:
         "why": item.why,
     }
     output.event("left", fields)
-    what = f"{item.pending:,} records for {item.destination}" if item.destination else "all of it"
+    what = f"{counted(item.pending, 'record')} for {item.destination}" if item.destination else "all of it"
     output.show(f"left in journal {item.journal[:12]}: {what}: {item.why}", colour="yellow")
 
 
@@ -346,7 +354,9 @@ def _wanted(roots: Sequence[Path], numbers: Sequence[int], *, is_all: bool) -> l
         raise NotFound(
             f"there is no dead letter {', '.join(map(str, sorted(unknown)))}", hint="bridge sync dead-letters"
         )
-    chosen = [(root, [number for number in found if is_all or number in numbers]) for root, found in known.items()]
+    chosen = [
+        (root, [number for number in found if is_all or number in numbers]) for root, found in known.items()
+    ]
     return [(root, wanted) for root, wanted in chosen if wanted]
 
 
@@ -385,7 +395,8 @@ def _report_replay(output: Output, report: ReplayReport) -> None:
             output.show(f"{number} {outcome}: {reason}", colour="yellow")
     counts = {"delivered": len(report.delivered), "kept": len(report.kept), "waiting": len(report.waiting)}
     if any(counts.values()):
-        output.show(f"{counts['delivered']:,} dead letters delivered, {counts['kept'] + counts['waiting']:,} left")
+        left = counts["kept"] + counts["waiting"]
+        output.show(f"{counted(counts['delivered'], 'dead letter')} delivered, {left:,} left")
     else:
         output.note("there are no dead letters")
     output.summary(counts)

@@ -11,7 +11,7 @@ from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.dead_letters import DeadLetter, DeadLetters
 from trackbridge.delivery.sending import Sender, is_visit
 from trackbridge.delivery.steps import BatchStep, Step, plan_steps, records_of
-from trackbridge.domain.records import Record, RunClosed, RunOpened
+from trackbridge.domain.records import RunClosed, RunOpened
 from trackbridge.domain.runs import RunStatus
 from trackbridge.errors import BridgeError, JournalError, NotFound
 from trackbridge.journal.folder import JournalFolder, journals
@@ -89,16 +89,10 @@ class _Replay:
 
     def run(self, letters: Sequence[DeadLetter]) -> None:
         """Send them; none is removed before the destination has taken it."""
-        left: dict[int, int] = {}  # from sequence to number
-        records: list[tuple[int, Record]] = []
-        for letter in letters:
-            try:
-                records.append((letter.sequence, letter.record))
-                left[letter.sequence] = letter.number
-            except JournalError as error:
-                self._keep(letter.number, error.message)
+        readable = [letter for letter in letters if self._is_readable(letter)]
+        left = {letter.sequence: letter.number for letter in readable}
         try:
-            opened = self._send(plan_steps(records), left)
+            opened = self._send(plan_steps((letter.sequence, letter.record) for letter in readable), left)
             self._close_dead_runs(opened)
         except BridgeError as error:
             self._report.waiting.update(dict.fromkeys(left.values(), str(error)))
@@ -120,6 +114,13 @@ class _Replay:
             if isinstance(step, BatchStep) or not isinstance(step.record, RunOpened):
                 self._remove([left.pop(sequence) for sequence in done])
         return opened
+
+    def _is_readable(self, letter: DeadLetter) -> bool:
+        try:
+            return letter.record is not None
+        except JournalError as error:
+            self._keep(letter.number, error.message)
+            return False
 
     def _keep(self, number: int, reason: str) -> None:
         self._dead_letters.update_reason(number, reason)

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trackbridge.delivery.backend import Backend
-from trackbridge.delivery.fitting import fit
+from trackbridge.delivery.fitting import FittedBatch, fit
 from trackbridge.delivery.readback import without_present
 from trackbridge.delivery.spills import Spill, encode_spills
 from trackbridge.delivery.steps import BatchStep, ControlStep, Step, halves, records_of
-from trackbridge.domain.batches import Batch, Rejection
+from trackbridge.domain.batches import Batch, Rejection, Setting
 from trackbridge.domain.records import (
     ArtifactLogged,
     ExperimentOpened,
@@ -32,6 +32,7 @@ from trackbridge.domain.records import (
     Record,
     RunClosed,
     RunOpened,
+    TagsSet,
 )
 from trackbridge.domain.runs import RunSpec
 from trackbridge.errors import BridgeError, Conflict, NotFound, Rejected, Unavailable, Unsupported
@@ -92,7 +93,9 @@ class Sender:
         if isinstance(step, BatchStep):
             return self._write(step)
         try:
-            self._control(step)
+            if isinstance(step.record, RunOpened):
+                return self._open_run(step.record, step.sequence)
+            self._control(step.record)
         except PERMANENT as error:
             return [_refused(step.sequence, step.record, error)]
         return []
@@ -103,24 +106,28 @@ class Sender:
 
     # Control steps.
 
-    def _control(self, step: ControlStep) -> None:
-        record, tracking = step.record, self._backend().tracking
-        if isinstance(record, RunOpened):
-            self._open_run(record)
-        elif isinstance(record, RunClosed):
+    def _control(self, record: RunClosed | ExperimentOpened | ArtifactLogged) -> None:
+        tracking = self._backend().tracking
+        if isinstance(record, RunClosed):
             tracking.close_run(record.run_id, status=record.status, end_time=record.end_time)
         elif isinstance(record, ExperimentOpened):
             tracking.ensure_experiment(record.name, experiment_id=record.experiment_id, tags=record.tags)
         else:
             self._put(record)
 
-    def _open_run(self, record: RunOpened) -> None:
+    def _open_run(self, record: RunOpened, sequence: int) -> list[Refused]:
+        """Open a run. Tags that the destination cannot hold as they are follow as data."""
         if record.how is not OpenMode.CREATE:
             self._wait_for_creator(record.run_id)
         if not record.experiment_name:
             self._backend().tracking.get_run(record.run_id)  # it must exist
         if is_visit(record):
-            return
+            return []
+        tags = Batch(
+            run_id=record.run_id,
+            tags=[Setting(key, value, sequence) for key, value in record.tags.items()],
+        )
+        fit_as_they_are = [part.batch for part in self._fitted(tags)] == [tags]
         spec = RunSpec(
             run_id=record.run_id,
             experiment_id=record.experiment_id,
@@ -128,10 +135,12 @@ class Sender:
             name=record.name,
             user=record.user,
             start_time=record.start_time,
-            tags=record.tags,
+            tags=record.tags if fit_as_they_are else {},
             resume=record.how is OpenMode.RESUME,
         )
         self._backend().tracking.open_run(spec)
+        refused = [] if fit_as_they_are else self._write(BatchStep(tags, record.start_time))
+        return _as_one(refused, sequence)
 
     def _wait_for_creator(self, run_id: str) -> None:
         """Let the journal that created the run go first: it knows the run's name, tags and experiment.
@@ -176,20 +185,22 @@ class Sender:
 
     def _fit(self, step: BatchStep) -> _Unfinished:
         """Make a batch fit; what the destination cannot hold is in a side-car before the rest is written."""
-        capabilities = self._backend().capabilities
-        fitted = fit(
-            step.batch,
-            capabilities.limits,
-            now_ms=time.time_ns() // 1_000_000,
-            datasets=capabilities.supports(Feature.TRACKING_DATASETS),
-        )
         unfinished = _Unfinished(step)
-        for part in fitted:
+        for part in self._fitted(step.batch):
             if part.spills:
                 self._put_spills(step.batch.run_id, part.spills)
             unfinished.refused += _refused_by_sequence(step.batch, part.rejected)
             unfinished.left.append(part.batch)
         return unfinished
+
+    def _fitted(self, batch: Batch) -> list[FittedBatch]:
+        capabilities = self._backend().capabilities
+        return fit(
+            batch,
+            capabilities.limits,
+            now_ms=time.time_ns() // 1_000_000,
+            datasets=capabilities.supports(Feature.TRACKING_DATASETS),
+        )
 
     def _put_spills(self, run_id: str, spills: tuple[Spill, ...]) -> None:
         """Store what the backend cannot hold in the side-car that reading merges back."""
@@ -227,6 +238,15 @@ class Sender:
 def is_visit(record: RunOpened) -> bool:
     """Tell whether the process only adds to a run, and does not answer for its end."""
     return record.how is OpenMode.JOIN and not record.experiment_name
+
+
+def _as_one(refused: list[Refused], sequence: int) -> list[Refused]:
+    """Gather refused tags that share a sequence, because a dead letter is known by its sequence."""
+    records = [item.record for item in refused if isinstance(item.record, TagsSet)]
+    if not records:
+        return []
+    tags = {key: value for record in records for key, value in record.tags.items()}
+    return [Refused(sequence, TagsSet(records[0].run_id, records[0].timestamp, tags), refused[0].reason)]
 
 
 def _refused(sequence: int, record: Record, error: BridgeError) -> Refused:

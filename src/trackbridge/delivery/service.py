@@ -132,6 +132,7 @@ class DeliveryService:
         self._dead_letters = DeadLetters(root)
         self._stop = threading.Event()
         self._hurry = threading.Event()
+        self._given_up: set[str] = set()
         self._deliveries: dict[str, tuple[JournalDelivery, list[threading.Thread]]] = {}
 
     def stop(self) -> None:
@@ -156,7 +157,7 @@ class DeliveryService:
 
     def _take_journals(self) -> None:
         for folder in self._candidates():
-            if folder.journal_id in self._deliveries:
+            if folder.journal_id in self._deliveries or folder.journal_id in self._given_up:
                 continue
             delivery = _open(folder, self._open_backend, self._dead_letters)
             if delivery is not None:
@@ -204,11 +205,19 @@ class DeliveryService:
     def _is_over(self) -> bool:
         if self._deliveries:
             return False
-        return self._own is None or not self._own.path.exists() or is_left_behind(self._own)
+        own = self._own
+        return own is None or not own.path.exists() or own.journal_id in self._given_up
 
     # One lane's thread.
 
     def _run_lane(self, delivery: JournalDelivery, lane: Lane) -> None:
+        try:
+            self._follow(delivery, lane)
+        except BaseException:  # a bug: it is not tried again and again, and its traceback is in the log
+            self._given_up.add(delivery.folder.journal_id)
+            raise
+
+    def _follow(self, delivery: JournalDelivery, lane: Lane) -> None:
         blocked_since: float | None = None
         while not self._stop.is_set():
             progress = lane.advance()
@@ -217,11 +226,13 @@ class DeliveryService:
             if progress is Progress.BLOCKED:
                 blocked_since = blocked_since or time.monotonic()
                 if self._gives_up(delivery.folder, blocked_since):
+                    self._given_up.add(delivery.folder.journal_id)
                     return
                 self._stop.wait(max(0.0, lane.retry_at - time.monotonic()))
                 continue
             blocked_since = None
             if progress is Progress.IDLE and self._hurry.is_set():
+                self._given_up.add(delivery.folder.journal_id)
                 return
             self._gather(delivery.folder, lane)
 

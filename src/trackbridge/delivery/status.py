@@ -62,7 +62,7 @@ class JournalStatus:
 
 
 def journal_status(root: Path) -> list[JournalStatus]:
-    """Return how each journal below ``root`` stands, oldest first. A journal that goes meanwhile is left out."""
+    """Return how each journal below ``root`` stands, oldest first, without those that go meanwhile."""
     found = (_status(folder) for folder in journals(root))
     return [status for status in found if status is not None]
 
@@ -137,7 +137,7 @@ def _is_being_delivered(folder: JournalFolder) -> bool:
 
 
 def _last_of_segment(folder: JournalFolder, number: int) -> int:
-    """Hop from frame to frame and read the last record; where that fails, read the segment as delivery would."""
+    """Hop over the frames and read the last record; where that fails, read all as delivery would."""
     with open(folder.segment(number), "rb", buffering=0) as segment:
         found = _last_frame(segment.fileno())
     if found is not None:

@@ -7,6 +7,10 @@ from enum import Enum
 import msgspec
 
 
+CREDENTIALS = "credentials"
+"""The subject of findings about who the user is, and may do: with an error of it, doctor exits with 6."""
+
+
 class Severity(str, Enum):
     """How bad a finding is."""
 

@@ -1,0 +1,214 @@
+"""Who delivers which journal, what is adopted, and what one destination's trouble means for the others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.journals import Bench
+from tests.support.memory_adapter import MemoryAdapter, MemoryState
+from trackbridge.delivery import lane as lane_module
+from trackbridge.delivery.backend import Backend
+from trackbridge.delivery.dead_letters import DeadLetters
+from trackbridge.delivery.service import DeliveryService, JournalDelivery, deliver_now
+from trackbridge.domain.runs import RunStatus
+from trackbridge.errors import NotFound, Unavailable
+from trackbridge.journal.folder import journals
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again after milliseconds rather than seconds."""
+    monkeypatch.setattr(lane_module, "RETRY_S_MIN", 0.005)
+    monkeypatch.setattr(lane_module, "RETRY_S_MAX", 0.01)
+
+
+class World:
+    """Several backends in memory by URI, some of which may be down."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, MemoryState] = {}
+        self.down: set[str] = set()
+
+    def open(self, uri: str) -> Backend:
+        if uri in self.down:
+            raise Unavailable(f"{uri} is down")
+        adapter = MemoryAdapter(self.states.setdefault(uri, MemoryState()))
+        assert adapter.tracking is not None
+        return Backend(
+            uri=uri,
+            tracking=adapter.tracking,
+            artifacts=adapter.artifacts,
+            capabilities=adapter.capabilities(),
+        )
+
+    def steps(self, uri: str, run_id: str) -> list[int]:
+        return list(self.open(uri).tracking.metric_history(run_id, "loss").steps)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def logged(root: Path, *uris: str, steps: int = 5) -> tuple[Bench, str]:
+    bench = Bench(root, uris=uris)
+    recorder = bench.run()
+    for step in range(steps):
+        recorder.metric("loss", 1.0, step)
+    return bench, recorder.run_id
+
+
+def die(bench: Bench) -> None:
+    """Do to a writer what the death of its process does."""
+    bench.writer._stop_keeper.set()
+    bench.writer._writer_lock.release()
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[[DeliveryService], threading.Thread]]:
+    services: list[tuple[DeliveryService, threading.Thread]] = []
+
+    def run(service: DeliveryService) -> threading.Thread:
+        thread = threading.Thread(target=service.run)
+        services.append((service, thread))
+        thread.start()
+        return thread
+
+    yield run
+    for service, thread in services:
+        service.stop()
+        thread.join(20)
+
+
+Run = Callable[[DeliveryService], threading.Thread]
+
+
+def test_a_service_delivers_follows_and_ends_with_its_writer(
+    tmp_path: Path, world: World, running: Run
+) -> None:
+    bench, run_id = logged(tmp_path, "a:")
+    thread = running(DeliveryService(tmp_path, own=bench.writer.folder, open_backend=world.open))
+    bench.writer.folder.request_flush()
+    until(lambda: "a:" in world.states and run_id in world.states["a:"].runs)
+    until(lambda: len(world.steps("a:", run_id)) == 5)
+    assert thread.is_alive()
+    die(bench)
+    thread.join(20)
+    assert not thread.is_alive()
+    assert world.open("a:").tracking.get_run(run_id).info.status is RunStatus.KILLED
+    assert list(journals(tmp_path)) == []
+
+
+def test_one_destination_that_is_down_delays_only_itself(tmp_path: Path, world: World, running: Run) -> None:
+    world.down.add("b:")
+    bench, run_id = logged(tmp_path, "a:", "b:")
+    running(DeliveryService(tmp_path, own=bench.writer.folder, open_backend=world.open))
+    until(lambda: "a:" in world.states and run_id in world.states["a:"].runs)
+    assert bench.writer.folder.segment_numbers() == [1]
+    die(bench)
+    until(lambda: world.open("a:").tracking.get_run(run_id).info.status is RunStatus.KILLED)
+    assert len(list(journals(tmp_path))) == 1, "kept for the one that is down"
+    world.down.clear()
+    until(lambda: not list(journals(tmp_path)))
+    assert world.steps("b:", run_id) == list(range(5))
+
+
+def test_journals_left_behind_are_adopted(tmp_path: Path, world: World, running: Run) -> None:
+    left, left_run = logged(tmp_path, "a:")
+    die(left)
+    own, _ = logged(tmp_path, "a:")
+    running(DeliveryService(tmp_path, own=own.writer.folder, open_backend=world.open))
+    until(lambda: not left.writer.folder.path.exists())
+    assert world.steps("a:", left_run) == list(range(5))
+    assert own.writer.folder.path.exists()
+    own.writer.close()
+
+
+def test_two_services_never_deliver_one_journal_at_once(tmp_path: Path, world: World) -> None:
+    bench, _ = logged(tmp_path, "a:")
+    dead_letters = DeadLetters(tmp_path)
+    first = JournalDelivery.open(bench.writer.folder, open_backend=world.open, dead_letters=dead_letters)
+    assert first is not None
+    assert (
+        JournalDelivery.open(bench.writer.folder, open_backend=world.open, dead_letters=dead_letters) is None
+    )
+    first.close()
+    second = JournalDelivery.open(bench.writer.folder, open_backend=world.open, dead_letters=dead_letters)
+    assert second is not None
+    second.close()
+    bench.writer.close()
+
+
+def test_a_service_gives_up_after_its_program_when_nothing_is_taken(tmp_path: Path, world: World) -> None:
+    world.down.add("a:")
+    bench, run_id = logged(tmp_path, "a:")
+    die(bench)
+    DeliveryService(tmp_path, own=bench.writer.folder, open_backend=world.open, linger_s=0.05).run()
+    (left,) = journals(tmp_path)
+    world.down.clear()
+    deliver_now(tmp_path, open_backend=world.open, deadline_s=20)
+    assert world.steps("a:", run_id) == list(range(5))
+    assert not left.path.exists()
+
+
+def test_delivering_now_leaves_the_journals_of_others_alone(tmp_path: Path, world: World) -> None:
+    living, living_run = logged(tmp_path, "a:")
+    dead, dead_run = logged(tmp_path, "a:")
+    die(dead)
+    deliver_now(tmp_path, open_backend=world.open, deadline_s=20)
+    assert world.steps("a:", dead_run) == list(range(5))
+    with pytest.raises(NotFound):
+        world.steps("a:", living_run)
+    deliver_now(tmp_path, own=living.writer.folder, open_backend=world.open, deadline_s=20)
+    assert world.steps("a:", living_run) == list(range(5))
+    living.writer.close()
+
+
+def test_delivered_segments_and_staged_files_are_deleted(tmp_path: Path, world: World) -> None:
+    bench = Bench(tmp_path, uris=("a:",), segment_bytes_max=2000)
+    recorder = bench.run()
+    recorder.content(b"x" * 1000, "a.bin")
+    for step in range(500):
+        recorder.metric("loss", 1.0, step)
+    folder = bench.writer.folder
+    assert len(folder.segment_numbers()) > 10
+    deliver_now(tmp_path, own=folder, open_backend=world.open, deadline_s=20)
+    assert len(folder.segment_numbers()) == 1
+    assert list(folder.staged.iterdir()) == []
+    assert world.steps("a:", recorder.run_id) == list(range(500))
+    bench.writer.close()
+
+
+def test_a_journal_without_description_is_left_and_reported(tmp_path: Path, world: World) -> None:
+    bench, _ = logged(tmp_path, "a:")
+    die(bench)
+    (bench.writer.folder.path / "journal.json").write_text("{}")
+    deliver_now(tmp_path, open_backend=world.open, deadline_s=20)
+    assert bench.writer.folder.path.exists()
+    (damage,) = DeadLetters(tmp_path).damages()
+    assert "description" in damage.reason
+
+
+def test_hurrying_ends_at_the_first_obstacle(tmp_path: Path, world: World, running: Run) -> None:
+    world.down.add("b:")
+    bench, run_id = logged(tmp_path, "a:", "b:")
+    service = DeliveryService(tmp_path, own=bench.writer.folder, open_backend=world.open)
+    thread = running(service)
+    until(lambda: "a:" in world.states and run_id in world.states["a:"].runs)
+    die(bench)
+    service.hurry()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert len(list(journals(tmp_path))) == 1
