@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -15,6 +16,9 @@ COLOURS = ("red", "green", "blue", "magenta", "cyan", "yellow")
 """click's names; ``_PALETTE`` has the same colours by their numbers in a terminal."""
 MARKERS = "*+ox#@%&"
 HEIGHT_LINES = 14
+TICKS = 4
+VALUE_MAX = 1e307
+"""Beyond, the difference of two values is infinite."""
 WIDTH_WITHOUT_TERMINAL = 80
 WIDTH_MIN = 30
 _PALETTE = {"red": 1, "green": 2, "yellow": 3, "blue": 4, "magenta": 5, "cyan": 6}
@@ -32,8 +36,8 @@ class Curve:
 def draw(title: str, curves: Sequence[Curve], *, is_log: bool, uses_colour: bool) -> str:
     """Return a plot of the curves over each other, as wide as the terminal, with a legend above.
 
-    NaN, infinities and, on a logarithmic scale, what is not positive cannot be drawn: they are left out and
-    counted in a line below. Long curves are drawn by the extremes of each column.
+    NaN, infinities and, on a logarithmic scale, what is not positive cannot be drawn and is counted in a line
+    below. Long curves are drawn by the extremes of each column.
     """
     width = max(WIDTH_MIN, shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 24)).columns)
     shown = [(curve, _drawable(curve, is_log)) for curve in curves]
@@ -46,17 +50,17 @@ def draw(title: str, curves: Sequence[Curve], *, is_log: bool, uses_colour: bool
         lines.append("  no points that can be drawn")
     left_out = sum(len(curve.values) - len(points) for curve, points in shown)
     if left_out:
-        what = "not positive or not a number" if is_log else "NaN or infinite"
+        what = "not positive or not finite" if is_log else "NaN or (nearly) infinite"
         lines.append(f"  not drawn: {counted(left_out, 'point')}, {what}")
     return "\n".join(lines)
 
 
 def _drawable(curve: Curve, is_log: bool) -> list[tuple[int, float]]:
-    return [
-        (step, value)
-        for step, value in zip(curve.steps, curve.values, strict=True)
-        if math.isfinite(value) and (value > 0 or not is_log)
-    ]
+    """Return the points that can be drawn, on a logarithmic scale with the logarithms of the values."""
+    rows = zip(curve.steps, curve.values, strict=True)
+    if is_log:
+        return [(step, math.log10(value)) for step, value in rows if 0 < value < math.inf]
+    return [(step, value) for step, value in rows if abs(value) <= VALUE_MAX]
 
 
 def _legend(index: int, label: str, uses_colour: bool) -> str:
@@ -74,8 +78,6 @@ def _plot(
     figure.clear()
     figure.plot_size(width, HEIGHT_LINES)
     figure.theme("colorless")
-    if is_log:
-        figure.ruler("y").scale("log")
     for index, points in drawn:
         kept = thinned(points, 2 * width)
         colour = _PALETTE[COLOURS[index % len(COLOURS)]]
@@ -83,8 +85,24 @@ def _plot(
         signal = figure.signal([float(step) for step, _ in kept], [value for _, value in kept], marker=marker)
         signal.lines()
         figure.draw(signal)
+    if is_log:
+        _label_powers(figure, [value for _, points in drawn for _, value in points])
     text = str(figure.build())
     return (text if uses_colour else str(plotext.uncolorize(text))).rstrip("\n")
+
+
+def _label_powers(figure: Any, logarithms: Sequence[float]) -> None:
+    low, high = min(logarithms), max(logarithms)
+    ticks = [low + (high - low) * number / (TICKS - 1) for number in range(TICKS)] if low < high else [low]
+    figure.ruler("y").ticks(ticks, [_power(tick) for tick in ticks])
+
+
+def _power(logarithm: float) -> str:
+    """Return ten to the power, also where that exceeds a float."""
+    exponent = math.floor(logarithm)
+    if -4 <= exponent < 6:
+        return f"{10**logarithm:.3g}"
+    return f"{10 ** (logarithm - exponent):.1f}e{exponent:+03d}"
 
 
 def thinned(points: Sequence[tuple[int, float]], buckets: int) -> Sequence[tuple[int, float]]:

@@ -42,7 +42,7 @@ Check = Callable[[], Iterable["Finding"]]
 @click.option("--write", is_flag=True, help="Try whether the backend can be written to, too.")
 @output_option
 def doctor(output: Output, uri: str | None, write: bool) -> None:
-    """Look for what keeps tracking from working, and say how to put it right.
+    """Look for what keeps tracking from working, and how to put it right.
 
     Looks at the settings, the backend of URI, the journals and the disk under them. Nothing is changed,
     unless --write is given. Ends with 1 when something is wrong, with 6 when the backend refuses who you are.

@@ -30,7 +30,7 @@ def find_run(client: Client, text: str, *, view: str = ViewType.ACTIVE_ONLY) -> 
 
     Raises:
         NotFound: There is none.
-        UsageError: There are several; the message lists them.
+        ClickException: There are several; the message lists them.
     """
     if not text:
         raise InvalidInput("the name of a run is empty", hint="bridge runs list")
@@ -43,7 +43,7 @@ def find_run(client: Client, text: str, *, view: str = ViewType.ACTIVE_ONLY) -> 
         if len(found) == 1:
             return found[0]
         if found:
-            raise click.UsageError(f"{_listing(text, found)}; name one by its id")
+            raise click.ClickException(f"{_listing(text, found)}; name one by its id")
     raise NotFound(f"there is no run {text!r}", hint="bridge runs list --all")
 
 

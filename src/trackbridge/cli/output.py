@@ -112,12 +112,12 @@ class Output:
         """Ask before something is taken away; return when it was agreed to, else end the command.
 
         Raises:
-            UsageError: There is nobody to ask: no terminal, and no ``--yes``.
+            ClickException: There is nobody to ask: no terminal, and no ``--yes``.
         """
         if is_agreed:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise click.UsageError("there is no terminal to ask on; add --yes to go ahead")
+            raise click.ClickException("there is no terminal to ask on; add --yes to go ahead")
         if not click.confirm(_printable(question, LINE_CHARS_MAX), err=True):
             self.note("nothing was changed")
             self.end(1)

@@ -9,7 +9,7 @@ import click
 from trackbridge.cli.main import bridge
 
 WIDTH = 100
-PREFACE = f"""# The command line
+PREFACE = """# The command line
 
 Made from the commands themselves; do not edit. Make it anew with
 `python -m trackbridge.cli.reference > docs/cli.md`.

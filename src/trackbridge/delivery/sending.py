@@ -23,7 +23,7 @@ from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.fitting import FittedBatch, fit
 from trackbridge.delivery.readback import without_present
 from trackbridge.delivery.spills import Spill, encode_spills
-from trackbridge.delivery.steps import BatchStep, ControlStep, Step, halves, records_of
+from trackbridge.delivery.steps import BatchStep, Step, halves, records_of
 from trackbridge.domain.batches import Batch, Rejection, Setting
 from trackbridge.domain.records import (
     ArtifactLogged,

@@ -134,7 +134,6 @@ Record = Union[
 ]
 
 
-
 def sequence_count(record: Record) -> int:
     """Return how many sequence numbers the record takes: one for each point, param or tag in it."""
     if isinstance(record, MetricsLogged):

@@ -6,7 +6,6 @@ from enum import Enum
 
 import msgspec
 
-
 CREDENTIALS = "credentials"
 """The subject of findings about who the user is, and may do: with an error of it, doctor exits with 6."""
 

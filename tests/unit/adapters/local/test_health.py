@@ -63,7 +63,7 @@ def test_little_free_disk_is_a_warning(adapter: LocalAdapter, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("folder", "kind"),
     [
-        ("/home/x", "ext4"),
+        ("/home/someone", "ext4"),
         ("/mnt/shared disk/a", "nfs4"),
         ("/mnt/shared disk/fast/a", "xfs"),
         ("/mnt", "ext4"),
