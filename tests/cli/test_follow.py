@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import trackbridge as tb
 from tests.cli.conftest import Bridge, bridge_process, log_run
-from trackbridge.cli.follow import RunWatch
+from trackbridge.cli.follow import News, RunWatch
+from trackbridge.errors import Unavailable
 
 KILLED_LATER = """
 import os, signal, sys, trackbridge as tb
@@ -55,22 +57,29 @@ def test_follow_ends_with_a_run_that_has_ended(bridge: Bridge, client: tb.Client
     assert bridge("runs", "log", "calm", "--follow").out.endswith("FINISHED\n")
 
 
+def events(watch: RunWatch) -> list[dict[str, Any]]:
+    news = watch.read()
+    points = [{"type": "metric", **point._asdict()} for point in news.points]
+    assert len(points) == news.point_count
+    return [*news.changes, *points, *news.end]
+
+
 def test_watch_returns_what_is_new(client: tb.Client) -> None:
     experiment_id = client.open_experiment("wine").experiment_id
     run_id = client.create_run(experiment_id).info.run_id
     watch = RunWatch(client, run_id)
-    watch.read()
+    events(watch)
     client.log_metric(run_id, "loss", 1.0, 1000, 5)
     client.log_param(run_id, "lr", 1)
     client.set_tag(run_id, "kind", "big")
-    kinds = [(item["type"], item.get("key"), item.get("value")) for item in watch.read()]
+    kinds = [(item["type"], item.get("key"), item.get("value")) for item in events(watch)]
     assert kinds == [("param", "lr", "1"), ("tag", "kind", "big"), ("metric", "loss", 1.0)]
-    assert watch.read() == []
+    assert events(watch) == []
     client.log_metric(run_id, "loss", math.nan, 3000, 4)  # at an earlier step: not at the end of the history
     client.log_metric(run_id, "loss", 2.0, 2000, 3)
     client.delete_tag(run_id, "kind")
     client.log_param(run_id, "depth", 3)
-    new = watch.read()
+    new = events(watch)
     assert [(item["type"], item["key"]) for item in new] == [
         ("param", "depth"),
         ("tag", "kind"),
@@ -79,10 +88,30 @@ def test_watch_returns_what_is_new(client: tb.Client) -> None:
     ]
     assert new[1]["value"] is None
     assert [item["step"] for item in new[2:]] == [3, 4]
-    assert watch.read() == []
+    assert events(watch) == []
     client.set_terminated(run_id, "FAILED")
-    assert [item["status"] for item in watch.read()] == ["FAILED"]
+    assert [item["status"] for item in events(watch)] == ["FAILED"]
     assert watch.has_ended
+
+
+def test_follow_goes_on_after_a_time_without_the_backend(
+    bridge: Bridge, client: tb.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_run(client, "calm", metrics={"loss": [2.0]})
+    read = RunWatch.read
+    calls = []
+
+    def failing(watch: RunWatch) -> News:
+        calls.append(watch)
+        if len(calls) in (2, 3):
+            raise Unavailable("away")
+        return read(watch)
+
+    monkeypatch.setattr(RunWatch, "read", failing)
+    result = bridge("runs", "log", "calm", "--follow")
+    assert result.err == "warning: away; trying again\n"
+    assert result.out.count("loss = 2") == 1
+    assert len(calls) == 4
 
 
 def test_follow_until_a_killed_program_is_closed(project: Path, tmp_path: Path) -> None:
@@ -124,7 +153,7 @@ def test_ctrl_c_ends_following(client: tb.Client) -> None:
     output, errors = follower.communicate(timeout=30)
     assert follower.returncode == 130
     assert json.loads(output)["type"] == "summary"
-    assert errors == "interrupted\n"
+    assert errors.strip() == "interrupted"
 
 
 @pytest.mark.parametrize("arguments", [["runs", "log", "nobody"], ["runs", "log", "nobody", "--follow"]])

@@ -136,10 +136,10 @@ def test_other_uri(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hostile_names_do_not_reach_the_terminal(bridge: Bridge, client: tb.Client) -> None:
-    run_id = log_run(
-        client, HOSTILE, experiment=HOSTILE, params={HOSTILE: HOSTILE}, tags={HOSTILE: HOSTILE}, metrics={HOSTILE: [1.0, 2.0]}
-    )  # fmt: skip
-    other = log_run(client, "plain", metrics={HOSTILE: [1.0, 2.0]})
+    texts: dict[str, object] = {HOSTILE: HOSTILE}
+    points = {HOSTILE: [1.0, 2.0]}
+    run_id = log_run(client, HOSTILE, experiment=HOSTILE, params=texts, tags=texts, metrics=points)
+    other = log_run(client, "plain", metrics=points)
     for arguments in (
         ("runs", "list"),
         ("runs", "list", "--columns", f"name,experiment,params.{HOSTILE},tags.{HOSTILE}"),

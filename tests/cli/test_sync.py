@@ -21,13 +21,15 @@ from trackbridge.journal.writer import JournalWriter
 POINTS = 500
 PROGRAM = f"""
 import os, signal, sys, trackbridge as tb
-tb.start_run(run_name="victim")
+client = tb.Client()
+run_id = client.create_run(client.open_experiment("wine").experiment_id, run_name="victim").info.run_id
 for step in range({POINTS}):
-    tb.log_metric("loss", step / 3, step=step)
+    client.log_metric(run_id, "loss", step / 3, step=step)
 if sys.argv[1] == "die":
     os.kill(os.getpid(), signal.SIGKILL)
 print("ready", flush=True)
 sys.stdin.readline()
+client.set_terminated(run_id)
 """
 
 
@@ -140,14 +142,14 @@ def test_follow_delivers_what_comes_later_until_ctrl_c(project: Path) -> None:
     assert follower.stderr.readline().endswith("records delivered\n")
     follower.send_signal(signal.SIGINT)
     _, errors = follower.communicate(timeout=30)
-    assert errors == "interrupted\n"
+    assert errors.strip() == "interrupted"
     assert follower.returncode == 130
     assert list(journals(project / ".bridge/journal")) == []
 
 
 @pytest.fixture
 def rejected(bridge: Bridge, client: tb.Client, project: Path) -> str:
-    """A run whose experiment was deleted before delivery: all its records are dead letters. Returns its id."""
+    """The id of a run whose experiment was deleted before delivery: all its records are dead letters."""
     log_run(client, "old", experiment="tests")
     client.flush()
     bridge("experiments", "delete", "tests", "--yes")
@@ -155,7 +157,6 @@ def rejected(bridge: Bridge, client: tb.Client, project: Path) -> str:
     recorder = RunRecorder(writer, opened())
     recorder.params({"lr": "0.1"})
     recorder.metric("loss", 0.5, 0, 1_700_000_000_000)
-    recorder.content(b"weights", "model.bin")
     recorder.close(RunStatus.FINISHED)
     writer.close()
     bridge("sync", "run")
@@ -167,20 +168,11 @@ def test_dead_letters_are_listed(bridge: Bridge, rejected: str) -> None:
     letters = result.objects[:-1]
     assert result.summary["dead_letters"] == len(letters)
     assert {letter["run_id"] for letter in letters} == {rejected}
-    assert {"RunOpened", "ParamsSet", "MetricLogged", "ArtifactLogged", "RunClosed"} <= {
-        letter["kind"] for letter in letters
-    }
+    assert {"RunOpened", "ParamsSet", "MetricLogged", "RunClosed"} <= {letter["kind"] for letter in letters}
     assert "deleted" in letters[0]["reason"]
     shown = bridge("sync", "dead-letters")
-    assert shown.out.splitlines()[0].split() == [
-        "NUMBER",
-        "KIND",
-        "RUN",
-        "DESTINATION",
-        "TIME",
-        "(UTC)",
-        "REASON",
-    ]
+    columns = ["NUMBER", "KIND", "RUN", "DESTINATION", "TIME", "(UTC)", "REASON"]
+    assert shown.out.splitlines()[0].split() == columns
     assert "bridge sync replay --all" in shown.err
     metric = next(letter for letter in letters if letter["kind"] == "MetricLogged")
     whole = bridge("sync", "dead-letters", "--show", str(metric["number"]), "--json").summary
@@ -203,21 +195,6 @@ def test_replay_end_to_end(bridge: Bridge, rejected: str) -> None:
     assert run["info"]["status"] == "FINISHED"
     assert run["data"]["params"] == {"lr": "0.1"}
     assert run["data"]["metrics"] == {"loss": 0.5}
-
-
-def test_replayed_artifact_has_its_bytes(
-    bridge: Bridge, client: tb.Client, rejected: str, tmp_path: Path
-) -> None:
-    """The journal is gone by then; the staged file was kept with the dead letter, and goes with it."""
-    root = client.session.root
-    assert list(journals(root)) == []
-    assert [path.read_bytes() for path in (root / "dead-letters").rglob("*") if path.is_file()] == [
-        b"weights"
-    ]
-    bridge("experiments", "restore", "tests")
-    bridge("sync", "replay", "--all")
-    assert Path(client.download_artifacts(rejected, "model.bin", tmp_path)).read_bytes() == b"weights"
-    assert list((root / "dead-letters").iterdir()) == []
 
 
 def test_replay_of_some(bridge: Bridge, rejected: str) -> None:

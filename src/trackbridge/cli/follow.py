@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -30,6 +32,16 @@ class Point(NamedTuple):
     step: int
     key: str
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is new about a run. Changes are events with a ``type``; points are made as they are asked for."""
+
+    changes: list[dict[str, Any]]
+    point_count: int
+    points: Iterator[Point]
+    end: list[dict[str, Any]]
 
 
 @click.command(
@@ -110,20 +122,24 @@ class RunWatch:
         self._status = ""
         self.has_ended = False
 
-    def read(self) -> list[dict[str, Any]]:
-        """Return what is new as events: ``type`` and its fields; points in the order of time."""
+    def read(self) -> News:
+        """Return what is new."""
         run = self._client.get_run(self._run_id)
-        events: list[dict[str, Any]] = [
+        changes: list[dict[str, Any]] = [
             *({"type": "param", "key": key, "value": value} for key, value in self._new_params(run)),
             *({"type": "tag", "key": key, "value": value} for key, value in self._new_tags(run)),
-            *self._new_points(run),
         ]
+        columns = self._read_columns(run)
+        new = {key: _numbers_after(self._columns.get(key), found) for key, found in columns.items()}
+        points = heapq.merge(*(_points(key, columns[key], numbers) for key, numbers in new.items()))
+        self._columns.update(columns)
         status = run.info.status
+        end: list[dict[str, Any]] = []
         if status.value != self._status:
             self._status = status.value
-            events.append({"type": "status", "status": status.value, "end_time": run.info.end_time})
+            end.append({"type": "status", "status": status.value, "end_time": run.info.end_time})
         self.has_ended = status.is_final
-        return events
+        return News(changes, sum(map(len, new.values())), points, end)
 
     def totals(self) -> dict[str, Any]:
         """Return what was seen, for the summary."""
@@ -142,30 +158,24 @@ class RunWatch:
         ]
         return changed + [(key, None) for key in known if key not in self._tags]
 
-    def _new_points(self, run: Run) -> Iterator[dict[str, Any]]:
-        per_metric = []
-        for key in run.data.metrics:
-            if not self._only or key in self._only:
-                columns = self._client.get_metric_columns(self._run_id, key)
-                per_metric.append(_points_after(self._columns.get(key), columns, key))
-                self._columns[key] = columns
-        for point in heapq.merge(*per_metric, key=lambda point: point[:3]):
-            yield {"type": "metric", **point._asdict()}
+    def _read_columns(self, run: Run) -> dict[str, MetricColumns]:
+        keys = [key for key in run.data.metrics if not self._only or key in self._only]
+        return {key: self._client.get_metric_columns(self._run_id, key) for key in keys}
 
 
-def _points_after(known: MetricColumns | None, columns: MetricColumns, key: str) -> list[Point]:
-    """Return the points that were not known, in the order of time."""
+def _numbers_after(known: MetricColumns | None, columns: MetricColumns) -> list[int]:
+    """Return the places of the points that were not known, in the order of time."""
     count = 0 if known is None else len(known)
-    if known is None or _begins_with(columns, known):
-        numbers: Iterable[int] = range(count, len(columns))
-    else:  # something was logged at an earlier step
+    numbers: Iterable[int] = range(count, len(columns))
+    if known is not None and not _begins_with(columns, known):  # something was logged at an earlier step
         seen = {_identity(known, number) for number in range(count)}
         numbers = (number for number in range(len(columns)) if _identity(columns, number) not in seen)
-    rows = (
-        Point(columns.timestamps[number], columns.steps[number], key, columns.values[number])
-        for number in numbers
-    )
-    return sorted(rows, key=lambda point: point[:2])
+    return sorted(numbers, key=columns.timestamps.__getitem__)
+
+
+def _points(key: str, columns: MetricColumns, numbers: list[int]) -> Iterator[Point]:
+    for number in numbers:
+        yield Point(columns.timestamps[number], columns.steps[number], key, columns.values[number])
 
 
 def _begins_with(columns: MetricColumns, known: MetricColumns) -> bool:
@@ -193,13 +203,10 @@ def _show_run(output: Output, run: Run) -> None:
     output.show(f"{info.run_name} {info.run_id}, started {format_time(info.start_time)}", colour="cyan")
 
 
-def _print(output: Output, events: list[dict[str, Any]], *, tail: int | None = None) -> None:
-    points = sum(event["type"] == "metric" for event in events)
-    skipped = 0 if tail is None else max(0, points - tail)
-    for event in events:
-        if event["type"] == "metric" and skipped > 0:
-            skipped -= 1
-            continue
+def _print(output: Output, news: News, *, tail: int | None = None) -> None:
+    skipped = 0 if tail is None else max(0, news.point_count - tail)
+    points = ({"type": "metric", **point._asdict()} for point in itertools.islice(news.points, skipped, None))
+    for event in itertools.chain(news.changes, points, news.end):
         output.event(event["type"], {name: value for name, value in event.items() if name != "type"})
         if not output.as_json:
             output.show(_line(event))

@@ -91,7 +91,7 @@ def run(output: Output, uri: str | None, follow: bool) -> None:
     roots = journal_roots(uri)
     destinations = _destination_texts(uri) if uri else None
     if follow:
-        _follow(output, roots, destinations)
+        _follow(output, uri, destinations)
     delivered, left = _deliver(output, roots, destinations)
     for item in left:
         _report_left(output, item)
@@ -291,13 +291,13 @@ def _progress_events(
     return on_progress
 
 
-def _follow(output: Output, roots: Sequence[Path], destinations: tuple[str, ...] | None) -> None:
+def _follow(output: Output, uri: str | None, destinations: tuple[str, ...] | None) -> None:
     """Deliver again and again; left by Ctrl-C alone."""
     pause = threading.Event()  # nobody sets it: it is waited on because Ctrl-C interrupts that
     total, told = 0, ""
     try:
         while True:
-            delivered, left = _deliver(output, roots, destinations, others_wait_s=0.0)
+            delivered, left = _deliver(output, journal_roots(uri), destinations, others_wait_s=0.0)
             total += delivered
             if delivered:
                 output.note(f"{counted(delivered, 'record')} delivered")

@@ -129,6 +129,8 @@ class HandDelivery:
         try:
             self._goals.append(_Goal(folder))
         except JournalCorrupt as error:
+            if not (folder.path / "journal.json").exists():  # delivered meanwhile, and on its way out
+                return
             if destinations and not folder.writer_lives():
                 _describe_anew(folder, destinations)
                 self._goals.append(_Goal(folder))

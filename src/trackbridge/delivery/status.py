@@ -93,6 +93,8 @@ def _status(folder: JournalFolder) -> JournalStatus | None:
         description = folder.describe()
         newest = last_sequence(folder)
     except JournalError as error:
+        if not (folder.path / "journal.json").exists():  # delivered meanwhile, and on its way out
+            return None
         problem = f"{error.message}; {error.hint}" if error.hint else error.message
     lives = folder.writer_lives()
     try:
@@ -139,20 +141,24 @@ def _is_being_delivered(folder: JournalFolder) -> bool:
 def _last_of_segment(folder: JournalFolder, number: int) -> int:
     """Hop over the frames and read the last record; where that fails, read all as delivery would."""
     with open(folder.segment(number), "rb", buffering=0) as segment:
+        header = os.pread(segment.fileno(), HEADER_BYTES, 0)
         found = _last_frame(segment.fileno())
     if found is not None:
         offset, sequence = found
-        if offset < HEADER_BYTES:
-            return 0
-        window = read_window(folder, Position(number, offset, sequence - 1), writer_lives=True)
-        if window.records and not window.damages:
-            return window.position.sequence
-    return _read_segment(folder, number)
+        last, is_whole = _read_on(folder, Position(number, offset, sequence - 1))
+        if is_whole:
+            return last
+    try:
+        first_sequence = decode_header(header, number=number)
+    except JournalCorrupt:
+        first_sequence = 1
+    return _read_on(folder, Position(number, HEADER_BYTES, first_sequence - 1))[0]
 
 
 def _last_frame(descriptor: int) -> tuple[int, int] | None:
-    """Return offset and sequence of the last whole record, (0, 0) where there is none, None for damage."""
-    size, offset, last = os.fstat(descriptor).st_size, HEADER_BYTES, (0, 0)
+    """Return offset and sequence of the last whole record, None where there is none, or damage before it."""
+    size, offset = os.fstat(descriptor).st_size, HEADER_BYTES
+    last: tuple[int, int] | None = None
     chunk, chunk_begin = b"", 0
     while offset + FRAME_BYTES <= size:
         if offset + FRAME_BYTES > chunk_begin + len(chunk):
@@ -160,8 +166,8 @@ def _last_frame(descriptor: int) -> tuple[int, int] | None:
             if len(chunk) < FRAME_BYTES:  # cut meanwhile
                 break
         length, _, sequence = FRAME.unpack_from(chunk, offset - chunk_begin)
-        is_first = last[0] == 0
-        if length > RECORD_BYTES_MAX or not (is_first or last[1] < sequence <= last[1] + SEQUENCE_GAP_MAX):
+        is_next = last is None or last[1] < sequence <= last[1] + SEQUENCE_GAP_MAX
+        if length > RECORD_BYTES_MAX or not is_next:
             return None
         if offset + FRAME_BYTES + length > size:
             break
@@ -170,19 +176,16 @@ def _last_frame(descriptor: int) -> tuple[int, int] | None:
     return last
 
 
-def _read_segment(folder: JournalFolder, number: int) -> int:
-    with open(folder.segment(number), "rb") as segment:
-        header = segment.read(HEADER_BYTES)
-    try:
-        first_sequence = decode_header(header, number=number)
-    except JournalCorrupt:
-        first_sequence = 1
-    position = Position(number, HEADER_BYTES, first_sequence - 1)
-    last = 0
+def _read_on(folder: JournalFolder, position: Position) -> tuple[int, bool]:
+    """Read the segment to its end; return its last sequence (0: none), and whether it began with a record."""
+    last, is_whole = 0, False
+    number, begin = position.segment, position
     while position.segment == number:
         window = read_window(folder, position, writer_lives=True)
+        if position == begin:
+            is_whole = bool(window.records) and not window.damages
         last = window.position.sequence if window.records else last
         if window.at_end:
             break
         position = window.position
-    return last
+    return last, is_whole
