@@ -16,7 +16,7 @@ import pytest
 
 import trackbridge as tb
 from tests.cli.conftest import BRIDGE, Bridge, bridge_process, log_run
-from trackbridge import errors
+from trackbridge import errors as bridge_errors
 from trackbridge.cli import failures
 from trackbridge.cli.curves import thinned
 from trackbridge.cli.output import plain
@@ -76,6 +76,29 @@ def test_question_on_a_terminal(answer: bytes, expected: int, bridge: Bridge) ->
     assert bridge("runs", "list", "--json").summary["runs"] == 1 + expected
 
 
+LOG_AND_DIE = """
+import os, signal, trackbridge as tb
+client = tb.Client()
+run = client.open_run(client.open_experiment("wine").experiment_id, "wine")
+for step in range(1000):
+    run.metric("loss", 0.5, step)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.usefixtures("project")
+def test_progress_is_shown_on_a_terminal_only() -> None:
+    subprocess.run([sys.executable, "-c", LOG_AND_DIE], check=False)
+    code, printed = on_a_terminal("sync", "run")
+    assert code == 0
+    assert "Delivering" in printed
+    assert printed.endswith("everything is delivered (1,002 records by this command)\r\n")
+    subprocess.run([sys.executable, "-c", LOG_AND_DIE], check=False)
+    output, errors = bridge_process("sync", "run").communicate(timeout=60)
+    assert output == "everything is delivered (1,002 records by this command)\n"
+    assert errors == ""
+
+
 @pytest.mark.usefixtures("two_runs")
 def test_pipe_that_is_closed_early_is_no_accident() -> None:
     process = bridge_process("runs", "log", "plain", "--json", bufsize=0)
@@ -112,9 +135,9 @@ def test_unknown_command_and_option(bridge: Bridge) -> None:
 # What ends a command, by the table of errors.
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@pytest.mark.parametrize("name", bridge_errors.__all__)
 def test_exit_code_of_every_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    kind = getattr(errors, name)
+    kind = getattr(bridge_errors, name)
     extra = {
         "InvalidQuery": {"text": "x", "position": 0},
         "TimedOut": {"ambiguous": False},

@@ -238,3 +238,16 @@ def test_a_destination_that_is_down_does_not_hold_up_the_end_and_is_told(tmp_pat
     assert "bridge sync status" in process.stderr
     (store / "store.db").rmdir()
     assert only_run(store).data.metrics == {"loss": 1.0}
+
+
+def test_a_program_that_only_uses_the_client_ends_in_good_order(store: Path) -> None:
+    code = """
+client = tb.Client()
+run = client.create_run(tb.set_experiment("ends").experiment_id)
+client.log_metric(run.info.run_id, "loss", 1.0)
+"""
+
+    process, run = finish(store, code)
+    assert process.returncode == 0, process.stderr
+    assert run.info.status is RunStatus.RUNNING, "left open on purpose, as with mlflow's client"
+    assert run.data.metrics == {"loss": 1.0}

@@ -16,7 +16,6 @@ Each thread has its own stack of active runs, as in mlflow.
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
@@ -28,7 +27,7 @@ from typing import Any
 from trackbridge.api.client import Client
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.api.results import Run
-from trackbridge.api.session import Session, all_sessions
+from trackbridge.api.session import all_sessions, before_close
 from trackbridge.domain.runs import TAG_TRACEBACK, RunData, RunInfo, RunInputs, RunStatus
 from trackbridge.transport.redaction import redact
 
@@ -168,7 +167,7 @@ def _guard_process() -> None:
     if _guarded_process:
         return
     _guarded_process = os.getpid()
-    atexit.register(_end_program)
+    before_close(_end_runs)
     previous = sys.excepthook
 
     def remember(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -196,34 +195,11 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _end_program() -> None:
+def _end_runs() -> None:
+    """End what is still open when the program ends, before its journals are closed."""
     for run in list(_open.values()):
         if _fatal is not None:
             run.fail(_fatal)
         else:
             run.end(RunStatus.FINISHED)
     _open.clear()
-    for session in all_sessions():
-        _close(session)
-
-
-def _close(session: Session) -> None:
-    """End a session, and say what is not delivered."""
-    pending = session.close(session.settings.value("delivery_exit_wait_s"))
-    problems = session.problems()
-    for uri, count in pending.items():
-        if not count:
-            continue
-        why = f" ({problems[uri]})" if uri in problems else ""
-        how = (
-            "delivery goes on in the background; see: bridge sync status"
-            if session.delivers_in_background
-            else "send them with: bridge sync run"
-        )
-        print(f"trackbridge: {count:,} records are not delivered to {uri} yet{why}; {how}", file=sys.stderr)  # noqa: T201
-    rejected = session.rejected()
-    if rejected:
-        print(  # noqa: T201
-            f"trackbridge: {rejected:,} records were rejected and kept; see: bridge sync dead-letters",
-            file=sys.stderr,
-        )

@@ -10,9 +10,11 @@ of its own, in which the runs that were open are joined.
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -94,6 +96,7 @@ class Session:
 
     def _writer_started(self, writer: JournalWriter) -> None:
         """Begin delivery: for the first journal, and after a fork for the child's own."""
+        _close_at_exit()
         is_fork = self._writer is not None and not self._writer.is_closed
         self._child = self._service = self._service_thread = None
         mode = self.settings.value("delivery")
@@ -257,3 +260,49 @@ def session_for(destinations: tuple[Destination, ...], settings: Settings) -> Se
 def all_sessions() -> tuple[Session, ...]:
     """Return the sessions of this process."""
     return tuple(_sessions.values())
+
+
+# The end of the program.
+
+_closes_at_exit = False
+_before_close: list[Callable[[], None]] = []
+
+
+def before_close(callback: Callable[[], None]) -> None:
+    """Call something at the end of the program, while it can still be logged."""
+    if callback not in _before_close:
+        _before_close.append(callback)
+
+
+def _close_at_exit() -> None:
+    """See to it, once, that sessions are closed when the program ends."""
+    global _closes_at_exit
+    if not _closes_at_exit:
+        atexit.register(_close_all)
+    _closes_at_exit = True
+
+
+def _close_all() -> None:
+    for callback in _before_close:
+        callback()
+    for session in all_sessions():
+        _close(session)
+
+
+def _close(session: Session) -> None:
+    """End a session, and say what is not delivered."""
+    pending = session.close(session.settings.value("delivery_exit_wait_s"))
+    problems = session.problems()
+    in_background = "delivery goes on in the background; see: bridge sync status"
+    how = in_background if session.delivers_in_background else "send them with: bridge sync run"
+    for uri, count in pending.items():
+        if count:
+            why = f" ({problems[uri]})" if uri in problems else ""
+            _tell(f"{count:,} records are not delivered to {uri} yet{why}; {how}")
+    rejected = session.rejected()
+    if rejected:
+        _tell(f"{rejected:,} records were rejected and kept; see: bridge sync dead-letters")
+
+
+def _tell(message: str) -> None:
+    print(f"trackbridge: {message}", file=sys.stderr)  # noqa: T201

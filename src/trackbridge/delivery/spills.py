@@ -168,11 +168,13 @@ def spilled_metrics(spills: Iterable[Spill]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(spill.key for spill in spills if isinstance(spill, SpilledPoints)))
 
 
-def unspill_history(native: MetricColumns, spills: Iterable[Spill], *, key: str) -> MetricColumns:
+def unspill_history(native: MetricColumns, spills: Sequence[Spill], *, key: str) -> MetricColumns:
     """Return native and spilled points of a metric in order of step, then timestamp, then as written.
 
     ``sequences`` is left empty, as in ``TrackingStore.metric_history``.
     """
+    if not any(isinstance(spill, SpilledPoints) and spill.key == key for spill in spills):
+        return native
     points = list(zip(native.steps, native.timestamps, map(_bits, native.values), strict=True))
     seen = set(points)
     for spill in spills:

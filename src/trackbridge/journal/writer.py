@@ -303,6 +303,8 @@ class JournalWriter:
         with self._lock:
             if self._closed or self._process_id != os.getpid():
                 return
+            if not self.folder.segment(self._segment).exists():
+                self._begin_again()
             descriptors = [*self._finished, os.dup(self._descriptor)]
             self._finished = []
             self._measure()
@@ -314,6 +316,21 @@ class JournalWriter:
             finally:
                 os.close(descriptor)
         self._on_tick(self)
+
+    def _begin_again(self) -> None:
+        """Go on in a new journal, because somebody has deleted this one."""
+        warnings.warn(
+            f"the journal {self.folder.path} was deleted; what was not delivered of it is lost, and a new one "
+            "begins",
+            JournalWarning,
+            stacklevel=2,
+        )
+        for descriptor in [*self._finished, self._descriptor]:
+            os.close(descriptor)
+        self._finished, self._descriptor = [], -1
+        self._stop_keeper.set()
+        self._writer_lock.release()
+        self._start()
 
     def forget_in_fork(self) -> None:
         """Let go of the parent's journal, right after a fork and in the child only."""

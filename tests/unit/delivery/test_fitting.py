@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from array import array
 from collections import Counter
 from dataclasses import replace
 
@@ -130,6 +131,7 @@ class Backend:
         columns = MetricColumns()
         for step, timestamp, raw in sorted(self.points.get(key, {}), key=lambda point: point[:2]):
             columns.append(step=step, timestamp=timestamp, value=struct.unpack("<d", raw)[0], sequence=0)
+        columns.sequences = array("Q")  # as the port says
         return columns
 
     def data(self) -> RunData:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import threading
 import warnings
@@ -239,3 +240,18 @@ def test_the_description_travels_with_a_moved_project(tmp_path: Path) -> None:
     (folder,) = journals(tmp_path / "after" / "journal")
     assert folder.describe().destinations == (file_uri(tmp_path / "after"), "azureml:")
     assert isinstance(folder, JournalFolder)
+
+
+def test_a_deleted_journal_is_told_and_begun_again(tmp_path: Path) -> None:
+    started: list[str] = []
+    writer = JournalWriter(
+        tmp_path / "journal", ("file:/x",), on_start=lambda made: started.append(made.folder.journal_id)
+    )
+    writer.append(encoded(1))
+    shutil.rmtree(tmp_path / "journal")
+    with pytest.warns(JournalWarning, match="was deleted"):
+        writer.keep()
+    assert len(started) == 2
+    writer.append(encoded(1))
+    assert sequences(read_all(writer.folder, writer_lives=True, bytes_max=4096)) == [1]
+    writer.close()
