@@ -159,7 +159,11 @@ class InvalidQuery(InvalidInput):
     exit_code = 2
 
     def __init__(self, message: str, *, text: str, position: int, hint: str | None = None) -> None:
-        super().__init__(f"{message} at position {position} of {text!r}", operation="search", hint=hint)
+        super().__init__(
+            f"{message} at position {position}, near {text[max(0, position - 40) : position + 40]!r}",
+            operation="search",
+            hint=hint,
+        )
         self.text = text
         self.position = position
 

@@ -90,6 +90,14 @@ def bridge_process(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, **{**pipes, "text": True, **options})
 
 
+def rest_of(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for the end; return exit code, stdout and stderr, also after lines were read from them."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    output, errors = process.stdout.read(), process.stderr.read()  # communicate would lose what is buffered
+    return process.wait(timeout=60), output, errors
+
+
 def log_run(
     client: tb.Client,
     name: str,

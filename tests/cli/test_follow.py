@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import trackbridge as tb
-from tests.cli.conftest import Bridge, bridge_process, log_run
+from tests.cli.conftest import Bridge, bridge_process, log_run, rest_of
 from trackbridge.cli.follow import News, RunWatch
 from trackbridge.errors import Unavailable
 
@@ -131,8 +131,8 @@ def test_follow_until_a_killed_program_is_closed(project: Path, tmp_path: Path) 
     program.stdin.write("go\n")
     program.stdin.flush()
     program.wait(timeout=60)
-    output, errors = follower.communicate(timeout=60)
-    assert follower.returncode == 0, errors
+    code, output, errors = rest_of(follower)
+    assert code == 0, errors
     objects = first + [json.loads(line) for line in output.splitlines()]
     steps = [item["step"] for item in objects if item["type"] == "metric"]
     assert steps == list(range(100))
@@ -150,8 +150,8 @@ def test_ctrl_c_ends_following(client: tb.Client) -> None:
     while json.loads(lines[-1])["type"] != "status":
         lines.append(follower.stdout.readline())
     follower.send_signal(signal.SIGINT)
-    output, errors = follower.communicate(timeout=30)
-    assert follower.returncode == 130
+    code, output, errors = rest_of(follower)
+    assert code == 130
     assert json.loads(output)["type"] == "summary"
     assert errors.strip() == "interrupted"
 

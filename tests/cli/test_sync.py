@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import trackbridge as tb
-from tests.cli.conftest import Bridge, bridge_process, log_run
+from tests.cli.conftest import Bridge, bridge_process, log_run, rest_of
 from tests.support.journals import opened
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.domain.file_uris import file_uri
@@ -141,9 +141,9 @@ def test_follow_delivers_what_comes_later_until_ctrl_c(project: Path) -> None:
     kill_a_program()
     assert follower.stderr.readline().endswith("records delivered\n")
     follower.send_signal(signal.SIGINT)
-    _, errors = follower.communicate(timeout=30)
+    code, _, errors = rest_of(follower)
     assert errors.strip() == "interrupted"
-    assert follower.returncode == 130
+    assert code == 130
     assert list(journals(project / ".bridge/journal")) == []
 
 

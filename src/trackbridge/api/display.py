@@ -63,6 +63,18 @@ def runs_html(runs: Sequence[Run]) -> str:
     return f"<div>{_table(header, rows)}{more}</div>" if runs else "<div><p>no runs</p></div>"
 
 
+def experiments_html(experiments: Sequence[Experiment]) -> str:
+    """Return a table of the first 50 experiments."""
+    header = ["Name", "Id", "State", "Created (UTC)"]
+    rows = [
+        (found.name, found.experiment_id, found.lifecycle_stage.value, format_time(found.creation_time))
+        for found in experiments[:ROWS_MAX]
+    ]
+    left_out = len(experiments) - len(rows)
+    more = f"<p>and {left_out:,} more</p>" if left_out else ""
+    return f"<div>{_table(header, rows)}{more}</div>" if rows else "<div><p>no experiments</p></div>"
+
+
 def run_text(run: Run) -> str:
     """Return a run in one line."""
     name = f"{printable(run.info.run_id)} {printable(run.info.run_name)!r}"

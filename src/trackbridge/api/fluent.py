@@ -277,7 +277,13 @@ def delete_tag(key: str, run_id: str | None = None) -> None:
 
 
 def log_input(
-    dataset: Any, context: str | None = None, *, name: str | None = None, run_id: str | None = None
+    dataset: Any,
+    context: str | None = None,
+    *,
+    name: str | None = None,
+    source: str = "",
+    targets: Any = None,
+    run_id: str | None = None,
 ) -> None:
     """Log a data set that the run reads.
 
@@ -285,11 +291,15 @@ def log_input(
         dataset: A frame, array, mapping of columns, path of a file, or a data set of mlflow.
         context: What it is read for, for example ``training``.
         name: Its name; by default derived from its kind or file.
+        source: Where it comes from, for example an address; kept without credentials.
+        targets: What is to be predicted: the name of a column, or an array beside an array.
         run_id: The run; by default the active one.
     """
     from trackbridge.api.datasets import dataset_input
 
-    _recorder(run_id).input(dataset_input(dataset, name=name, context=context))
+    _recorder(run_id).input(
+        dataset_input(dataset, name=name, source=source, context=context, targets=targets)
+    )
 
 
 # Artifacts.

@@ -103,6 +103,7 @@ def log_image(
     paths = images.image_paths(key or "", step or 0, when)
     recorder.content(images.encode_image(image, paths.image), paths.image)
     recorder.content(images.encode_thumbnail(image), paths.thumbnail)
+    recorder.tags({images.TAG_LOGGED_IMAGES: True})  # mlflow's pages look for it
 
 
 def log_table(recorder: RunRecorder, data: Any, artifact_file: str, *, existing: bytes | None) -> None:

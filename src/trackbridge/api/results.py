@@ -21,6 +21,11 @@ class Run(domain.Run, frozen=True, kw_only=True):
         """Take over a run of the domain."""
         return cls(info=run.info, data=run.data, inputs=run.inputs)
 
+    def __repr__(self) -> str:
+        from trackbridge.api.display import run_text
+
+        return run_text(self)
+
     def _repr_html_(self) -> str:
         from trackbridge.api.display import run_html
 
@@ -34,6 +39,11 @@ class Experiment(domain.Experiment, frozen=True, kw_only=True):
     def of(cls, experiment: domain.Experiment) -> Self:
         """Take over an experiment of the domain."""
         return cls(**{name: getattr(experiment, name) for name in experiment.__struct_fields__})
+
+    def __repr__(self) -> str:
+        from trackbridge.api.display import experiment_text
+
+        return experiment_text(self)
 
     def _repr_html_(self) -> str:
         from trackbridge.api.display import experiment_html
@@ -74,3 +84,8 @@ class Experiments(list[Experiment]):
     def __init__(self, experiments: Iterable[domain.Experiment] = (), token: str | None = None) -> None:
         super().__init__(Experiment.of(experiment) for experiment in experiments)
         self.token = token
+
+    def _repr_html_(self) -> str:
+        from trackbridge.api.display import experiments_html
+
+        return experiments_html(self)

@@ -493,3 +493,20 @@ def test_every_public_name_exists() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         tb.nonsense  # noqa: B018
     assert issubclass(tb.BridgeError, BridgeError)
+
+
+def test_results_have_a_face() -> None:
+    experiment = tb.set_experiment("<b>hostile</b>")
+    with tb.start_run(run_name="<script>") as run:
+        tb.log_metric("loss", 1.0)
+        assert "&lt;script&gt;" in run._repr_html_()
+    read = tb.get_run(run.info.run_id)
+    found = tb.search_experiments()
+    assert "1 metrics" in repr(read)
+    assert "hostile" in repr(experiment)
+    for html in (read._repr_html_(), found._repr_html_(), tb.search_runs()._repr_html_()):
+        assert "<script>" not in html
+        assert "<b>" not in html
+    assert "&lt;b&gt;hostile" in found._repr_html_()
+    assert "no experiments" in tb.search_experiments(filter_string="name = 'none'")._repr_html_()
+    assert "<strong>&lt;b&gt;" in experiment._repr_html_()
