@@ -320,8 +320,8 @@ class JournalWriter:
     def _begin_again(self) -> None:
         """Go on in a new journal, because somebody has deleted this one."""
         warnings.warn(
-            f"the journal {self.folder.path} was deleted; what was not delivered of it is lost, and a new one "
-            "begins",
+            f"the journal {self.folder.path} was deleted; what was not delivered of it is lost, and a "
+            "new one begins",
             JournalWarning,
             stacklevel=2,
         )
