@@ -147,12 +147,3 @@ def test_missing_package_that_a_setting_needs(bridge: Bridge, monkeypatch: pytes
     monkeypatch.setenv("BRIDGE_SYSTEM_METRICS", "yes")
     (error,) = about(findings(bridge, code=1), "extras", "error")
     assert error["fix"] == "pip install 'trackbridge[system]'"
-
-
-@pytest.mark.parametrize(
-    ("folder", "kind"),
-    [("/data/a b/x", "nfs"), ("/data", "xfs"), ("/other", "ext4"), ("/data2", "ext4")],
-)
-def test_file_system_of(folder: str, kind: str) -> None:
-    mounts = "/dev/a / ext4 rw\n/dev/b /data xfs rw\nhost:/c /data/a\\040b nfs rw\nshort\n"
-    assert doctor.file_system_of(Path(folder), mounts) == kind

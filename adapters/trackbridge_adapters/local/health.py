@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from trackbridge.domain.file_systems import NETWORK_FILE_SYSTEMS, file_system_of
 from trackbridge.errors import BridgeError
 from trackbridge.ports.findings import Finding, Severity
 from trackbridge_adapters.local.artifacts import INCOMING
@@ -17,11 +18,6 @@ from trackbridge_adapters.local.errors import Translating
 
 FREE_BYTES_MIN = 1024**3
 MOUNTS = Path("/proc/mounts")
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"9p", "afs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
-    | {"fuse.blobfuse2", "fuse.gcsfuse", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"}
-)
-
 Check = Callable[[], Iterable[Finding]]
 
 
@@ -92,26 +88,6 @@ def _file_system(folder: Path) -> Iterator[Finding]:
         )
     elif kind:
         yield _finding(Severity.OK, "file system", kind)
-
-
-def file_system_of(folder: Path, mounts: str) -> str:
-    """Return the type of the file system that holds a folder, given the text of ``/proc/mounts``."""
-    kind, depth = "", -1
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        place = Path(_unescaped(fields[1]))
-        if place in (folder, *folder.parents) and len(place.parts) >= depth:
-            kind, depth = fields[2], len(place.parts)
-    return kind
-
-
-def _unescaped(field: str) -> str:
-    """Undo the octal escapes that the kernel writes for blanks."""
-    for escape, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        field = field.replace(escape, char)
-    return field
 
 
 def _database(database: Database, path: Path) -> Iterator[Finding]:

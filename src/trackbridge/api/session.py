@@ -293,8 +293,9 @@ def _close(session: Session) -> None:
     """End a session, and say what is not delivered."""
     pending = session.close(session.settings.value("delivery_exit_wait_s"))
     problems = session.problems()
-    in_background = "delivery goes on in the background; see: bridge sync status"
-    how = in_background if session.delivers_in_background else "send them with: bridge sync run"
+    first = session.destinations[0]
+    in_background = f"delivery goes on in the background; see: bridge sync status --uri {first}"
+    how = in_background if session.delivers_in_background else f"send them with: bridge sync run {first}"
     for uri, count in pending.items():
         if count:
             why = f" ({problems[uri]})" if uri in problems else ""

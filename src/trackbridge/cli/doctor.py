@@ -16,6 +16,7 @@ import click
 from trackbridge.cli.failures import EXIT_AUTH, EXIT_ERROR
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output, counted
+from trackbridge.domain.file_systems import NETWORK_FILE_SYSTEMS, file_system_of
 
 if TYPE_CHECKING:
     from trackbridge.ports.findings import Finding
@@ -27,10 +28,6 @@ LOG_LINES_MAX = 8
 LOG_TAIL_BYTES = 8192
 CLOCK_AHEAD_MS_MAX = 60_000
 MOUNTS = Path("/proc/mounts")
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"9p", "afs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
-    | {"fuse.blobfuse2", "fuse.gcsfuse", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"}
-)
 EXTRA_PACKAGES = {"system": ("psutil",), "frames": ("pandas", "polars"), "images": ("PIL", "numpy")}
 """Extras of the core, and the packages that they bring."""
 
@@ -234,19 +231,6 @@ def _file_system(root: Path) -> Iterator[Finding]:
             f"the journals in {root} lie on {kind}, whose locks may not show whether a writer lives",
             fix="set BRIDGE_HOME to a folder on a local disk",
         )
-
-
-def file_system_of(folder: Path, mounts: str) -> str:
-    """Return the kind of file system that holds a folder, given the text of ``/proc/mounts``."""
-    kind, depth = "", -1
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        place = Path(fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"))
-        if place in (folder, *folder.parents) and len(place.parts) >= depth:
-            kind, depth = fields[2], len(place.parts)
-    return kind
 
 
 def _nearest(folder: Path) -> Path:

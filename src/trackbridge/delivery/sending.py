@@ -81,6 +81,7 @@ class Sender:
         self._staged = staged
         self._scratch = scratch
         self._unfinished: _Unfinished | None = None
+        self._unopened: dict[str, BridgeError] = {}  # runs whose opening was refused
         self.is_repeating = True
         """Whether what is sent may have been sent before."""
 
@@ -97,6 +98,8 @@ class Sender:
                 return self._open_run(step.record, step.sequence)
             self._control(step.record)
         except PERMANENT as error:
+            if isinstance(step.record, RunOpened):
+                self._unopened[step.record.run_id] = error
             return [_refused(step.sequence, step.record, error)]
         return []
 
@@ -160,6 +163,8 @@ class Sender:
 
     def _put(self, record: ArtifactLogged) -> None:
         artifacts = self._backend().artifacts
+        if record.run_id in self._unopened:  # a store of files alone would take it, for a run that is not
+            raise self._unopened[record.run_id]
         staged = self._staged / record.staged
         if artifacts is None:
             raise Unsupported("the destination stores no artifacts", resource=record.path)

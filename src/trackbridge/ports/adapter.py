@@ -52,7 +52,8 @@ class Adapter(Protocol):
     def check(self, *, write: bool = False) -> tuple[Finding, ...]:
         """Look whether the backend can be used, for ``bridge doctor``: reads only, unless ``write``.
 
-        Never raises for a sick backend: that is a finding.
+        Never raises for a sick backend: that is a finding. What concerns who the user is, and may do, has
+        the subject ``findings.CREDENTIALS``.
         """
         ...
 

@@ -398,3 +398,17 @@ def test_opening_twice_opens_once(bench: Bench) -> None:
         recorder = bench.run(run_id=record.run_id)
     bench.deliver()
     assert backend.tracking.get_run(recorder.run_id).info.run_name == "a run"
+
+
+def test_files_of_a_run_that_could_not_be_opened_are_kept_with_its_other_records(bench: Bench) -> None:
+    backend = bench.backend(URI)
+    backend.tracking.ensure_experiment("tests", experiment_id="e" * 32)
+    backend.tracking.delete_experiment("e" * 32)
+    recorder = bench.run()
+    recorder.content(b"x", "a.txt")
+    recorder.metric("loss", 1.0, 1)
+    bench.deliver()
+    kinds = sorted(letter.kind for letter in bench.dead_letters.read())
+    assert kinds == ["ArtifactLogged", "MetricLogged", "RunOpened"]
+    assert backend.artifacts is not None
+    assert len(backend.artifacts.list(recorder.run_id)) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.adapters.local.test_metrics import open_run
+from trackbridge.domain.file_systems import file_system_of
 from trackbridge.ports.findings import Severity
 from trackbridge_adapters.local import health
 from trackbridge_adapters.local.adapter import LocalAdapter
@@ -70,7 +71,7 @@ def test_little_free_disk_is_a_warning(adapter: LocalAdapter, monkeypatch: pytes
     ],
 )
 def test_the_file_system_is_that_of_the_deepest_mount(folder: str, kind: str) -> None:
-    assert health.file_system_of(Path(folder), MOUNTS) == kind
+    assert file_system_of(Path(folder), MOUNTS) == kind
 
 
 def test_a_network_file_system_is_a_warning(
