@@ -85,16 +85,25 @@ def _plot(
         signal = figure.signal([float(step) for step, _ in kept], [value for _, value in kept], marker=marker)
         signal.lines()
         figure.draw(signal)
+    _label_steps(figure, [step for _, points in drawn for step, _ in points])
     if is_log:
         _label_powers(figure, [value for _, points in drawn for _, value in points])
     text = str(figure.build())
     return (text if uses_colour else str(plotext.uncolorize(text))).rstrip("\n")
 
 
+def _label_steps(figure: Any, steps: Sequence[int]) -> None:
+    ticks = sorted({round(tick) for tick in _ticks(min(steps), max(steps))})
+    figure.ruler("x").ticks([float(tick) for tick in ticks], [f"{tick:,}" for tick in ticks])
+
+
 def _label_powers(figure: Any, logarithms: Sequence[float]) -> None:
-    low, high = min(logarithms), max(logarithms)
-    ticks = [low + (high - low) * number / (TICKS - 1) for number in range(TICKS)] if low < high else [low]
+    ticks = _ticks(min(logarithms), max(logarithms))
     figure.ruler("y").ticks(ticks, [_power(tick) for tick in ticks])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    return [low + (high - low) * number / (TICKS - 1) for number in range(TICKS)] if low < high else [low]
 
 
 def _power(logarithm: float) -> str:
