@@ -98,6 +98,7 @@ def test_sigterm_kills_the_run_after_a_flush(store: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", code, str(store)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
+    time.sleep(0.5)  # a signal between print and sleep would wait for the end of the sleep
     process.terminate()
     assert process.wait(30) == -signal.SIGTERM
     run = only_run(store)
