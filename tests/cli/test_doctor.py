@@ -44,11 +44,12 @@ def test_nothing_is_made(bridge: Bridge, project: Path) -> None:
 
 def test_every_error_and_warning_has_a_fix(bridge: Bridge, project: Path) -> None:
     root = project / ".bridge/journal"
-    JournalWriter(root, (f"file:{project}/.bridge",)).close()
+    writer = JournalWriter(root, (f"file:{project}/.bridge",))
+    writer.close()
     letters = DeadLetters(root)
     letters.add("file:/x", "j" * 32, [(1, "r", "MetricLogged", "no", b"")])
     letters.add_damages("j" * 32, [Damage(1, 32, 10, 2, "damaged records")])
-    (root / "delivery.log").write_text("Traceback\nValueError: token=hunter2 \x1b[31m\n")
+    (writer.folder.path / "delivery.log").write_text("Traceback\nValueError: token=hunter2 \x1b[31m\n")
     found = findings(bridge)
     (left_behind,) = about(found, "journals", "warning")
     assert "1 journal left behind" in left_behind["message"]

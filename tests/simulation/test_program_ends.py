@@ -252,3 +252,35 @@ client.log_metric(run.info.run_id, "loss", 1.0)
     assert process.returncode == 0, process.stderr
     assert run.info.status is RunStatus.RUNNING, "left open on purpose, as with mlflow's client"
     assert run.data.metrics == {"loss": 1.0}
+
+
+def test_a_run_that_cannot_be_ended_keeps_nothing_else_from_ending(store: Path) -> None:
+    code = """
+tb.start_run(run_name="first")
+client = tb.Client()
+from trackbridge.errors import JournalFull
+run = tb.active_run()
+def refuse(*arguments):
+    raise JournalFull("no room")
+run.recorder.close = refuse
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", BEGIN + code, str(store)], capture_output=True, text=True, timeout=60
+    )
+    assert process.returncode == 0
+    assert "could not be ended" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_sigterm_takes_its_course_also_when_a_run_cannot_be_ended(store: Path) -> None:
+    code = """
+import signal
+tb.start_run()
+def refuse(*arguments):
+    raise RuntimeError("a bug")
+tb.active_run().recorder.close = refuse
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+"""
+    process = subprocess.run([sys.executable, "-c", BEGIN + code, str(store)], timeout=60)
+    assert process.returncode == -signal.SIGTERM

@@ -6,6 +6,7 @@ what happens                   status      by whom
 ``end_run()``, end of `with`   FINISHED    here
 an exception leaves `with`     FAILED      here; the traceback is kept in a tag
 an exception ends the program  FAILED      here, at exit
+``sys.exit`` outside `with`    FINISHED    here; Python does not tell with which code
 Ctrl-C leaves `with`           KILLED      here
 SIGTERM                        KILLED      here, after a flush; the signal then takes its course
 SIGKILL, power failure         KILLED      whoever delivers, at the time of the last record
@@ -20,15 +21,18 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
 from trackbridge.api.client import Client
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.api.results import Run
-from trackbridge.api.session import all_sessions, before_close
+from trackbridge.api.session import all_sessions, before_close, tell
 from trackbridge.domain.runs import TAG_TRACEBACK, RunData, RunInfo, RunInputs, RunStatus
+from trackbridge.errors import BridgeError
 from trackbridge.transport.redaction import redact
 
 TRACEBACK_CHARS_MAX = 16_000
@@ -172,7 +176,7 @@ def _guard_process() -> None:
 
     def remember(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         global _fatal
-        _fatal = error
+        _fatal = None if hasattr(sys, "ps1") else error  # at a prompt the program goes on
         previous(kind, error, trace)
 
     sys.excepthook = remember
@@ -187,19 +191,31 @@ def _guard_signal() -> None:
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     """End every run as KILLED, flush, and let the signal take its course."""
-    for run in list(_open.values()):
-        run.end(RunStatus.KILLED)
-    for session in all_sessions():
-        session.flush(TERMINATION_FLUSH_S)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        if os.getpid() == _guarded_process:  # a forked worker that is told to stop leaves that to its parent
+            _end_all(lambda run: run.end(RunStatus.KILLED))
+            deadline = time.monotonic() + TERMINATION_FLUSH_S
+            for session in all_sessions():
+                session.flush(max(0.0, deadline - time.monotonic()))
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end_runs() -> None:
     """End what is still open when the program ends, before its journals are closed."""
+    fatal = _fatal
+    if fatal is None:
+        _end_all(lambda run: run.end(RunStatus.FINISHED))
+    else:
+        _end_all(lambda run: run.fail(fatal))
+
+
+def _end_all(end: Callable[[ActiveRun], None]) -> None:
+    """End every open run; one that cannot be ended is told and does not keep the others from it."""
     for run in list(_open.values()):
-        if _fatal is not None:
-            run.fail(_fatal)
-        else:
-            run.end(RunStatus.FINISHED)
+        try:
+            end(run)
+        except BridgeError as error:
+            tell(f"run {run.recorder.run_id} could not be ended: {error}")
     _open.clear()

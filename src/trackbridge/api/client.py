@@ -96,7 +96,7 @@ class Client:
         checked_key(name, kind="experiment")
         experiment_id = experiment_id_of(name)
         if self.reader.capabilities.is_local:
-            existing = self.reader.find_experiment(name)
+            existing = self.reader.glimpse_experiment(name)
             if existing is not None:
                 _refuse_deleted(existing.lifecycle_stage, name, existing.experiment_id)
                 experiment_id = existing.experiment_id
@@ -231,8 +231,8 @@ class Client:
 
     def _reopened(self, run_id: str, how: OpenMode, tags: dict[str, str]) -> RunOpened:
         experiment_id, name, user, start_time = "", "", "", now_ms()
-        if self.reader.capabilities.is_local:
-            run = self.reader.get_run(run_id)
+        run = self.reader.glimpse_run(run_id) if self.reader.capabilities.is_local else None
+        if run is not None:
             _refuse_deleted(run.info.lifecycle_stage, run.info.run_name, run_id)
             experiment_id, name, user = run.info.experiment_id, run.info.run_name, run.info.user_id
             start_time = run.info.start_time
@@ -376,8 +376,10 @@ class Client:
 
     def log_table(self, run_id: str, data: Any, artifact_file: str) -> None:
         """Log a table (a mapping of columns, or a frame); rows are added to what the file holds."""
-        existing = self._existing_file(run_id, artifact_file)
-        logging_artifacts.log_table(self.recorder(run_id), data, artifact_file, existing=existing)
+        recorder = self.recorder(run_id)
+        is_new = artifact_file in recorder.tables or recorder.opened.how is OpenMode.CREATE
+        existing = None if is_new else self._existing_file(run_id, artifact_file)
+        logging_artifacts.log_table(recorder, data, artifact_file, existing=existing)
 
     def _existing_file(self, run_id: str, path: str) -> bytes | None:
         self.reader.drain()

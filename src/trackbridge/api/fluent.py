@@ -190,10 +190,18 @@ def active_run() -> ActiveRun | None:
 
 def _recorder(run_id: str | None) -> RunRecorder:
     """Return the recorder of a run, by default the active one, which is started when there is none."""
-    if run_id is not None:
+    run = active.current()
+    if run_id is not None and (run is None or run.recorder.run_id != run_id):
         return client().recorder(run_id)
-    run = active.current() or start_run()
-    return run.recorder
+    return (run or start_run()).recorder
+
+
+def _client_of(run_id: str | None) -> Client:
+    """Return the client of a run: an active one stays where it was opened."""
+    run = active.current() or (start_run() if run_id is None else None)
+    if run is not None and run_id in (None, run.recorder.run_id):
+        return run.client
+    return client()
 
 
 # Logging.
@@ -243,7 +251,7 @@ def log_batch(
     run_id: str | None = None,
 ) -> None:
     """Log many points, params and tags; see ``Client.log_batch``."""
-    client().log_batch(_recorder(run_id).run_id, metrics, params, tags)
+    _client_of(run_id).log_batch(_recorder(run_id).run_id, metrics, params, tags)
 
 
 def log_param(key: str, value: Any, run_id: str | None = None) -> Any:
@@ -309,29 +317,29 @@ def log_artifact(
     local_path: str | os.PathLike[str], artifact_path: str | None = None, run_id: str | None = None
 ) -> None:
     """Log a file, or a folder with all in it, below ``artifact_path``. What it holds now is what is kept."""
-    client().log_artifact(_recorder(run_id).run_id, local_path, artifact_path)
+    _client_of(run_id).log_artifact(_recorder(run_id).run_id, local_path, artifact_path)
 
 
 def log_artifacts(
     local_dir: str | os.PathLike[str], artifact_path: str | None = None, run_id: str | None = None
 ) -> None:
     """Log all files of a folder below ``artifact_path``."""
-    client().log_artifacts(_recorder(run_id).run_id, local_dir, artifact_path)
+    _client_of(run_id).log_artifacts(_recorder(run_id).run_id, local_dir, artifact_path)
 
 
 def log_text(text: str, artifact_file: str, run_id: str | None = None) -> None:
     """Log text as a file."""
-    client().log_text(_recorder(run_id).run_id, text, artifact_file)
+    _client_of(run_id).log_text(_recorder(run_id).run_id, text, artifact_file)
 
 
 def log_dict(dictionary: Any, artifact_file: str, run_id: str | None = None) -> None:
     """Log a dictionary or list as JSON, or as YAML by the file's ending."""
-    client().log_dict(_recorder(run_id).run_id, dictionary, artifact_file)
+    _client_of(run_id).log_dict(_recorder(run_id).run_id, dictionary, artifact_file)
 
 
 def log_figure(figure: Any, artifact_file: str, run_id: str | None = None, **save_options: Any) -> None:
     """Log a matplotlib or plotly figure."""
-    client().log_figure(_recorder(run_id).run_id, figure, artifact_file, **save_options)
+    _client_of(run_id).log_figure(_recorder(run_id).run_id, figure, artifact_file, **save_options)
 
 
 def log_image(
@@ -343,12 +351,12 @@ def log_image(
     run_id: str | None = None,
 ) -> None:
     """Log an image (PIL, or an array of H x W or H x W x C) as a file, or under a key and step."""
-    client().log_image(_recorder(run_id).run_id, image, artifact_file, key, step, timestamp)
+    _client_of(run_id).log_image(_recorder(run_id).run_id, image, artifact_file, key, step, timestamp)
 
 
 def log_table(data: Any, artifact_file: str, run_id: str | None = None) -> None:
     """Log a table (a mapping of columns, or a frame); rows are added to what the file holds."""
-    client().log_table(_recorder(run_id).run_id, data, artifact_file)
+    _client_of(run_id).log_table(_recorder(run_id).run_id, data, artifact_file)
 
 
 # The exploratory part.

@@ -109,6 +109,8 @@ def log_image(
 def log_table(recorder: RunRecorder, data: Any, artifact_file: str, *, existing: bytes | None) -> None:
     """Log a table; rows are added to what the file holds already."""
     content = tables.encode_table(data, artifact_file)
+    existing = recorder.tables.get(artifact_file, existing)
     if existing is not None:
         content = tables.merge_tables(existing, content, artifact_file)
     recorder.content(content, artifact_file)
+    recorder.tables[artifact_file] = content

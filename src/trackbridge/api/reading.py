@@ -14,6 +14,7 @@ import msgspec
 
 from trackbridge.api.session import Session
 from trackbridge.calls.pipeline import wrap_adapter
+from trackbridge.calls.policy import CallPolicy
 from trackbridge.delivery.connect import open_uri
 from trackbridge.delivery.fitting import escaped_key
 from trackbridge.delivery.spills import (
@@ -47,6 +48,8 @@ from trackbridge.resolve.destinations import Destination
 Item = TypeVar("Item")
 
 RUNS_FILTERED_HERE_MAX = 10_000
+READ_S_MAX = 30.0
+"""How long a call that reads is tried at the most, in seconds."""
 
 
 class Reader:
@@ -61,7 +64,8 @@ class Reader:
     def adapter(self) -> Adapter:
         """The backend, opened at the first use, behind the call pipeline."""
         if self._adapter is None:
-            self._adapter = wrap_adapter(open_uri(self._destination.uri, settings=self._session.settings))
+            adapter = open_uri(self._destination.uri, settings=self._session.settings)
+            self._adapter = wrap_adapter(adapter, CallPolicy(elapsed_s_max=READ_S_MAX))
         return self._adapter
 
     @property
@@ -173,6 +177,24 @@ class Reader:
         try:
             return self._experiment(lambda found: found.name == name, name)
         except NotFound:
+            return None
+
+    def glimpse_experiment(self, name: str) -> Experiment | None:
+        """Return an experiment by name as the store has it now, or None; nothing is waited for."""
+        try:
+            return next((found for found in self._all_experiments(stage=None) if found.name == name), None)
+        except (Transient, Exhausted):
+            return None
+
+    def glimpse_run(self, run_id: str) -> Run | None:
+        """Return a run; None when the store does not answer now.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        try:
+            return self.get_run(run_id)
+        except (Transient, Exhausted):
             return None
 
     def _experiment(self, condition: Callable[[Experiment], bool], what: str) -> Experiment:

@@ -75,15 +75,18 @@ class RunRecorder:
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = dict(opened.tags)
         self._inputs: dict[tuple[str, str], DatasetInput] = {}
+        self.tables: dict[str, bytes] = {}
+        """What this process logged as tables, by path: rows are added to them."""
         self.announce(opened.how)
 
     def announce(self, how: OpenMode) -> None:
         """Say in this process's journal that it has the run open."""
-        if self.opened.experiment_name:
+        self._writer.enter_process()
+        if self.opened.experiment_name or how is not OpenMode.JOIN:
             self._writer.folder.mark_open(self.run_id)
         if how is OpenMode.CREATE:
             self._writer.folder.mark_created(self.run_id)
-        self._append(_encode(msgspec.structs.replace(self.opened, how=how)))
+        self._writer.append_control(_encode(msgspec.structs.replace(self.opened, how=how)))
 
     # Logging.
 
@@ -192,14 +195,15 @@ class RunRecorder:
             self._writer.refuse(error)
             return
         record = ArtifactLogged(self.run_id, now_ms(), path, staged.digest, staged.size, staged.name)
-        self._append(_encode(record))
+        if not self._append(_encode(record)):
+            (self._writer.folder.staged / staged.name).unlink(missing_ok=True)
 
     def close(self, status: RunStatus, end_time: int | None = None) -> None:
         """End the run. Closing again changes nothing."""
         if self.end_time is not None:
             return
         end = now_ms() if end_time is None else end_time
-        self._append(_encode(RunClosed(self.run_id, status, end)))
+        self._writer.append_control(_encode(RunClosed(self.run_id, status, end)))
         self._writer.folder.unmark_open(self.run_id)
         self.status, self.end_time = status, end
 

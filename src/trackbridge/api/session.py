@@ -78,7 +78,7 @@ class Session:
     def open_experiment(self, experiment: ExperimentOpened) -> None:
         """Log that an experiment is in use; said once."""
         if self._experiments.get(experiment.name) != experiment:
-            self.writer.append(msgspec.msgpack.encode(experiment))
+            self.writer.append_control(msgspec.msgpack.encode(experiment))
             self._experiments[experiment.name] = experiment
 
     def experiment_name(self, experiment_id: str) -> str | None:
@@ -135,7 +135,7 @@ class Session:
     @property
     def child_process_id(self) -> int | None:
         """Process id of the delivery child, None where there is none."""
-        return self._child.process_id if self._child else None
+        return self._child.process_id if self._child is not None else None
 
     def _own_writer(self) -> JournalWriter | None:
         """The journal that this process has logged to, None where there is none."""
@@ -144,7 +144,9 @@ class Session:
     def pending(self) -> dict[str, int]:
         """Return how many records each destination still has to get, by its URI."""
         writer = self._own_writer()
-        if writer is None or not writer.folder.path.exists():  # delivered, and the journal deleted
+        if writer is None:
+            return dict.fromkeys(self.destinations, 0)
+        if writer.is_closed and not writer.folder.path.exists():  # delivered, and the journal deleted
             return dict.fromkeys(self.destinations, 0)
         return {
             uri: max(0, writer.last_sequence - load_cursor(writer.folder, uri).position.sequence)
@@ -164,6 +166,11 @@ class Session:
         """True when a child goes on delivering after the end of this program."""
         return self._child is not None
 
+    def refused(self) -> int:
+        """Return how many records the journal refused."""
+        writer = self._own_writer()
+        return 0 if writer is None else writer.refused
+
     def rejected(self) -> int:
         """Return how many of this journal's records were put with the dead letters."""
         from trackbridge.delivery.dead_letters import DeadLetters
@@ -171,47 +178,59 @@ class Session:
         writer = self._own_writer()
         return 0 if writer is None else DeadLetters(self.root).count_of(writer.folder.journal_id)
 
-    def flush(self, timeout_s: float) -> dict[str, int]:
+    def flush(self, timeout_s: float, *, destinations: tuple[str, ...] | None = None) -> dict[str, int]:
         """Wait until what was logged so far is delivered; return what is still pending.
 
         With ``BRIDGE_DELIVERY=off`` it is delivered by this call itself.
+
+        Args:
+            timeout_s: Seconds to wait at the most.
+            destinations: Wait for these only; None for all.
         """
+        wanted = self.destinations if destinations is None else destinations
         writer = self._own_writer()
         if writer is None:
             return self.pending()
         if self._child is None and self._service is None:
-            self._deliver_here(writer, timeout_s)
+            self._deliver_here(writer, timeout_s, wanted)
             return self.pending()
         deadline = time.monotonic() + timeout_s
-        while any((pending := self.pending()).values()) and time.monotonic() < deadline:
+        while any((pending := self.pending())[uri] for uri in wanted) and time.monotonic() < deadline:
             writer.folder.request_flush()
             self._watch_child(writer)
             time.sleep(_POLL_S)
         return pending
 
-    def _deliver_here(self, writer: JournalWriter | None, timeout_s: float) -> None:
+    def _deliver_here(
+        self, writer: JournalWriter | None, timeout_s: float, destinations: tuple[str, ...]
+    ) -> None:
         """Deliver this process's journal, where given, and those left behind, in this thread."""
         if not self.root.is_dir():
             return
         from trackbridge.delivery.connect import connect
         from trackbridge.delivery.service import deliver_now
 
-        own = None if writer is None else writer.folder
-        deliver_now(self.root, own=own, open_backend=connect, deadline_s=timeout_s)
+        deliver_now(
+            self.root,
+            own=None if writer is None else writer.folder,
+            open_backend=connect,
+            deadline_s=timeout_s,
+            destinations=frozenset(destinations),
+        )
 
     def drain(self, timeout_s: float) -> None:
-        """Deliver what this process, and processes that died in this project, have logged.
+        """Deliver to the first destination what this process, and processes that died here, have logged.
 
         Raises:
             Unavailable: Not all of this process's records were delivered in time.
         """
-        pending = self.flush(timeout_s)
-        self._deliver_here(None, timeout_s)
-        count = pending[self.destinations[0]]
+        first = self.destinations[0]
+        count = self.flush(timeout_s, destinations=(first,))[first]
+        self._deliver_here(None, timeout_s, (first,))
         if count:
-            problem = self.problems().get(self.destinations[0], "delivery is slower than logging")
+            problem = self.problems().get(first, "delivery is slower than logging")
             raise Unavailable(
-                f"{count:,} records are not delivered to {self.destinations[0]} yet: {problem}",
+                f"{count:,} records are not delivered to {first} yet: {problem}",
                 operation="read",
                 hint="they are safe in the journal; see: bridge sync status",
             )
@@ -229,6 +248,12 @@ class Session:
             self._service.hurry()
             self._service_thread.join(timeout_s)
         return pending
+
+    def end_journal(self) -> None:
+        """End the journal without waiting: whoever delivers may finish."""
+        writer = self._own_writer()
+        if writer is not None:
+            writer.close()
 
 
 def raise_if_pending(pending: dict[str, int]) -> None:
@@ -283,15 +308,22 @@ def _close_at_exit() -> None:
 
 
 def _close_all() -> None:
+    """End every session within one time limit, all of them delivering meanwhile."""
     for callback in _before_close:
         callback()
-    for session in all_sessions():
-        _close(session)
+    sessions = all_sessions()
+    for session in sessions:
+        session.end_journal()
+    deadline: float | None = None
+    for session in sessions:
+        if deadline is None:
+            deadline = time.monotonic() + float(session.settings.value("delivery_exit_wait_s"))
+        _close(session, max(0.0, deadline - time.monotonic()))
 
 
-def _close(session: Session) -> None:
-    """End a session, and say what is not delivered."""
-    pending = session.close(session.settings.value("delivery_exit_wait_s"))
+def _close(session: Session, timeout_s: float) -> None:
+    """Wait for a session's delivery, and say what is not delivered."""
+    pending = session.close(timeout_s)
     problems = session.problems()
     first = session.destinations[0]
     in_background = f"delivery goes on in the background; see: bridge sync status --uri {first}"
@@ -299,11 +331,15 @@ def _close(session: Session) -> None:
     for uri, count in pending.items():
         if count:
             why = f" ({problems[uri]})" if uri in problems else ""
-            _tell(f"{count:,} records are not delivered to {uri} yet{why}; {how}")
+            tell(f"{count:,} records are not delivered to {uri} yet{why}; {how}")
     rejected = session.rejected()
     if rejected:
-        _tell(f"{rejected:,} records were rejected and kept; see: bridge sync dead-letters")
+        tell(f"{rejected:,} records were rejected and kept; see: bridge sync dead-letters")
+    refused = session.refused()
+    if refused:
+        tell(f"{refused:,} records were refused because the disk or the journal was full, and are lost")
 
 
-def _tell(message: str) -> None:
+def tell(message: str) -> None:
+    """Say something on stderr at the end of the program."""
     print(f"trackbridge: {message}", file=sys.stderr)  # noqa: T201

@@ -204,7 +204,8 @@ def _journals(root: Path, settings: Settings) -> Iterator[Finding]:
     else:
         yield _ok("journals", f"{len(journals)} in {root}, none left behind")
     yield from _dead_letters(root)
-    yield from _log(root / "delivery.log")
+    for journal in journals:
+        yield from _log(journal.path / "delivery.log")
 
 
 def _disk(root: Path, settings: Settings) -> Iterator[Finding]:

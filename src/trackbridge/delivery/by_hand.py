@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trackbridge.delivery.backend import Backend
@@ -129,7 +129,7 @@ class HandDelivery:
         try:
             self._goals.append(_Goal(folder))
         except JournalCorrupt as error:
-            if not (folder.path / "journal.json").exists():  # delivered meanwhile, and on its way out
+            if not folder.is_described():  # delivered meanwhile, and on its way out
                 return
             if destinations and not folder.writer_lives():
                 _describe_anew(folder, destinations)
@@ -159,7 +159,7 @@ class HandDelivery:
     def _backend(self, uri: str) -> Backend:
         if uri not in self._backends:
             self._backends[uri] = self._open_backend(uri)
-        return self._backends[uri]
+        return replace(self._backends[uri], close=lambda: None)  # other journals go there, too
 
     def _left(self) -> list[Left]:
         found = [

@@ -23,7 +23,10 @@ _BOOTSTRAP = (
 
 
 class DeliveryChild:
-    """The child process that delivers one journal. It outlives this program."""
+    """The child process that delivers one journal. It outlives this program.
+
+    Where none can be started (no process or descriptor to be had), ``watch`` tries again.
+    """
 
     def __init__(self, folder: JournalFolder) -> None:
         self._folder = folder
@@ -32,13 +35,13 @@ class DeliveryChild:
         self._process = self._start()
 
     @property
-    def process_id(self) -> int:
-        """Process id of the present child."""
-        return self._process.pid
+    def process_id(self) -> int | None:
+        """Process id of the present child, None where it could not be started."""
+        return self._process.pid if self._process else None
 
     def watch(self) -> None:
         """Start another child if this one has died; ever less often if they keep dying."""
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             return
         lived_s = time.monotonic() - self._started_at
         if lived_s < self._restart_s:
@@ -50,21 +53,25 @@ class DeliveryChild:
 
     def detach(self) -> None:
         """Leave the child alone: it goes on when this program has ended."""
-        self._process.returncode = 0  # keeps Popen from warning that the child still runs
+        if self._process is not None:
+            self._process.returncode = 0  # keeps Popen from warning that the child still runs
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        """Start a child; what it prints, which is nothing unless it crashes, is kept with the journal."""
         self._started_at = time.monotonic()
         package = str(Path(trackbridge.__file__).parent.parent)
-        log = os.open(
-            self._folder.path.parent / "delivery.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
-        )
         try:
-            return subprocess.Popen(
-                [sys.executable, "-c", _BOOTSTRAP.format(package=package), str(self._folder.path)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
+            with open(self._folder.path / "delivery.log", "ab", opener=_private) as log:
+                return subprocess.Popen(
+                    [sys.executable, "-c", _BOOTSTRAP.format(package=package), str(self._folder.path)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError:
+            return None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

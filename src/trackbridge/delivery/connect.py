@@ -28,17 +28,25 @@ def open_uri(uri: TrackingUri, *, settings: Settings | None = None) -> Adapter:
     return open_adapter(uri, home=uri.path or bridge_home(settings.around), options=options)
 
 
-def connect(uri: str) -> Backend:
+ELAPSED_S_MAX = 30.0
+"""How long one call is tried; delivery itself goes on after that."""
+
+
+def connect(uri: str, *, elapsed_s_max: float = ELAPSED_S_MAX) -> Backend:
     """Open a destination for delivery.
+
+    Args:
+        uri: The destination.
+        elapsed_s_max: Seconds after which no call is tried again.
 
     Raises:
         ConfigError: The URI is wrong.
         Unsupported: The backend has no tracking.
     """
-    return backend_of(open_uri(parse(uri)), uri)
+    return backend_of(open_uri(parse(uri)), uri, elapsed_s_max=elapsed_s_max)
 
 
-def backend_of(adapter: Adapter, uri: str) -> Backend:
+def backend_of(adapter: Adapter, uri: str, *, elapsed_s_max: float = ELAPSED_S_MAX) -> Backend:
     """Put an adapter behind the call pipeline.
 
     Raises:
@@ -47,7 +55,7 @@ def backend_of(adapter: Adapter, uri: str) -> Backend:
     capabilities = adapter.capabilities()
     # What a store would take twice is not repeated blindly: delivery reads back first.
     attempts_max = 4 if capabilities.supports(Feature.TRACKING_METRIC_DEDUP) else 1
-    piped = wrap_adapter(adapter, CallPolicy(attempts_max=attempts_max, elapsed_s_max=30.0))
+    piped = wrap_adapter(adapter, CallPolicy(attempts_max=attempts_max, elapsed_s_max=elapsed_s_max))
     if piped.tracking is None:
         raise Unsupported("the backend has no tracking", adapter=capabilities.adapter, resource=uri)
     return Backend(

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ CREATE TABLE IF NOT EXISTS damage (
 """
 
 _BUSY_TIMEOUT_S = 10.0
+_creating = threading.Lock()
 
 _decode: Callable[[bytes], Record] = msgspec.msgpack.Decoder(Record).decode
 
@@ -101,17 +103,30 @@ class DeadLetters:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
+            self._create()
             connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S)
             with contextlib.closing(connection):
                 connection.executescript(_SCHEMA)
                 with connection:
                     yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise JournalError(
                 f"the dead letters cannot be stored: {error}",
                 resource=str(self._path),
-                hint="free disk space; delivery tries again by itself",
+                hint="free disk space, or make the file writable; delivery tries again by itself",
             ) from error
+
+    def _create(self) -> None:
+        """Make the file, for this user alone; what SQLite makes beside it takes after it.
+
+        One thread at a time: closing a descriptor drops the locks that SQLite holds on the same file.
+        """
+        with _creating, contextlib.suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+    def _is_there(self) -> bool:
+        """Tell whether there are any; those of another user are not ours to see."""
+        return os.access(self._path, os.R_OK)
 
     def add(self, destination: str, journal: str, items: list[tuple[int, str, str, str, bytes]]) -> int:
         """Keep records as (sequence, run id, kind, reason, body); return how many were new."""
@@ -132,7 +147,7 @@ class DeadLetters:
 
     def read(self, *, destination: str | None = None, max_results: int = 1_000_000) -> list[DeadLetter]:
         """Return the dead letters in the order in which their records were logged."""
-        if not self._path.exists():
+        if not self._is_there():
             return []
         condition = "WHERE destination = ?" if destination else ""
         values = (destination,) if destination else ()
@@ -147,7 +162,7 @@ class DeadLetters:
 
     def count(self) -> dict[str, int]:
         """Return how many there are for each destination."""
-        if not self._path.exists():
+        if not self._is_there():
             return {}
         with self._transaction() as connection:
             return dict(
@@ -156,7 +171,7 @@ class DeadLetters:
 
     def count_of(self, journal: str) -> int:
         """Return how many of one journal's records there are."""
-        if not self._path.exists():
+        if not self._is_there():
             return 0
         with self._transaction() as connection:
             query = "SELECT count(*) FROM dead_letter WHERE journal = ?"
@@ -214,7 +229,7 @@ class DeadLetters:
 
     def damages(self) -> list[FoundDamage]:
         """Return every damage that was found, oldest first."""
-        if not self._path.exists():
+        if not self._is_there():
             return []
         with self._transaction() as connection:
             rows = connection.execute("SELECT * FROM damage ORDER BY time").fetchall()

@@ -10,10 +10,25 @@
 
 The cursor moves only when every record of a window is durable at the destination or lies in its dead
 letters. What was under way when a process died is delivered again, which changes nothing.
+
+The end of a journal: a run that its program left open is closed as KILLED, by one of the journals that have
+it open. Each first stores ``drained`` in its cursor and looks at the others after that, so that of two that
+end at once at least one sees that nobody else is left.
+
+==========================  ========================================================================
+this journal                what it does with a run that it left open
+==========================  ========================================================================
+created or resumed the run  ended in good order: leaves it open, on purpose. Killed: closes it, or leaves
+                            it to those who live and have joined it, who inherit it
+joined it (a fork)          leaves it to any other that has it; to nobody: closes it, unless it ended in
+                            good order and has not inherited it
+==========================  ========================================================================
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,9 +41,9 @@ from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.sending import PERMANENT, Refused, Sender, is_visit
 from trackbridge.delivery.steps import BatchStep, Step, plan_steps
-from trackbridge.domain.records import ArtifactLogged, RunClosed, RunOpened
+from trackbridge.domain.records import ArtifactLogged, OpenMode, RunClosed, RunOpened
 from trackbridge.domain.runs import RunStatus
-from trackbridge.errors import BridgeError, RateLimited
+from trackbridge.errors import BridgeError, JournalCorrupt, JournalError, RateLimited
 from trackbridge.journal.cursors import Cursor, load_cursor, store_cursor
 from trackbridge.journal.folder import JournalFolder
 from trackbridge.journal.reader import WINDOW_BYTES, read_window
@@ -44,6 +59,10 @@ class Progress(Enum):
     IDLE = "idle"
     BLOCKED = "blocked"
     FINISHED = "finished"
+
+
+class _OutOfTime(Exception):
+    """The lane's deadline has passed; the rest is left for another time."""
 
 
 @dataclass(slots=True)
@@ -92,6 +111,8 @@ class Lane:
         self._work: _Work | None = None
         self._retry_s = RETRY_S_MIN
         self.retry_at = 0.0
+        self.deadline = math.inf
+        """When to begin no further call (``time.monotonic``); ``advance`` then returns BLOCKED."""
 
     @property
     def finished(self) -> bool:
@@ -118,9 +139,20 @@ class Lane:
             return Progress.FINISHED
         try:
             return self._advance()
+        except _OutOfTime:
+            pass
         except BridgeError as error:
             self._block(error)
-            return Progress.BLOCKED
+        except OSError as error:
+            hint = "free disk space, and see that the folder is writable; delivery tries again by itself"
+            self._block(JournalError(f"the journal's folder fails: {error}", hint=hint))
+        return Progress.BLOCKED
+
+    def close(self) -> None:
+        """Let go of the destination; ``advance`` would open it again."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def _advance(self) -> Progress:
         if self._work is None:
@@ -131,8 +163,7 @@ class Lane:
             self._deliver(work.steps[0], work)
             work.steps.popleft()
         if work.is_last:
-            self._close_dead_runs(work.cursor)
-            work.cursor = msgspec.structs.replace(work.cursor, finished=True)
+            self._finish(work)
         elif was_empty and self.cursor.problem is None:
             self._work = None
             return Progress.IDLE
@@ -163,9 +194,12 @@ class Lane:
         is_last = window.at_end and not writer_lives
         return _Work(deque(plan_steps(window.records)), cursor, is_last, [])
 
+    def _store(self, cursor: Cursor) -> None:
+        store_cursor(self.folder, cursor)
+        self.cursor = cursor
+
     def _commit(self, work: _Work) -> None:
-        store_cursor(self.folder, work.cursor)
-        self.cursor = work.cursor
+        self._store(work.cursor)
         self._work = None
         self._retry_s = RETRY_S_MIN
         self._sender.is_repeating = False
@@ -180,17 +214,17 @@ class Lane:
         self.retry_at = time.monotonic() + wait_s
         problem = f"{type(error).__name__}: {error}"
         if problem != self.cursor.problem:
-            self.cursor = msgspec.structs.replace(self.cursor, problem=problem)
-            store_cursor(self.folder, self.cursor)
+            with contextlib.suppress(OSError):  # a full disk: it is told when there is room
+                self._store(msgspec.structs.replace(self.cursor, problem=problem))
 
     # Steps.
 
     def _deliver(self, step: Step, work: _Work) -> None:
         refused = self._sender.send(step)
-        self._note(step, work, was_refused=bool(refused))
         self._bury(refused, work)
+        self._note(step, work)
 
-    def _note(self, step: Step, work: _Work, *, was_refused: bool) -> None:
+    def _note(self, step: Step, work: _Work) -> None:
         """Keep account of open runs, and of staged files that are no longer needed."""
         open_runs = work.cursor.open_runs
         if isinstance(step, BatchStep):
@@ -198,14 +232,27 @@ class Lane:
             if run_id in open_runs:
                 open_runs[run_id] = max(open_runs[run_id], step.last_ms)
         elif isinstance(step.record, RunOpened):
-            if not is_visit(step.record):
-                open_runs[step.record.run_id] = step.record.start_time
+            self._note_opened(step.record, work)
         elif isinstance(step.record, RunClosed):
             open_runs.pop(step.record.run_id, None)
-        elif isinstance(step.record, ArtifactLogged) and not was_refused:
+        elif isinstance(step.record, ArtifactLogged):
             work.staged.append(step.record.staged)
 
+    def _note_opened(self, record: RunOpened, work: _Work) -> None:
+        if is_visit(record):
+            return
+        joined = work.cursor.joined_runs
+        if record.how is not OpenMode.JOIN:
+            joined -= {record.run_id}
+        elif record.run_id not in work.cursor.open_runs:
+            joined |= {record.run_id}
+        work.cursor.open_runs[record.run_id] = record.start_time
+        work.cursor = msgspec.structs.replace(work.cursor, joined_runs=joined)
+
     def _backend(self) -> Backend:
+        """Return the opened destination; the sender asks before each of its calls."""
+        if time.monotonic() > self.deadline:
+            raise _OutOfTime
         if self._opened is None:
             self._opened = self._open_backend(self.cursor.destination)
         return self._opened
@@ -233,17 +280,42 @@ class Lane:
 
     # The end of a journal.
 
-    def _close_dead_runs(self, cursor: Cursor) -> None:
-        """Close runs whose program died as KILLED, unless another living process has them open."""
-        if self.folder.was_closed():
-            return
-        for run_id, last_ms in cursor.open_runs.items():
-            if any(
-                other.has_open(run_id) and other.writer_lives() for other in self._sender.other_journals()
-            ):
-                continue
-            try:
-                if not self._backend().tracking.get_run(run_id).info.status.is_final:
-                    self._backend().tracking.close_run(run_id, status=RunStatus.KILLED, end_time=last_ms)
-            except PERMANENT:
-                continue  # its opening was rejected, or somebody deleted it: nothing to close
+    def _finish(self, work: _Work) -> None:
+        """See to the runs that are left open, after telling the other journals that this one is drained."""
+        work.cursor = msgspec.structs.replace(work.cursor, drained=True)
+        self._store(work.cursor)
+        for run_id, last_ms in work.cursor.open_runs.items():
+            if self._is_to_be_closed(run_id, is_joined=run_id in work.cursor.joined_runs):
+                self._close_as_killed(run_id, last_ms)
+        work.cursor = msgspec.structs.replace(work.cursor, finished=True)
+
+    def _is_to_be_closed(self, run_id: str, *, is_joined: bool) -> bool:
+        """Tell whether nobody is left who answers for the run, and its end is not known."""
+        if not is_joined and self.folder.was_closed():
+            return False
+        others = [other for other in self._sender.other_journals() if self._has(other, run_id)]
+        if not is_joined:
+            others = [other for other in others if other.writer_lives()]
+        if not is_joined or self.folder.inherits(run_id):
+            for other in others:
+                other.mark_inherited(run_id)
+        if any(self._has(other, run_id) for other in others):  # after marking: one may have gone meanwhile
+            return False
+        return not self.folder.was_closed() or self.folder.inherits(run_id)
+
+    def _has(self, other: JournalFolder, run_id: str) -> bool:
+        """Tell whether another journal created the run or has it open, and is still to be delivered."""
+        if not other.has_open(run_id) and not other.creates(run_id):
+            return False
+        try:
+            is_for_here = self.cursor.destination in other.describe().destinations
+        except JournalCorrupt:
+            return False
+        return is_for_here and not load_cursor(other, self.cursor.destination).drained
+
+    def _close_as_killed(self, run_id: str, last_ms: int) -> None:
+        tracking = self._backend().tracking
+        # Its opening was rejected, or somebody deleted it: then there is nothing to close.
+        with contextlib.suppress(*PERMANENT):
+            if not tracking.get_run(run_id).info.status.is_final:
+                tracking.close_run(run_id, status=RunStatus.KILLED, end_time=last_ms)

@@ -7,17 +7,17 @@ delays only itself.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.lane import Lane, Progress
-from trackbridge.errors import JournalCorrupt
-from trackbridge.journal.folder import JournalFolder, Lock, journals
+from trackbridge.errors import BridgeError, JournalCorrupt, JournalError
+from trackbridge.journal.folder import JournalFolder, Lock, journals, sweep
 from trackbridge.journal.reader import Damage
 
 POLL_S = 0.05
@@ -27,7 +27,11 @@ GATHER_S = 0.5
 ADOPT_S = 2.0
 """How often a service looks for journals that were left behind."""
 LINGER_S = 600.0
-"""How long a service goes on trying after its program ended and the destination takes nothing."""
+"""How long a service goes on trying after its program ended and the destination takes nothing.
+
+Journals left behind that it gave up are tried again after as long, while its own program lives."""
+ADOPTED_MAX = 8
+"""How many journals left behind are delivered at a time: each takes a thread and some descriptors."""
 
 
 class JournalDelivery:
@@ -44,7 +48,7 @@ class JournalDelivery:
         self.folder = folder
         self._lock = lock
         self._state = threading.Lock()
-        self._staged: deque[tuple[str, set[str]]] = deque()
+        self._staged: list[tuple[tuple[int, int], list[str]]] = []
         destinations = folder.describe().destinations
         self.lanes = [
             Lane(
@@ -56,7 +60,6 @@ class JournalDelivery:
             )
             for uri in destinations
         ]
-        self._waiting: dict[str, int] = {}
 
     @classmethod
     def open(
@@ -86,23 +89,40 @@ class JournalDelivery:
         return all(lane.finished for lane in self.lanes)
 
     def close(self) -> None:
-        """Let go of the journal; one that is finished is deleted."""
-        if self.finished:
-            self.folder.remove()
-        self._lock.release()
+        """Let go of the journal and its destinations; a journal that is finished is deleted.
+
+        Raises:
+            OSError: It is finished and cannot be deleted.
+        """
+        with contextlib.ExitStack() as last:
+            last.callback(self._lock.release)
+            for lane in self.lanes:
+                last.callback(lane.close)
+            if self.finished:
+                self.folder.remove()
 
     def _committed(self, lane: Lane, staged: list[str]) -> None:
-        """Delete what no lane needs any more: segments, and staged files."""
+        """Delete what no lane needs any more: segments, and staged files.
+
+        A file is needed until every lane has got to where it was named, or further. That is told by the
+        cursors alone, so that it holds after a restart, when one lane is ahead of another.
+        """
         with self._state:
-            for name in staged:
-                self._waiting[name] = self._waiting.get(name, 0) + 1
-                if self._waiting[name] == len(self.lanes):
-                    del self._waiting[name]
+            if staged:
+                self._staged.append((_place(lane), staged))
+            passed = min(map(_place, self.lanes))
+            for place, names in self._staged:
+                for name in names if place <= passed else ():
                     (self.folder.staged / name).unlink(missing_ok=True)
-            needed = min(lane.cursor.position.segment for lane in self.lanes)
+            self._staged = [(place, names) for place, names in self._staged if place > passed]
             for number in self.folder.segment_numbers():
-                if number < needed:
+                if number < passed[0]:
                     self.folder.segment(number).unlink(missing_ok=True)
+
+
+def _place(lane: Lane) -> tuple[int, int]:
+    """Return the segment that a lane has got to, and the offset in it."""
+    return lane.cursor.position.segment, lane.cursor.position.offset
 
 
 class DeliveryService:
@@ -113,6 +133,7 @@ class DeliveryService:
         own: The journal that it was made for; the service ends once that is finished.
         open_backend: Opens a tracking URI for writing.
         adopt: Whether to deliver journals that were left behind, too.
+        linger_s: See LINGER_S.
     """
 
     def __init__(
@@ -132,7 +153,7 @@ class DeliveryService:
         self._dead_letters = DeadLetters(root)
         self._stop = threading.Event()
         self._hurry = threading.Event()
-        self._given_up: set[str] = set()
+        self._given_up: dict[str, float] = {}  # journal id -> when to try again (time.monotonic)
         self._deliveries: dict[str, tuple[JournalDelivery, list[threading.Thread]]] = {}
 
     def stop(self) -> None:
@@ -146,6 +167,8 @@ class DeliveryService:
     def run(self) -> None:
         """Deliver; return when stopped, or when nothing is left that can be delivered."""
         try:
+            if self._adopt:
+                sweep(self._root)
             while not self._stop.is_set():
                 self._take_journals()
                 if self._is_over():
@@ -157,18 +180,52 @@ class DeliveryService:
 
     def _take_journals(self) -> None:
         for folder in self._candidates():
-            if folder.journal_id in self._deliveries or folder.journal_id in self._given_up:
+            if folder.journal_id in self._deliveries or self._is_given_up(folder):
                 continue
-            delivery = _open(folder, self._open_backend, self._dead_letters)
-            if delivery is not None:
-                self._start(delivery)
+            if sum(taken != self._own_id for taken in self._deliveries) >= ADOPTED_MAX:
+                return
+            try:
+                self._take(folder)
+            except (JournalError, OSError):  # it may be better the next time: a full disk, no descriptor left
+                continue
 
     def _candidates(self) -> list[JournalFolder]:
-        own = [self._own] if self._own is not None and self._own.path.exists() else []
-        if not self._adopt or self._hurry.is_set():
-            return own
-        others = (folder for folder in journals(self._root) if not own or folder.path != own[0].path)
-        return own + [folder for folder in others if is_left_behind(folder)]
+        own = [self._own] if self._own is not None and self._own.is_described() else []
+        others: list[JournalFolder] = []
+        if self._adopt and not self._hurry.is_set():
+            with contextlib.suppress(OSError):  # looked at again in ADOPT_S
+                others = [folder for folder in journals(self._root) if folder.journal_id != self._own_id]
+        return own + others
+
+    @property
+    def _own_id(self) -> str:
+        return self._own.journal_id if self._own is not None else ""
+
+    def _take(self, folder: JournalFolder) -> None:
+        """Begin to deliver a journal, if it is ours to deliver; one with a damaged description never is."""
+        if folder.journal_id != self._own_id and not is_left_behind(folder):
+            return
+        try:
+            delivery = _open(folder, self._open_backend, self._dead_letters)
+        except JournalCorrupt:
+            if not folder.writer_lives():
+                self._give_up(folder)
+            return
+        if delivery is not None:
+            self._start(delivery)
+
+    def _give_up(self, folder: JournalFolder) -> None:
+        self._given_up[folder.journal_id] = time.monotonic() + self._linger_s
+
+    def _is_given_up(self, folder: JournalFolder) -> bool:
+        again_at = self._given_up.get(folder.journal_id)
+        return again_at is not None and (self._own_is_over() or time.monotonic() < again_at)
+
+    def _own_is_over(self) -> bool:
+        own = self._own
+        if own is None or self._hurry.is_set():
+            return True
+        return own.journal_id in self._given_up or not own.is_described()
 
     def _start(self, delivery: JournalDelivery) -> None:
         threads = [
@@ -187,9 +244,8 @@ class DeliveryService:
     def _wait_for_threads(self, timeout_s: float) -> None:
         """Wait until a journal is done, or for so long, then let go of those that are."""
         deadline = time.monotonic() + timeout_s
-        running = [thread for _, threads in self._deliveries.values() for thread in threads]
         while time.monotonic() < deadline and not self._stop.is_set():
-            if not all(thread.is_alive() for thread in running):
+            if any(_is_done(threads) for _, threads in self._deliveries.values()):
                 break
             self._stop.wait(POLL_S)
         self._collect(wait=False)
@@ -198,23 +254,28 @@ class DeliveryService:
         for journal_id, (delivery, threads) in list(self._deliveries.items()):
             for thread in threads if wait else ():
                 thread.join()
-            if not any(thread.is_alive() for thread in threads):
-                delivery.close()
+            if _is_done(threads):
                 del self._deliveries[journal_id]
+                try:
+                    delivery.close()
+                except (BridgeError, OSError):  # everything is delivered, but the folder cannot be deleted
+                    self._give_up(delivery.folder)
 
     def _is_over(self) -> bool:
-        if self._deliveries:
-            return False
-        own = self._own
-        return own is None or not own.path.exists() or own.journal_id in self._given_up
+        return not self._deliveries and self._own_is_over()
 
     # One lane's thread.
 
     def _run_lane(self, delivery: JournalDelivery, lane: Lane) -> None:
         try:
-            self._follow(delivery, lane)
+            while not self._stop.is_set():
+                try:
+                    self._follow(delivery, lane)
+                    return
+                except (JournalError, OSError):  # a look at the folder failed; it may be better in a while
+                    self._stop.wait(ADOPT_S)
         except BaseException:  # a bug: it is not tried again and again, and its traceback is in the log
-            self._given_up.add(delivery.folder.journal_id)
+            self._give_up(delivery.folder)
             raise
 
     def _follow(self, delivery: JournalDelivery, lane: Lane) -> None:
@@ -226,15 +287,20 @@ class DeliveryService:
             if progress is Progress.BLOCKED:
                 blocked_since = blocked_since or time.monotonic()
                 if self._gives_up(delivery.folder, blocked_since):
-                    self._given_up.add(delivery.folder.journal_id)
+                    self._give_up(delivery.folder)
                     return
-                self._stop.wait(max(0.0, lane.retry_at - time.monotonic()))
+                self._pause_until(lane.retry_at)
                 continue
             blocked_since = None
             if progress is Progress.IDLE and self._hurry.is_set():
-                self._given_up.add(delivery.folder.journal_id)
+                self._give_up(delivery.folder)
                 return
             self._gather(delivery.folder, lane)
+
+    def _pause_until(self, moment: float) -> None:
+        """Wait; a hurry ends it."""
+        while not self._stop.is_set() and not self._hurry.is_set() and time.monotonic() < moment:
+            self._stop.wait(min(POLL_S, max(0.0, moment - time.monotonic())))
 
     def _gives_up(self, folder: JournalFolder, blocked_since: float) -> bool:
         if self._hurry.is_set():
@@ -252,7 +318,11 @@ class DeliveryService:
 
 def is_left_behind(folder: JournalFolder) -> bool:
     """Tell whether the writer of a journal is dead."""
-    return folder.path.exists() and not folder.writer_lives()
+    return folder.is_described() and not folder.writer_lives()
+
+
+def _is_done(threads: list[threading.Thread]) -> bool:
+    return not any(thread.is_alive() for thread in threads)
 
 
 def deliver_now(
@@ -261,38 +331,60 @@ def deliver_now(
     open_backend: Callable[[str], Backend],
     own: JournalFolder | None = None,
     deadline_s: float,
+    destinations: frozenset[str] | None = None,
 ) -> None:
     """Deliver what is there in this thread: this process's own journal and those left behind.
 
     Journals that somebody else is delivering are left to them. Returns when nothing more can be delivered
-    now, or at the deadline; what is left stays in the journals.
+    now, or at the deadline; what is left stays in the journals. No call of a backend begins after the
+    deadline; how long one lasts is up to ``open_backend``.
+
+    Args:
+        root: The folder of journals.
+        open_backend: Opens a tracking URI for writing.
+        own: This process's own journal; others are delivered only once their writers are dead.
+        deadline_s: Seconds from now.
+        destinations: Deliver only to these; None for all.
     """
     dead_letters = DeadLetters(root)
     deadline = time.monotonic() + deadline_s
     for folder in list(journals(root)):
+        if time.monotonic() >= deadline:
+            return
         is_own = own is not None and folder.path == own.path
         if not is_own and not is_left_behind(folder):
             continue
-        delivery = _open(folder, open_backend, dead_letters)
-        if delivery is not None:
-            _deliver_all(delivery, deadline)
+        with contextlib.suppress(JournalError, OSError):  # one that cannot be had now is left where it is
+            delivery = _open(folder, open_backend, dead_letters)
+            if delivery is not None:
+                _deliver_all(delivery, deadline, destinations)
 
 
 def _open(
     folder: JournalFolder, open_backend: Callable[[str], Backend], dead_letters: DeadLetters
 ) -> JournalDelivery | None:
-    """Lock a journal; one whose description is damaged stays where it is, and is reported."""
+    """Lock a journal; None when somebody else delivers it, or it is gone.
+
+    Raises:
+        JournalCorrupt: Its description is damaged, which is now reported.
+    """
     try:
         return JournalDelivery.open(folder, open_backend=open_backend, dead_letters=dead_letters)
     except JournalCorrupt as error:
         dead_letters.add_damages(folder.journal_id, [Damage(0, 0, 0, 0, error.message)])
-        return None
+        raise
 
 
-def _deliver_all(delivery: JournalDelivery, deadline: float) -> None:
+def _deliver_all(delivery: JournalDelivery, deadline: float, destinations: frozenset[str] | None) -> None:
     try:
-        for lane in delivery.lanes:
-            while time.monotonic() < deadline and lane.advance() is Progress.DELIVERED:
-                pass
+        for lane in sorted(delivery.lanes, key=_has_problem):  # a dead destination takes the time of the rest
+            if destinations is None or lane.cursor.destination in destinations:
+                lane.deadline = deadline
+                while time.monotonic() < deadline and lane.advance() is Progress.DELIVERED:
+                    pass
     finally:
         delivery.close()
+
+
+def _has_problem(lane: Lane) -> bool:
+    return lane.cursor.problem is not None

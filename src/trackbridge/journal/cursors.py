@@ -17,15 +17,19 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     """Everything before ``position`` is delivered to ``destination``, or lies in its dead letters.
 
     ``open_runs`` are the runs that the journal has opened and not closed by there, with the time of their
-    last record in milliseconds. ``problem`` says why delivery is waiting, None when it is not.
+    last record in milliseconds; ``joined_runs`` are those of them that another process created.
+    ``problem`` says why delivery is waiting, None when it is not. ``drained`` says that the writer is dead
+    and every record delivered, ``finished`` that the runs it left open are seen to as well.
     """
 
     destination: str
     position: Position = Position()
     open_runs: dict[str, int] = msgspec.field(default_factory=dict)
+    joined_runs: frozenset[str] = frozenset()
     delivered: int = 0
     rejected: int = 0
     problem: str | None = None
+    drained: bool = False
     finished: bool = False
 
 
@@ -42,13 +46,17 @@ def load_cursor(folder: JournalFolder, destination: str) -> Cursor:
 
 
 def store_cursor(folder: JournalFolder, cursor: Cursor) -> None:
-    """Replace the stored cursor."""
+    """Replace the stored cursor.
+
+    Raises:
+        OSError: The disk does not take it; the stored one is as it was.
+    """
     path = _path(folder, cursor.destination)
     draft = path.with_suffix(".draft")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(cursor))
     with contextlib.suppress(FileNotFoundError):  # the folder was delivered and deleted meanwhile
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(cursor))
         draft.replace(path)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import shutil
 import socket
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,11 @@ from trackbridge.journal.format import FORMAT
 
 _PARENT_MARK = "file:{journal-root}/.."
 """Stands for a local store that holds this journal, so that a moved project delivers to itself."""
+
+LEFTOVER_S = 3600.0
+"""How old a hidden folder is before it counts as left by a process that died while it made or removed it."""
+
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +40,14 @@ class Description:
 
 
 class Lock:
-    """A held ``flock``; it is released by ``release`` or by the death of the process."""
+    """A held ``flock``; it is released by ``release`` or by the death of the process.
+
+    A forked process lets go of it at once: it would keep what it inherited beyond its parent's death.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        _locks.add(self)
 
     def release(self) -> None:
         """Release it; twice succeeds."""
@@ -70,7 +81,8 @@ class JournalFolder:
         (hidden / "staged").mkdir()
         (hidden / "open").mkdir()
         (hidden / "created").mkdir()
-        lock = _lock(hidden / "writer.lock")
+        (hidden / "inherited").mkdir()
+        lock = _lock(hidden / "writer.lock", fcntl.LOCK_EX)
         assert lock is not None  # nobody else knows the name
         description = {
             "format": FORMAT,
@@ -92,6 +104,8 @@ class JournalFolder:
         """
         try:
             content = json.loads((self.path / "journal.json").read_text(encoding="utf-8"))
+            if not content["destinations"]:
+                raise ValueError("it names no destination")
             return Description(
                 destinations=tuple(self._absolute(uri) for uri in content["destinations"]),
                 pid=int(content["pid"]),
@@ -108,18 +122,36 @@ class JournalFolder:
     def _absolute(self, uri: str) -> str:
         return file_uri(self.path.parent.parent) if uri == _PARENT_MARK else uri
 
+    def is_described(self) -> bool:
+        """Tell whether ``journal.json`` is there, whatever it says."""
+        return os.path.exists(self.path / "journal.json")
+
     def writer_lives(self) -> bool:
-        """Tell whether the writing process is alive and has not closed the journal."""
-        lock = _lock(self.path / "writer.lock", create=False)
+        """Tell whether the writing process is alive and has not closed the journal.
+
+        A journal of another user, or on a read-only disk, counts as living: it is not ours to deliver.
+        """
+        try:
+            lock = _lock(self.path / "writer.lock", fcntl.LOCK_SH)  # shared: not in the way of other checks
+        except FileNotFoundError:
+            return False
         if lock is None:
-            return (self.path / "writer.lock").exists()
+            return True
         lock.release()
         return False
 
     def lock_delivery(self) -> Lock | None:
-        """Take the delivery lock, or return None when somebody else delivers or the folder is gone."""
-        lock = _lock(self.path / "delivery.lock")
-        if lock is not None and not self.path.joinpath("journal.json").exists():
+        """Take the delivery lock, or return None when somebody else delivers or the folder is gone.
+
+        None, too, for a journal of another user, or on a read-only disk.
+        """
+        if not self.is_described():
+            return None
+        try:
+            lock = _lock(self.path / "delivery.lock", fcntl.LOCK_EX)
+        except FileNotFoundError:
+            return None
+        if lock is not None and not self.is_described():  # delivered and gone meanwhile
             lock.release()
             return None
         return lock
@@ -167,6 +199,15 @@ class JournalFolder:
         """Tell whether this journal creates the run; it does until it is delivered and gone."""
         return (self.path / "created" / run_id).exists()
 
+    def mark_inherited(self, run_id: str) -> None:
+        """Note that whoever else answered for the run has died, so that it is to be closed with this one."""
+        with contextlib.suppress(FileNotFoundError):  # the folder is delivered and gone
+            (self.path / "inherited" / run_id).touch()
+
+    def inherits(self, run_id: str) -> bool:
+        """Tell whether whoever else answered for the run has died."""
+        return (self.path / "inherited" / run_id).exists()
+
     def mark_closed(self) -> None:
         """Note that the writer ended in good order: runs that it left open were left so on purpose."""
         with contextlib.suppress(OSError):  # a full disk does not keep a program from ending
@@ -178,7 +219,9 @@ class JournalFolder:
 
     def request_flush(self) -> None:
         """Ask whoever delivers to do so at once."""
-        with contextlib.suppress(FileNotFoundError):  # the folder is delivered and gone
+        if not self.is_described():
+            return
+        with contextlib.suppress(FileNotFoundError):  # the folder is delivered and gone meanwhile
             (self.path / "flush").touch()
 
     def flush_requested(self) -> bool:
@@ -190,40 +233,78 @@ class JournalFolder:
         return True
 
     def remove(self) -> None:
-        """Delete the folder; ``journal.json`` goes first, so that nobody adopts what is left."""
-        (self.path / "journal.json").unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the folder; it is hidden first, so that nobody adopts or writes to what is left.
+
+        Raises:
+            OSError: It cannot be renamed. Nothing was deleted.
+        """
+        hidden = self.path.with_name(f".{self.journal_id}")
+        with contextlib.suppress(FileNotFoundError):  # somebody has deleted it
+            self.path.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def journals(root: Path) -> Iterator[JournalFolder]:
-    """Iterate over the journals below ``root``, oldest first."""
-    if not root.is_dir():
+    """Iterate over the journals below ``root`` that this user may deliver, oldest first."""
+    try:
+        names = sorted(os.listdir(root))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
-    for name in sorted(os.listdir(root)):
-        if is_minted(name) and (root / name / "journal.json").exists():
-            yield JournalFolder(root / name)
+    for name in names:
+        folder = JournalFolder(root / name)
+        if is_minted(name) and os.access(folder.path, os.R_OK | os.W_OK | os.X_OK) and folder.is_described():
+            yield folder
+
+
+def sweep(root: Path) -> None:
+    """Delete what processes left that died while they made or removed a journal's folder."""
+    old = time.time() - LEFTOVER_S
+    for path in root.glob(".*"):
+        if is_minted(path.name[1:]) and not JournalFolder(path).writer_lives():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < old:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _portable(uri: str, root: Path) -> str:
     return _PARENT_MARK if uri == file_uri(root.parent) else uri
 
 
-def _lock(path: Path, *, create: bool = True) -> Lock | None:
-    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+def _lock(path: Path, kind: int) -> Lock | None:
+    """Lock a file; None when somebody holds it, or the file is not this user's to lock.
+
+    An exclusive lock makes the file, a shared one does not.
+
+    Raises:
+        FileNotFoundError: There is no file, or no folder for it.
+        JournalError: It cannot be locked for another reason.
+    """
+    flags = os.O_RDONLY if kind == fcntl.LOCK_SH else os.O_RDWR | os.O_CREAT
+    descriptor = -1
     try:
-        descriptor = os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
+        if isinstance(error, FileNotFoundError):
+            raise
+        if isinstance(error, BlockingIOError) or error.errno in _NOT_OURS:
+            return None
         raise JournalError(
-            f"the file system of {path.parent} has no locks: {error}",
+            f"{path} cannot be locked: {error}",
             resource=str(path),
-            hint="set BRIDGE_HOME to a folder on a local disk",
+            hint="set BRIDGE_HOME to a folder on a local disk, whose file system has locks",
         ) from error
     return Lock(descriptor)
+
+
+_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _release_all_in_fork() -> None:
+    for lock in tuple(_locks):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_release_all_in_fork)

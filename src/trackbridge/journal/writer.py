@@ -28,6 +28,7 @@ from trackbridge.journal.format import (
     RECORD_BYTES_MAX,
     SEGMENT_BYTES_MAX,
     encode_header,
+    encode_record,
 )
 
 BYTES_MAX = 10 * 1000**3
@@ -89,6 +90,7 @@ class JournalWriter:
         self._closed = False
         self._process_id = os.getpid()
         self._stop_keeper = threading.Event()
+        self._owed: list[bytes] = []
         self.refused = 0
         self.folder: JournalFolder
         self._writer_lock: Lock
@@ -118,16 +120,36 @@ class JournalWriter:
             length = len(body)
             frame = FRAME.pack(length, crc32(body, sequence & 0xFFFFFFFF), sequence) + body
             if self._offset + length > self._offset_max or length > RECORD_BYTES_MAX:
-                return self._append_slowly(frame, sequence, count)
+                return self._append_slowly(body, sequence, count)
             try:
                 written = os.write(self._descriptor, frame)
             except OSError:
-                return self._append_slowly(frame, sequence, count)
+                return self._append_slowly(body, sequence, count)
             if written != length + FRAME_BYTES:
                 self._cut(written)
-                return self._append_slowly(frame, sequence, count)
+                return self._append_slowly(body, sequence, count)
             self._offset += written
         return sequence
+
+    def append_control(self, body: bytes) -> None:
+        """Append a record that opens or ends a run, or names an experiment.
+
+        The journal's bound does not refuse it. A full disk delays it: it is written before anything else
+        once there is room.
+
+        Raises:
+            JournalFull: The disk is full and the writer is strict; it is forgotten then.
+            JournalError: The journal is closed, or the disk failed.
+        """
+        with self._lock:
+            self._enter()
+            self._owed.append(body)
+            try:
+                self._settle()
+            except OSError as error:
+                if self._options.strict:
+                    self._owed.remove(body)
+                self._refuse(error)
 
     @property
     def last_sequence(self) -> int:
@@ -145,12 +167,11 @@ class JournalWriter:
         return self._process_id == os.getpid()
 
     def enter_process(self) -> None:
-        """Make sure that ``folder`` is this process's own, as the first append after a fork does."""
-        if self._process_id == os.getpid():
-            return
+        """Make sure that ``folder`` is this process's own and exists, as an append does."""
         with self._lock:
-            if self._process_id != os.getpid() and not self._closed:
-                self._start()
+            self._enter()
+            if not self.folder.path.exists():
+                self._begin_again()
 
     def refuse(self, error: JournalFull) -> None:
         """Count something that could not be accepted, and tell the user once, or raise when strict."""
@@ -173,15 +194,18 @@ class JournalWriter:
         with self._lock:
             if self._closed:
                 return
+            if self.is_own:
+                with contextlib.suppress(OSError):  # a full disk does not keep us from closing
+                    self._settle()
             self._closed = True
             self._stop_keeper.set()
             for descriptor in [*self._finished, self._descriptor]:
                 if descriptor >= 0:
-                    with contextlib.suppress(OSError):  # a full disk does not keep us from closing
+                    with contextlib.suppress(OSError):
                         os.fsync(descriptor)
                     os.close(descriptor)
             self._finished, self._descriptor = [], -1
-            if self._process_id == os.getpid():
+            if self.is_own and not self._owed:  # else a run's end is missing: as if we had died
                 self.folder.mark_closed()
             self._writer_lock.release()
 
@@ -189,17 +213,18 @@ class JournalWriter:
 
     def _start(self) -> None:
         """Begin a journal: with the writer, and again with the first record of a forked process."""
-        self._process_id = os.getpid()
-        self._next_sequence, self._segment, self.refused, self._is_full = 1, 0, 0, False
         try:
             self.folder, self._writer_lock = JournalFolder.create(self.root, self.destinations)
+            self._next_sequence, self._segment, self.refused = 1, 0, 0
+            self._is_full, self._owed = False, []
+            self._roll(first_sequence=1)
         except OSError as error:
             raise JournalError(
                 f"no journal can be made: {error}",
                 resource=str(self.root),
                 hint="make the folder writable, or set BRIDGE_HOME to another one",
             ) from error
-        self._roll(first_sequence=1)
+        self._process_id = os.getpid()  # last: a failed beginning is tried again by the next record
         self._stop_keeper = threading.Event()
         self._keeper = threading.Thread(
             target=_keep,
@@ -220,7 +245,7 @@ class JournalWriter:
             header = encode_header(number, first_sequence)
             if os.write(descriptor, header) != HEADER_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError:
+        except BaseException:  # also Ctrl-C: a file that is left would be in the way of the next try
             os.close(descriptor)
             path.unlink()
             raise
@@ -231,33 +256,59 @@ class JournalWriter:
 
     # The rare ways of an append.
 
-    def _append_slowly(self, frame: bytes, sequence: int, count: int) -> int:
+    def _append_slowly(self, body: bytes, sequence: int, count: int) -> int:
         """Append where the short way did not: after a fork, at a segment's end, on a full disk."""
-        if len(frame) - FRAME_BYTES > RECORD_BYTES_MAX:
+        if self._next_sequence == sequence + count:
+            self._next_sequence = sequence  # what is refused takes no number
+        if len(body) > RECORD_BYTES_MAX:
             raise InvalidInput(
-                f"a record of {len(frame):,} bytes exceeds the limit of {RECORD_BYTES_MAX:,}",
+                f"a record of {len(body):,} bytes exceeds the limit of {RECORD_BYTES_MAX:,}",
                 hint="log large values as artifacts: log_text, log_dict, log_artifact",
             )
-        if self._closed:
-            raise JournalError("the journal is closed", resource=self.folder.journal_id)
-        if self._process_id != os.getpid():
-            self._start()
-            return self.append(frame[FRAME_BYTES:], count)
+        self._enter()
         try:
-            segment_is_full = self._offset + len(frame) > self._options.segment_bytes_max
-            if segment_is_full and self._offset > HEADER_BYTES:
-                self._roll(sequence)
-            self._measure()
-            if self._bytes_allowed < len(frame):
-                raise OSError(errno.ENOSPC, "the journal has reached its bound")
-            written = os.write(self._descriptor, frame)
-            if written != len(frame):
-                self._cut(written)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._settle()
+            self._make_room(FRAME_BYTES + len(body), is_bounded=True)
+            sequence = self._write(body, count)
         except OSError as error:
             return self._refuse(error)
-        self._offset += written
         self._tell_accepting()
+        return sequence
+
+    def _enter(self) -> None:
+        """Go on in a journal of this process's own."""
+        if self._closed:
+            raise JournalError("the journal is closed", resource=self.folder.journal_id)
+        if not self.is_own:
+            self._start()
+
+    def _settle(self) -> None:
+        """Write the control records that a full disk delayed."""
+        while self._owed:
+            self._make_room(FRAME_BYTES + len(self._owed[0]), is_bounded=False)
+            self._write(self._owed[0], 1)
+            self._owed.pop(0)
+
+    def _make_room(self, size: int, *, is_bounded: bool) -> None:
+        """Begin a segment where this one is full; refuse what exceeds the bound."""
+        if self._offset + size > self._options.segment_bytes_max and self._offset > HEADER_BYTES:
+            self._roll(self._next_sequence)
+        self._measure()
+        if is_bounded and self._bytes_allowed < size:
+            if self._offset > HEADER_BYTES:  # a finished segment can be deleted once it is delivered
+                self._roll(self._next_sequence)
+            if self._bytes_allowed < size:
+                raise OSError(errno.ENOSPC, "the journal has reached its bound")
+
+    def _write(self, body: bytes, count: int) -> int:
+        frame = encode_record(body, self._next_sequence)
+        written = os.write(self._descriptor, frame)
+        if written != len(frame):
+            self._cut(written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._offset += written
+        sequence = self._next_sequence
+        self._next_sequence = sequence + count
         return sequence
 
     def _cut(self, written: int) -> None:
@@ -301,7 +352,7 @@ class JournalWriter:
     def keep(self) -> None:
         """Do what is due every ``fsync_interval_s``: sync, measure the free disk, call ``on_tick``."""
         with self._lock:
-            if self._closed or self._process_id != os.getpid():
+            if self._closed or not self.is_own:
                 return
             if not self.folder.segment(self._segment).exists():
                 self._begin_again()
@@ -311,8 +362,6 @@ class JournalWriter:
         for descriptor in descriptors:  # outside of the lock: logging goes on meanwhile
             try:
                 os.fdatasync(descriptor)
-            except OSError as error:  # noqa: PERF203 - one or two descriptors a second
-                warnings.warn(f"the journal cannot be synced to disk: {error}", JournalWarning, stacklevel=1)
             finally:
                 os.close(descriptor)
         self._on_tick(self)
@@ -330,6 +379,7 @@ class JournalWriter:
         self._finished, self._descriptor = [], -1
         self._stop_keeper.set()
         self._writer_lock.release()
+        self._process_id = 0  # until the new one stands: if it cannot be made, the next record tries again
         self._start()
 
     def forget_in_fork(self) -> None:
@@ -343,11 +393,17 @@ class JournalWriter:
 
 
 def _keep(reference: weakref.ref[JournalWriter], stop: threading.Event, interval_s: float) -> None:
+    told: set[str] = set()
     while not stop.wait(interval_s):
         writer = reference()
         if writer is None:
             return
-        writer.keep()
+        try:
+            writer.keep()
+        except (OSError, JournalError) as error:  # the next time may go well; the journal itself goes on
+            if str(error) not in told:
+                told.add(str(error))
+                warnings.warn(f"the journal cannot be cared for: {error}", JournalWarning, stacklevel=1)
         del writer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import struct
 import threading
 from pathlib import Path
@@ -510,3 +511,43 @@ def test_results_have_a_face() -> None:
     assert "&lt;b&gt;hostile" in found._repr_html_()
     assert "no experiments" in tb.search_experiments(filter_string="name = 'none'")._repr_html_()
     assert "<strong>&lt;b&gt;" in experiment._repr_html_()
+
+
+def test_an_open_run_stays_where_it_was_opened(tmp_path: Path) -> None:
+    tb.set_tracking_uri(tmp_path / "one")
+    with tb.start_run() as run:
+        tb.set_tracking_uri(tmp_path / "two")
+        tb.log_metric("loss", 1.0)
+        tb.log_text("x", "a.txt")
+        tb.log_batch(params={"a": 1}, run_id=run.info.run_id)
+        tb.log_table({"x": [1]}, "t.json")
+    client = tb.Client(tmp_path / "one")
+    read = client.get_run(run.info.run_id)
+    assert (read.data.metrics, read.data.params) == ({"loss": 1.0}, {"a": "1"})
+    paths = [info.path for info in client.list_artifacts(run.info.run_id)]
+    assert paths == ["a.txt", "bridge", "t.json"]
+
+
+def test_a_locked_store_stops_neither_a_start_nor_logging(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_READ_WAIT_S", "0.1")
+    tb.set_tracking_uri("file:.bridge?busy_timeout_s=0.05")
+    with tb.start_run() as before:
+        tb.log_metric("loss", 1.0)
+    tb.flush()
+    lock = sqlite3.connect(project / ".bridge" / "store.db")
+    lock.execute("BEGIN IMMEDIATE")
+    try:
+        with tb.start_run() as run:
+            tb.set_experiment("another")
+            tb.log_table({"x": [1]}, "t.json")
+            tb.log_table({"x": [2]}, "t.json")
+            tb.log_metric("loss", 2.0)
+    finally:
+        lock.rollback()
+        lock.close()
+    tb.flush()
+    path = tb.Client().download_artifacts(run.info.run_id, "t.json")
+    assert len(json.loads(Path(path).read_text())["data"]) == 2
+    assert tb.get_run(before.info.run_id).data.metrics == {"loss": 1.0}

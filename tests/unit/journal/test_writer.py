@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,6 +186,116 @@ def test_the_bound_refuses_tells_once_and_clears_by_itself(tmp_path: Path) -> No
     assert "refuses records" in told[0]
     assert "BRIDGE_JOURNAL_BYTES_MAX" in told[0]
     assert f"{refused} were refused" in told[1]
+    writer.close()
+
+
+def test_a_journal_at_its_bound_goes_on_once_it_is_delivered(tmp_path: Path) -> None:
+    """Also when the bound is smaller than a segment: the segment is finished, so that it can be deleted."""
+    writer = small_writer(tmp_path, bytes_max=2000)
+    with pytest.warns(JournalWarning, match="refuses records"):
+        while writer.append(encoded(1)):
+            pass
+    numbers = writer.folder.segment_numbers()
+    assert len(numbers) == 2
+    writer.folder.segment(numbers[0]).unlink()  # as delivery does
+    with pytest.warns(JournalWarning, match="accepts records again"):
+        assert writer.append(encoded(1))
+    writer.close()
+
+
+def test_what_is_refused_takes_no_number(tmp_path: Path) -> None:
+    writer = small_writer(tmp_path, bytes_max=2000)
+    with pytest.warns(JournalWarning):
+        accepted = [sequence for sequence in (writer.append(encoded(1)) for _ in range(100)) if sequence]
+    assert writer.last_sequence == len(accepted) == accepted[-1]
+    with pytest.raises(InvalidInput):
+        writer.append(bytes(RECORD_BYTES_MAX + 1), 3)
+    assert writer.last_sequence == len(accepted)
+    writer.close()
+
+
+def test_the_end_of_a_run_passes_the_bound(tmp_path: Path) -> None:
+    writer = small_writer(tmp_path, bytes_max=2000)
+    with pytest.warns(JournalWarning):
+        while writer.append(encoded(1)):
+            pass
+    before = writer.last_sequence
+    writer.append_control(encoded(2))
+    assert writer.last_sequence == before + 1
+    writer.close()
+    assert writer.folder.was_closed()
+
+
+def test_a_full_disk_delays_control_records_and_nothing_else_goes_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = small_writer(tmp_path)
+    writer.append(encoded(1))
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.warns(JournalWarning, match="refuses records"):
+        writer.append_control(encoded(2))
+    assert writer.append(encoded(3)) == 0
+    monkeypatch.setattr(os, "write", write)
+    with pytest.warns(JournalWarning, match="accepts records again"):
+        writer.append(encoded(4))
+    found = [record.step for _, record in read_all(writer.folder, writer_lives=True, bytes_max=4096).records]  # type: ignore[union-attr]
+    assert found == [1, 2, 4]
+    writer.close()
+
+
+def test_a_writer_whose_runs_end_could_not_be_written_did_not_end_in_good_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = small_writer(tmp_path)
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.warns(JournalWarning):
+        writer.append_control(encoded(2))
+    writer.close()
+    assert not writer.folder.was_closed()
+
+
+def test_a_fork_that_could_not_begin_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = small_writer(tmp_path)
+    writer.append(encoded(1))
+    writer._process_id = 0  # as in a forked process
+    create = JournalFolder.create
+
+    def fail(*_: object) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(JournalFolder, "create", fail)
+    with pytest.raises(JournalError, match="no journal can be made"):
+        writer.enter_process()
+    monkeypatch.setattr(JournalFolder, "create", create)
+    writer.enter_process()
+    assert writer.append(encoded(1)) == 1
+    writer.close()
+
+
+def test_the_keeper_survives_an_error(tmp_path: Path) -> None:
+    ticks: list[int] = []
+
+    def tick(writer: JournalWriter) -> None:
+        ticks.append(1)
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with pytest.warns(JournalWarning, match="cared for"):
+        writer = JournalWriter(
+            tmp_path / "journal", ("file:/x",), options=WriterOptions(fsync_interval_s=0.01), on_tick=tick
+        )
+        deadline = time.monotonic() + 20
+        while len(ticks) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(ticks) >= 3
     writer.close()
 
 
