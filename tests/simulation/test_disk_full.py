@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -68,11 +69,16 @@ def on_small_disk(folder: Path, megabytes: int, *command: str) -> list[str]:
     return ["unshare", *flags, "sh", "-c", script, str(folder), *command]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has mount namespaces")
-def test_a_small_disk_fills_and_clears(tmp_path: Path) -> None:
-    import json
+def can_mount(folder: Path) -> bool:
+    """Tell whether this user may mount a small disk; some systems forbid it. CI must be able to."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(on_small_disk(folder, 1, "true"), capture_output=True).returncode == 0
 
-    assert shutil.which("unshare"), "install util-linux"
+
+def test_a_small_disk_fills_and_clears(tmp_path: Path) -> None:
+    if not can_mount(tmp_path) and "CI" not in os.environ:
+        pytest.skip("no mount namespaces for this user; test_writer.py fills a quota instead")
     process = subprocess.run(
         on_small_disk(tmp_path, 6, sys.executable, "-c", PROGRAM, str(tmp_path)),
         env={**os.environ, "BRIDGE_JOURNAL_BYTES_MAX": "1GB"},
