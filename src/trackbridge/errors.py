@@ -83,6 +83,9 @@ class BridgeError(Exception):
         self.operation = operation
         self.resource = resource
         self.hint = hint
+        add_note = getattr(self, "add_note", None)  # from Python 3.11 on: shown below a traceback
+        if hint is not None and add_note is not None:
+            add_note(f"hint: {hint}")
 
     def __str__(self) -> str:
         where = [part for part in (self.adapter, self.operation, self.resource) if part]

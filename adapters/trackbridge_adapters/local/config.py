@@ -44,6 +44,12 @@ def settings_of(uri: str, options: Mapping[str, str]) -> Settings:
             adapter="local",
             hint="write file:/absolute/path, or a plain path",
         )
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(
+            f"{folder} is a file, not a folder",
+            adapter="local",
+            hint="name a folder; a database of mlflow is written mlflow+sqlite:///PATH",
+        )
     return Settings(folder=folder, busy_timeout_s=_seconds(options.get("busy_timeout_s")))
 
 

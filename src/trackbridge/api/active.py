@@ -64,13 +64,18 @@ class ActiveRun:
         """Data sets that the run read."""
         return self.recorder.snapshot().inputs
 
+    @property
+    def is_own(self) -> bool:
+        """False in a fork of the process that opened the run."""
+        return os.getpid() == self._process_id
+
     def attach(self, companion: Any) -> None:
         """Stop a companion (system metrics, the reading of git) when the run ends, by its ``stop()``."""
         self._companions.append(companion)
 
     def end(self, status: RunStatus) -> None:
         """End the run. Ending again changes nothing, nor does a fork of the process that opened it."""
-        if os.getpid() != self._process_id:
+        if not self.is_own:
             return
         for companion in self._companions:
             companion.stop()
@@ -81,7 +86,7 @@ class ActiveRun:
     def fail(self, error: BaseException) -> None:
         """Keep the traceback, and end as the error says."""
         status = status_after(error)
-        if status is RunStatus.FAILED and os.getpid() == self._process_id:
+        if status is RunStatus.FAILED and self.is_own:
             self.recorder.tags({TAG_TRACEBACK: _traceback(error)})
         self.end(status)
 

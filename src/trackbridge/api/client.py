@@ -19,6 +19,7 @@ from trackbridge.api.recorder import RunRecorder, now_ms
 from trackbridge.api.results import Experiment, Experiments, Run, Runs
 from trackbridge.api.session import raise_if_pending, session_for
 from trackbridge.api.values import as_text, checked_key, checked_tag_key
+from trackbridge.domain import runs as domain
 from trackbridge.domain.artifacts import ArtifactInfo, artifact_uri
 from trackbridge.domain.batches import MetricColumns
 from trackbridge.domain.ids import experiment_id_of, mint_id
@@ -98,7 +99,7 @@ class Client:
         if self.reader.capabilities.is_local:
             existing = self.reader.glimpse_experiment(name)
             if existing is not None:
-                _refuse_deleted(existing.lifecycle_stage, name, existing.experiment_id)
+                _refuse_deleted(existing.lifecycle_stage, name, existing.experiment_id, noun="experiments")
                 experiment_id = existing.experiment_id
         texts = {key: as_text(value, key=key, kind="tag") for key, value in (tags or {}).items()}
         self.session.open_experiment(ExperimentOpened(experiment_id, name, texts))
@@ -148,7 +149,7 @@ class Client:
             InvalidQuery: The filter or the order is wrong; the error says where.
         """
         page = self.reader.search_experiments(
-            parse_experiment_query(filter_string or "", tuple(order_by or ())),
+            parse_experiment_query(checked_filter(filter_string), tuple(as_list(order_by))),
             stage=_stage(view_type),
             max_results=_positive(max_results),
             token=page_token,
@@ -227,16 +228,16 @@ class Client:
         if existing is not None:
             return existing
         texts = {key: as_text(value, key=key, kind="tag") for key, value in (tags or {}).items()}
-        return self.session.open_run(self._reopened(run_id, OpenMode.RESUME, texts))
+        return self._reopened(run_id, OpenMode.RESUME, texts)
 
-    def _reopened(self, run_id: str, how: OpenMode, tags: dict[str, str]) -> RunOpened:
+    def _reopened(self, run_id: str, how: OpenMode, tags: dict[str, str]) -> RunRecorder:
         experiment_id, name, user, start_time = "", "", "", now_ms()
         run = self.reader.glimpse_run(run_id) if self.reader.capabilities.is_local else None
         if run is not None:
-            _refuse_deleted(run.info.lifecycle_stage, run.info.run_name, run_id)
+            _refuse_deleted(run.info.lifecycle_stage, run.info.run_name, run_id, noun="runs")
             experiment_id, name, user = run.info.experiment_id, run.info.run_name, run.info.user_id
             start_time = run.info.start_time
-        return RunOpened(
+        opened = RunOpened(
             run_id=run_id,
             experiment_id=experiment_id,
             experiment_name="",
@@ -246,13 +247,17 @@ class Client:
             tags=tags,
             how=how,
         )
+        recorder = self.session.open_run(opened)
+        if run is not None:
+            recorder.know_params(run.data.params)
+        return recorder
 
     def recorder(self, run_id: str) -> RunRecorder:
         """Return this process's recorder of a run, joining it when it is not open here."""
         known = self.session.recorders.get(run_id)
         if known is not None:
             return known
-        return self.session.open_run(self._reopened(run_id, OpenMode.JOIN, {}))
+        return self._reopened(run_id, OpenMode.JOIN, {})
 
     def set_terminated(
         self, run_id: str, status: str | RunStatus | None = None, end_time: int | None = None
@@ -271,7 +276,7 @@ class Client:
         """Set the status or the name of a run."""
         if name is not None:
             self.recorder(run_id).tags({TAG_NAME: checked_key(name, kind="run")})
-        if status is not None and not RunStatus(status).is_final:
+        if status is not None and str(status) in (RunStatus.RUNNING.value, RunStatus.SCHEDULED.value):
             self.resume_run(run_id)
         elif status is not None:
             self.set_terminated(run_id, status)
@@ -488,15 +493,21 @@ class Client:
         Raises:
             InvalidQuery: The filter or the order is wrong; the error says where.
         """
-        query: Query = parse_query(filter_string or "", tuple(order_by or ()))
-        page = self.reader.search_runs(
-            tuple(experiment_ids),
-            query,
-            stage=_stage(run_view_type),
-            max_results=_positive(max_results),
-            token=page_token,
-        )
-        return Runs(page.items, page.token)
+        query: Query = parse_query(checked_filter(filter_string), tuple(as_list(order_by)))
+        found: list[domain.Run] = []
+        token, left = page_token, _positive(max_results)
+        while True:
+            page = self.reader.search_runs(
+                tuple(as_list(experiment_ids)),
+                query,
+                stage=_stage(run_view_type),
+                max_results=min(left, self.reader.capabilities.limits.page_items_max),
+                token=token,
+            )
+            found.extend(page)
+            token, left = page.token, left - len(page)
+            if token is None or left <= 0:
+                return Runs(found, token)
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until everything that was logged so far is delivered, to every destination.
@@ -518,17 +529,18 @@ class Client:
         return name if name is not None else self.reader.get_experiment(experiment_id).name
 
 
-def _refuse_deleted(stage: LifecycleStage, name: str, identifier: str) -> None:
+def _refuse_deleted(stage: LifecycleStage, name: str, identifier: str, *, noun: str) -> None:
     if stage is LifecycleStage.DELETED:
         raise Rejected(
             f"{name!r} was deleted",
             resource=identifier,
-            hint=f"restore it first: bridge runs restore {identifier}, or bridge experiments restore …",
+            hint=f"restore it first: bridge {noun} restore {identifier}",
         )
 
 
 def _stage(view_type: str) -> LifecycleStage | None:
-    text = str(getattr(view_type, "value", view_type)).lower().removesuffix("_only")
+    by_number = {1: ViewType.ACTIVE_ONLY, 2: ViewType.DELETED_ONLY, 3: ViewType.ALL}  # mlflow's own
+    text = str(by_number.get(view_type, view_type)).lower().removesuffix("_only")  # type: ignore[call-overload]
     if text == ViewType.ALL:
         return None
     try:
@@ -560,4 +572,27 @@ def _final_status(status: str | RunStatus | None) -> RunStatus:
 def _pairs(items: Sequence[Any] | Mapping[str, object]) -> list[tuple[str, object]]:
     if isinstance(items, Mapping):
         return list(items.items())
-    return [(item.key, item.value) for item in items]
+    try:
+        return [(item.key, item.value) for item in items]
+    except (AttributeError, TypeError) as error:
+        raise InvalidInput(
+            "params and tags must be a mapping, or objects with key and value", hint='for example {"lr": 0.1}'
+        ) from error
+
+
+def as_list(items: str | Sequence[str] | None) -> list[str]:
+    """Return items as a list; one text is one item."""
+    return [items] if isinstance(items, str) else list(items or ())
+
+
+def checked_filter(text: object) -> str:
+    """Return the text of a filter, empty for None.
+
+    Raises:
+        InvalidInput: It is no text.
+    """
+    if text is None or isinstance(text, str):
+        return text or ""
+    raise InvalidInput(
+        f"a filter must be text, not {type(text).__name__}", hint="for example: metrics.acc > 0.9"
+    )

@@ -6,6 +6,7 @@ arguments of the program are never recorded: they may hold secrets.
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import platform
@@ -83,8 +84,12 @@ def slow_context(*, cwd: str | Path, timeout_s: float = 1.0) -> SlowContext:
     return SlowContext(_status_tags(folder, timeout_s), installed_packages())
 
 
+@functools.cache
 def installed_packages() -> str:
-    """Return a line ``name==version`` for each installed package, sorted, as the import system finds it."""
+    """Return a line ``name==version`` for each installed package, sorted, as the import system finds it.
+
+    Read once for a program: what is installed does not change while it runs, or not for what it has imported.
+    """
     from importlib.metadata import distributions
 
     versions: dict[str, tuple[str, str]] = {}

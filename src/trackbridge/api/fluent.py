@@ -9,15 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from trackbridge.api import active
 from trackbridge.api.active import ActiveRun
-from trackbridge.api.client import MAX_RESULTS, Client, Uri, ViewType, _final_status
+from trackbridge.api.client import MAX_RESULTS, Client, Uri, ViewType, _final_status, as_list
 from trackbridge.api.recorder import RunRecorder, now_ms
-from trackbridge.api.results import Experiment, Experiments, Run, Runs
-from trackbridge.api.values import checked_key, checked_tag_key
+from trackbridge.api.results import Experiment, Experiments, Run
+from trackbridge.api.values import checked_key, checked_mapping, checked_tag_key
 from trackbridge.domain.runs import TAG_NOTE, TAG_PARENT, Metric, RunStatus
-from trackbridge.errors import BridgeError, Conflict, InvalidInput
+from trackbridge.errors import BridgeError, Conflict, InvalidInput, NotFound
 from trackbridge.resolve.config import Settings
+
+SEARCH_RESULTS_MAX = 100_000
+"""As in mlflow's fluent search."""
 
 _lock = threading.RLock()
 _experiment: tuple[str, str] | None = None  # id and name, once set
@@ -38,6 +43,8 @@ def set_tracking_uri(uri: Uri) -> None:
     global _client, _experiment
     with _lock:
         before, Client.default_uri = Client.default_uri, uri
+        if uri is None:
+            _let_inherit(_URI_VARIABLE, None)
         try:
             client = Client()
             _ = client.reader.adapter  # what cannot be opened is refused here, not at the first delivery
@@ -45,6 +52,22 @@ def set_tracking_uri(uri: Uri) -> None:
             Client.default_uri = before
             raise
         _client, _experiment = client, None
+    if uri is not None:
+        _let_inherit(_URI_VARIABLE, client.tracking_uri)
+    _let_inherit(_EXPERIMENT_VARIABLE, None)
+
+
+_URI_VARIABLE = "BRIDGE_TRACKING_URI"
+_EXPERIMENT_VARIABLE = "BRIDGE_EXPERIMENT_NAME"
+_inherited: dict[str, str] = {}  # what was set here, for the processes that this one starts
+
+
+def _let_inherit(variable: str, value: str | None) -> None:
+    """Let processes that this one starts do as it does, as with mlflow; take back what was set before."""
+    if value is not None:
+        os.environ[variable] = _inherited[variable] = value
+    elif os.environ.get(variable) == _inherited.pop(variable, None):
+        os.environ.pop(variable, None)
 
 
 def get_tracking_uri() -> str:
@@ -62,16 +85,31 @@ def client() -> Client:
     return _client
 
 
-def set_experiment(name: str, *, tags: Mapping[str, object] | None = None) -> Experiment:
-    """Use the experiment of this name for the runs to come, creating it when there is none.
+def set_experiment(
+    experiment_name: str | None = None,
+    experiment_id: str | None = None,
+    *,
+    tags: Mapping[str, object] | None = None,
+) -> Experiment:
+    """Use an experiment for the runs to come, here and in processes that this one starts.
+
+    Args:
+        experiment_name: Its name; it is created when there is none.
+        experiment_id: Instead of the name, the id of one that exists.
+        tags: Tags to set on it.
 
     Raises:
-        InvalidInput: The name is empty, too long, or no valid text.
+        InvalidInput: Not just one of name and id is given, or the name is empty, too long, or no valid text.
+        NotFound: There is no experiment of this id.
         Rejected: The experiment was deleted.
     """
     global _experiment
-    experiment = client().open_experiment(name, tags=tags)
+    if (experiment_name is None) == (experiment_id is None):
+        raise InvalidInput("name the experiment either by its name or by its id", operation="set_experiment")
+    name = client().get_experiment(experiment_id).name if experiment_id is not None else experiment_name
+    experiment = client().open_experiment(str(name) if experiment_id else name, tags=tags)  # type: ignore[arg-type]
     _experiment = (experiment.experiment_id, experiment.name)
+    _let_inherit(_EXPERIMENT_VARIABLE, experiment.name)
     return experiment
 
 
@@ -106,6 +144,8 @@ def start_run(
         Conflict: A run is active in this thread, and ``nested`` is False.
     """
     outer = active.current()
+    if outer is not None and not outer.is_own:
+        outer = None  # a forked worker: the run is its parent's, and this one its own
     if outer is not None and not nested and outer.recorder.run_id != run_id:
         raise Conflict(
             f"run {outer.recorder.run_id} is active",
@@ -114,7 +154,7 @@ def start_run(
         )
     settings = Settings()
     wanted = run_id or (settings.value("run_id") if outer is None else None)
-    texts = {checked_tag_key(key): value for key, value in (tags or {}).items()}
+    texts = {checked_tag_key(key): value for key, value in checked_mapping(tags or {}, of="tags").items()}
     if description is not None:
         texts[TAG_NOTE] = description
     if wanted:
@@ -208,7 +248,13 @@ def _client_of(run_id: str | None) -> Client:
 
 
 def log_metric(
-    key: str, value: float, step: int | None = None, timestamp: int | None = None, run_id: str | None = None
+    key: str,
+    value: float,
+    step: int | None = None,
+    timestamp: int | None = None,
+    run_id: str | None = None,
+    *,
+    synchronous: bool | None = None,
 ) -> None:
     """Log one point of a metric: a few microseconds, and it survives the death of the program.
 
@@ -220,6 +266,7 @@ def log_metric(
         step: A whole number of 64 bits, 0 by default; may be negative.
         timestamp: Milliseconds since 1970; by default now.
         run_id: The run; by default the active one, which is started when there is none.
+        synchronous: Taken for mlflow's sake and without effect: no call waits, and none is lost.
 
     Raises:
         InvalidInput: The key, value, step or timestamp is none of these.
@@ -240,7 +287,8 @@ def log_metrics(
 ) -> None:
     """Log one point of each of several metrics, all of them at the same step and time."""
     now = now_ms() if timestamp is None else timestamp
-    points = [Metric(key, value, now, 0 if step is None else step) for key, value in metrics.items()]
+    values = checked_mapping(metrics, of="metrics")
+    points = [Metric(key, value, now, 0 if step is None else step) for key, value in values.items()]
     _recorder(run_id).metrics(points)
 
 
@@ -266,7 +314,7 @@ def log_param(key: str, value: Any, run_id: str | None = None) -> Any:
 
 def log_params(params: Mapping[str, Any], run_id: str | None = None) -> None:
     """Log several params; see ``log_param``."""
-    _recorder(run_id).params(params)
+    _recorder(run_id).params(checked_mapping(params, of="params"))
 
 
 def set_tag(key: str, value: Any, run_id: str | None = None) -> None:
@@ -276,7 +324,8 @@ def set_tag(key: str, value: Any, run_id: str | None = None) -> None:
 
 def set_tags(tags: Mapping[str, Any], run_id: str | None = None) -> None:
     """Set several tags."""
-    _recorder(run_id).tags({checked_tag_key(key): str(value) for key, value in tags.items()})
+    values = checked_mapping(tags, of="tags")
+    _recorder(run_id).tags({checked_tag_key(key): str(value) for key, value in values.items()})
 
 
 def delete_tag(key: str, run_id: str | None = None) -> None:
@@ -291,6 +340,7 @@ def log_input(
     name: str | None = None,
     source: str = "",
     targets: Any = None,
+    tags: Mapping[str, object] | None = None,
     run_id: str | None = None,
 ) -> None:
     """Log a data set that the run reads.
@@ -301,13 +351,14 @@ def log_input(
         name: Its name; by default derived from its kind or file.
         source: Where it comes from, for example an address; kept without credentials.
         targets: What is to be predicted: the name of a column, or an array beside an array.
+        tags: Tags of this use of the data.
         run_id: The run; by default the active one.
     """
     from trackbridge.api.datasets import dataset_input
 
-    _recorder(run_id).input(
-        dataset_input(dataset, name=name, source=source, context=context, targets=targets)
-    )
+    described = dataset_input(dataset, name=name, source=source, context=context, targets=targets)
+    texts = {key: str(value) for key, value in checked_mapping(tags or {}, of="tags").items()}
+    _recorder(run_id).input(msgspec.structs.replace(described, tags={**described.tags, **texts}))
 
 
 # Artifacts.
@@ -410,13 +461,14 @@ def search_runs(
     experiment_ids: Sequence[str] | None = None,
     filter_string: str = "",
     run_view_type: str = ViewType.ACTIVE_ONLY,
-    max_results: int = MAX_RESULTS,
+    max_results: int = SEARCH_RESULTS_MAX,
     order_by: Sequence[str] | None = None,
     *,
     experiment_names: Sequence[str] | None = None,
     search_all_experiments: bool = False,
     page_token: str | None = None,
-) -> Runs:
+    output_format: str = "list",
+) -> Any:
     """Return the runs that fulfil a filter; ``to_frame()`` makes a pandas or polars frame of them.
 
     Args:
@@ -428,12 +480,15 @@ def search_runs(
         experiment_names: Where to look, by name.
         search_all_experiments: Look everywhere.
         page_token: The token of an earlier result of the same search.
+        output_format: ``list``, or ``pandas`` or ``polars`` for a frame at once.
 
     Raises:
         InvalidQuery: The filter or the order is wrong; the error says where.
+        NotFound: There is no experiment of a name in ``experiment_names``.
     """
     found = _experiment_ids(experiment_ids, experiment_names, search_all_experiments)
-    return client().search_runs(found, filter_string, run_view_type, max_results, order_by, page_token)
+    runs = client().search_runs(found, filter_string, run_view_type, max_results, order_by, page_token)
+    return runs if output_format == "list" else runs.to_frame(output_format)
 
 
 def _experiment_ids(
@@ -444,14 +499,20 @@ def _experiment_ids(
     if ids is not None:
         return ids
     if names is not None:
-        found = (client().get_experiment_by_name(name) for name in names)
-        return [experiment.experiment_id for experiment in found if experiment is not None]
+        return [_existing(name).experiment_id for name in as_list(names)]
     if everywhere:
-        return [experiment.experiment_id for experiment in client().search_experiments()]
+        return [found.experiment_id for found in client().search_experiments(max_results=SEARCH_RESULTS_MAX)]
     if _experiment is not None:
         return [_experiment[0]]
     default = client().get_experiment_by_name(Settings().value("experiment_name"))
     return [] if default is None else [default.experiment_id]
+
+
+def _existing(name: str) -> Experiment:
+    found = client().get_experiment_by_name(name)
+    if found is None:
+        raise NotFound(f"there is no experiment {name!r}", hint="see: bridge experiments list")
+    return found
 
 
 def search_experiments(

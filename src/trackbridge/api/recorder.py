@@ -43,7 +43,7 @@ from trackbridge.domain.runs import (
     RunInputs,
     RunStatus,
 )
-from trackbridge.errors import Conflict, JournalFull
+from trackbridge.errors import Conflict, InvalidInput, JournalFull
 from trackbridge.journal.staging import Staged, stage_bytes, stage_file
 from trackbridge.journal.writer import JournalWriter
 
@@ -113,15 +113,7 @@ class RunRecorder:
 
     def metrics(self, points: Iterable[Metric]) -> None:
         """Log several points as one record; each is checked as by ``metric``."""
-        checked = [
-            Metric(
-                checked_key(point.key, kind="metric"),
-                as_float(point.value, key=point.key),
-                as_timestamp(point.timestamp, key=point.key),
-                as_step(point.step, key=point.key),
-            )
-            for point in points
-        ]
+        checked = [_checked_point(point) for point in points]
         for start in range(0, len(checked), _POINTS_PER_RECORD):
             part = checked[start : start + _POINTS_PER_RECORD]
             record = MetricsLogged(
@@ -156,6 +148,10 @@ class RunRecorder:
         if texts:
             self._append(_encode(ParamsSet(self.run_id, now_ms(), texts)), len(texts))
             self._params.update(texts)
+
+    def know_params(self, params: Mapping[str, str]) -> None:
+        """Take over params that the run has already, so that another value is refused at the call."""
+        self._params = {**params, **self._params}
 
     def tags(self, tags: Mapping[str, object | None]) -> None:
         """Set tags; None deletes one."""
@@ -235,6 +231,23 @@ class RunRecorder:
             tags=dict(self._tags),
         )
         return Run(info=info, data=data, inputs=RunInputs(dataset_inputs=tuple(self._inputs.values())))
+
+
+def _checked_point(point: Metric) -> Metric:
+    try:
+        key, value, timestamp, step = point.key, point.value, point.timestamp, point.step
+    except AttributeError as error:
+        raise InvalidInput(
+            f"a point must have key, value, timestamp and step; {type(point).__name__} has not",
+            operation="log_batch",
+            hint="trackbridge.Metric(key, value, timestamp, step)",
+        ) from error
+    return Metric(
+        checked_key(key, kind="metric"),
+        as_float(value, key=key),
+        as_timestamp(timestamp, key=key),
+        as_step(step, key=key),
+    )
 
 
 _POINTS_PER_RECORD = 5_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 from trackbridge.domain.runs import RESERVED_TAG_PREFIX
@@ -19,16 +20,30 @@ def checked_key(key: object, *, kind: str) -> str:
     Raises:
         InvalidInput: It is not text, empty, longer than 2,048 bytes, holds NUL, or is not valid Unicode.
     """
+    what = "name" if kind in ("run", "experiment") else "key"
     if not isinstance(key, str):
-        raise InvalidInput(f"a {kind}'s key must be text, not {type(key).__name__}", operation=f"log_{kind}")
+        raise InvalidInput(f"the {what} of a {kind} must be text, not {type(key).__name__}")
     problem = _text_problem(key, KEY_BYTES_MAX) or (None if key else "is empty")
     if problem:
         raise InvalidInput(
-            f"the key {key[:60]!r} of a {kind} {problem}",
-            operation=f"log_{kind}",
+            f"the {what} {key[:60]!r} of {kind} {problem}",
             hint="use a short name such as 'train/loss'",
         )
     return key
+
+
+def checked_mapping(value: object, *, of: str) -> Mapping[Any, Any]:
+    """Return a mapping unchanged.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if isinstance(value, Mapping):
+        return value
+    raise InvalidInput(
+        f"{of} must be a mapping of keys to values, not {type(value).__name__}",
+        hint='for example {"lr": 0.1}',
+    )
 
 
 def checked_tag_key(key: object) -> str:

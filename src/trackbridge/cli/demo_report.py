@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -156,19 +157,41 @@ def next_commands(home: Path, client: Client, results: Sequence[Result]) -> list
 
     ids = short_ids(result.run.info.run_id for result in results)
     best, killed = ids[best_of(results).run.info.run_id], ids[killed_of(results).run.info.run_id]
+    first, folder = _go_there(home, client)
+    bridge = bridge_command(folder)
     return [
-        _go_there(home, client),
-        "bridge runs list",
-        f"bridge runs compare {best} {killed}",
-        f"bridge runs show {best}",
-        f"bridge runs log {killed}",
-        "bridge sync status",
-        "bridge doctor",
+        first,
+        f"{bridge} runs list",
+        f"{bridge} runs compare {best} {killed}",
+        f"{bridge} runs show {best}",
+        f"{bridge} runs log {killed}",
+        f"{bridge} sync status",
+        f"{bridge} doctor",
     ]
 
 
-def _go_there(home: Path, client: Client) -> str:
-    """Return what makes the demo's folder the one in use: going there, unless a setting leads elsewhere."""
+def bridge_command(folder: Path) -> str:
+    """Return what starts this installation's ``bridge`` in a folder, to be pasted into a shell.
+
+    Its name alone only where the shell would find it: the environment may not be activated, and on Linux
+    iproute2 has a program of that name.
+    """
+    ours = Path(sys.executable).absolute().with_name("bridge")
+    if not ours.exists():
+        return f"{shlex.quote(sys.executable)} -m trackbridge"
+    found = shutil.which("bridge")
+    if found and Path(found).resolve() == ours.resolve():
+        return "bridge"
+    relative = os.path.join(os.curdir, os.path.relpath(ours, folder.resolve()))
+    shortest = min(relative.removeprefix("./") if relative.startswith("./..") else relative, str(ours), key=len)
+    return shlex.quote(shortest)
+
+
+def _go_there(home: Path, client: Client) -> tuple[str, Path]:
+    """Return what makes the demo's folder the one in use, and the folder that the shell is in then.
+
+    That is going there, unless a setting leads elsewhere.
+    """
     from trackbridge.resolve.config import Settings
     from trackbridge.resolve.destinations import resolve_destinations
     from trackbridge.resolve.home import Surroundings
@@ -176,5 +199,5 @@ def _go_there(home: Path, client: Client) -> str:
     inside = Settings(around=Surroundings(home.resolve(), os.environ))
     found = [destination.uri.text for destination in resolve_destinations(settings=inside)]
     if found == [client.tracking_uri]:
-        return f"cd {shlex.quote(str(home))}"
-    return f"export BRIDGE_TRACKING_URI={shlex.quote(client.tracking_uri)}"
+        return f"cd {shlex.quote(str(home))}", home
+    return f"export BRIDGE_TRACKING_URI={shlex.quote(client.tracking_uri)}", Path.cwd()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trackbridge.cli.failures import EXIT_AUTH, EXIT_ERROR
-from trackbridge.cli.options import example, output_option
+from trackbridge.cli.options import example, output_option, uri_argument
 from trackbridge.cli.output import Output, counted
 from trackbridge.domain.file_systems import NETWORK_FILE_SYSTEMS, file_system_of
 
@@ -35,7 +35,7 @@ Check = Callable[[], Iterable["Finding"]]
 
 
 @click.command(epilog=example("bridge doctor", "bridge doctor prod --json", "bridge doctor ./store --write"))
-@click.argument("uri", required=False)
+@uri_argument
 @click.option("--write", is_flag=True, help="Try whether the backend can be written to, too.")
 @output_option
 def doctor(output: Output, uri: str | None, write: bool) -> None:
@@ -281,23 +281,20 @@ def _clock() -> Iterator[Finding]:
 
 
 def _adapters() -> Iterator[Finding]:
-    from trackbridge.resolve.entry_points import (
-        SCHEME_EXTRAS,
-        entry_point_name,
-        install_command,
-        installed_names,
-    )
+    from trackbridge.resolve.entry_points import SCHEME_EXTRAS, entry_point_name, installed_names
 
     installed = installed_names()
-    yield _ok("adapters", f"installed for {', '.join(sorted(installed)) or 'no scheme'}")
-    missing = {
-        scheme: extra
-        for scheme, extra in SCHEME_EXTRAS.items()
-        if extra is not None and entry_point_name(scheme) not in installed
-    }
-    for extra in sorted(set(missing.values())):
-        schemes = ", ".join(scheme for scheme, of in missing.items() if of == extra)
-        yield _ok("adapters", f"not installed: {schemes}", fix=install_command(extra))
+    message = ", ".join(sorted(installed)) or "none"
+    missing = {scheme for scheme in SCHEME_EXTRAS if entry_point_name(scheme) not in installed}
+    if missing:
+        message = f"{message}; not in this version: {', '.join(_in_short(missing))}"
+    yield _ok("adapters", message)
+
+
+def _in_short(schemes: set[str]) -> list[str]:
+    """Return schemes in order, those of one kind as one."""
+    names = schemes - ({"databricks-uc"} if "databricks" in schemes else set())
+    return sorted((names - {"http", "https"}) | {"http(s)"} if {"http", "https"} <= names else names)
 
 
 def _extras(settings: Settings) -> Iterator[Finding]:

@@ -85,6 +85,9 @@ def _report(error: BridgeError, as_json: bool) -> int:
 
 
 def _report_usage(error: click.ClickException, as_json: bool) -> int:
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
+        error.show()  # the help of a group that was named without a command
+        return EXIT_USAGE
     _say("error", error.format_message())
     context = getattr(error, "ctx", None)
     if context is not None:

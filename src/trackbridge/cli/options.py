@@ -21,6 +21,21 @@ uri_option = click.option(
     metavar="URI",
     help="Tracking URI or remote; else BRIDGE_TRACKING_URI, else the project's settings.",
 )
+
+
+def uri_argument(command: Command) -> Command:
+    """Let the tracking URI be named by position or, as everywhere, by ``--uri``."""
+
+    @functools.wraps(command)
+    def with_uri(*args: Any, uri: str | None, named_uri: str | None, **options: Any) -> Any:
+        if uri and named_uri and uri != named_uri:
+            raise click.UsageError(f"two tracking URIs are named, {uri} and --uri {named_uri}; name one")
+        return command(*args, uri=uri or named_uri, **options)
+
+    option = click.option("--uri", "named_uri", metavar="URI", help="The same as URI.")
+    return click.argument("uri", required=False)(option(with_uri))  # type: ignore[return-value]
+
+
 yes_option = click.option("--yes", "-y", "is_agreed", is_flag=True, help="Do not ask.")
 deleted_option = click.option("--deleted", "view", flag_value="deleted", help="Only deleted ones.")
 all_option = click.option("--all", "view", flag_value="all", help="Deleted ones, too.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trackbridge.cli.failures import EXIT_ERROR, EXIT_PARTLY, EXIT_RETRYABLE
-from trackbridge.cli.options import example, output_option, uri_option, yes_option
+from trackbridge.cli.options import example, output_option, uri_argument, uri_option, yes_option
 from trackbridge.cli.output import Output, counted
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def status(output: Output, uri: str | None) -> None:
 
 
 @sync.command(epilog=example("bridge sync run", "bridge sync run prod --follow"))
-@click.argument("uri", required=False)
+@uri_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C, also with what is logged meanwhile.")
 @output_option
 def run(output: Output, uri: str | None, follow: bool) -> None:
@@ -154,12 +154,13 @@ def replay(output: Output, numbers: Sequence[int], is_all: bool, uri: str | None
     from trackbridge.delivery.replay import replay as replay_letters
 
     report = ReplayReport()
-    for root, wanted in _wanted(journal_roots(uri), numbers, is_all=is_all):
+    roots = journal_roots(uri)
+    for root, wanted in _wanted(roots, numbers, is_all=is_all):
         part = replay_letters(root, wanted, connect)
         report.delivered += part.delivered
         report.kept.update(part.kept)
         report.waiting.update(part.waiting)
-    _report_replay(output, report)
+    _report_replay(output, report, left=_count_letters(roots))
 
 
 @sync.command(epilog=example("bridge sync drop 3 4", "bridge sync drop --all --yes"))
@@ -388,18 +389,17 @@ def _show_letter(output: Output, letter: DeadLetter) -> None:
     output.summary({**_letter_fields(letter), "record": content})
 
 
-def _report_replay(output: Output, report: ReplayReport) -> None:
+def _report_replay(output: Output, report: ReplayReport, *, left: int) -> None:
     for outcome, reasons in (("kept", report.kept), ("waiting", report.waiting)):
         for number, reason in reasons.items():
             output.event(outcome, {"number": number, "reason": reason})
             output.show(f"{number} {outcome}: {reason}", colour="yellow")
     counts = {"delivered": len(report.delivered), "kept": len(report.kept), "waiting": len(report.waiting)}
     if any(counts.values()):
-        left = counts["kept"] + counts["waiting"]
         output.show(f"{counted(counts['delivered'], 'dead letter')} delivered, {left:,} left")
     else:
         output.note("there are no dead letters")
-    output.summary(counts)
+    output.summary({**counts, "left": left})
     if report.waiting:
         output.end(EXIT_RETRYABLE)
     if report.kept:

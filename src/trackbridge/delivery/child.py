@@ -32,6 +32,7 @@ class DeliveryChild:
         self._folder = folder
         self._restart_s = RESTART_S_MIN
         self._started_at = 0.0
+        self._restart_at: float | None = None  # known once the present child is seen to have died
         self._process = self._start()
 
     @property
@@ -43,13 +44,14 @@ class DeliveryChild:
         """Start another child if this one has died; ever less often if they keep dying."""
         if self._process is not None and self._process.poll() is None:
             return
-        lived_s = time.monotonic() - self._started_at
-        if lived_s < self._restart_s:
-            return
-        self._restart_s = (
-            RESTART_S_MIN if lived_s > RESTART_S_MAX else min(self._restart_s * 2, RESTART_S_MAX)
-        )
-        self._process = self._start()
+        now = time.monotonic()
+        if self._restart_at is None:
+            if now - self._started_at > RESTART_S_MAX:
+                self._restart_s = RESTART_S_MIN
+            self._restart_at = self._started_at + self._restart_s
+            self._restart_s = min(self._restart_s * 2, RESTART_S_MAX)
+        if now >= self._restart_at:
+            self._process = self._start()
 
     def detach(self) -> None:
         """Leave the child alone: it goes on when this program has ended."""
@@ -58,7 +60,7 @@ class DeliveryChild:
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """Start a child; what it prints, which is nothing unless it crashes, is kept with the journal."""
-        self._started_at = time.monotonic()
+        self._started_at, self._restart_at = time.monotonic(), None
         package = str(Path(trackbridge.__file__).parent.parent)
         try:
             with open(self._folder.path / "delivery.log", "ab", opener=_private) as log:

@@ -17,6 +17,7 @@ from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.lane import Lane, Progress
 from trackbridge.errors import BridgeError, JournalCorrupt, JournalError
+from trackbridge.journal.cursors import key_of
 from trackbridge.journal.folder import JournalFolder, Lock, journals, sweep
 from trackbridge.journal.reader import Damage
 
@@ -48,7 +49,6 @@ class JournalDelivery:
         self.folder = folder
         self._lock = lock
         self._state = threading.Lock()
-        self._staged: list[tuple[tuple[int, int], list[str]]] = []
         destinations = folder.describe().destinations
         self.lanes = [
             Lane(
@@ -102,27 +102,32 @@ class JournalDelivery:
                 self.folder.remove()
 
     def _committed(self, lane: Lane, staged: list[str]) -> None:
-        """Delete what no lane needs any more: segments, and staged files.
-
-        A file is needed until every lane has got to where it was named, or further. That is told by the
-        cursors alone, so that it holds after a restart, when one lane is ahead of another.
-        """
+        """Delete what no lane needs any more: segments, and staged files."""
         with self._state:
-            if staged:
-                self._staged.append((_place(lane), staged))
-            passed = min(map(_place, self.lanes))
-            for place, names in self._staged:
-                for name in names if place <= passed else ():
-                    (self.folder.staged / name).unlink(missing_ok=True)
-            self._staged = [(place, names) for place, names in self._staged if place > passed]
+            for name in staged:
+                self._let_go(lane, self.folder.staged / name)
+            needed = min(lane.cursor.position.segment for lane in self.lanes)
             for number in self.folder.segment_numbers():
-                if number < passed[0]:
+                if number < needed:
                     self.folder.segment(number).unlink(missing_ok=True)
 
+    def _let_go(self, lane: Lane, file: Path) -> None:
+        """Delete a staged file when this lane was the last to need it, else note that it does not.
 
-def _place(lane: Lane) -> tuple[int, int]:
-    """Return the segment that a lane has got to, and the offset in it."""
-    return lane.cursor.position.segment, lane.cursor.position.offset
+        The notes are empty files beside it, so that they hold when another process delivers the rest.
+        """
+        if not file.exists():
+            return
+        others = [_note(file, other) for other in self.lanes if other is not lane]
+        if not all(note.exists() for note in others):
+            _note(file, lane).touch()
+            return
+        for path in (file, *others):
+            path.unlink(missing_ok=True)
+
+
+def _note(file: Path, lane: Lane) -> Path:
+    return file.with_name(f"{file.name}.{key_of(lane.cursor.destination)}")
 
 
 class DeliveryService:

@@ -24,7 +24,7 @@ def _uint64() -> array[int]:
     return array("Q")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class MetricColumns:
     """Points of one metric of one run as four columns of equal length.
 
@@ -39,6 +39,10 @@ class MetricColumns:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def __repr__(self) -> str:
+        span = f", steps {self.steps[0]:,} to {self.steps[-1]:,}" if self.steps else ""
+        return f"<MetricColumns {len(self):,} points{span}>"
 
     def append(self, *, step: int, timestamp: int, value: float, sequence: int) -> None:
         """Add one point."""

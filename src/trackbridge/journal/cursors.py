@@ -60,6 +60,10 @@ def store_cursor(folder: JournalFolder, cursor: Cursor) -> None:
         draft.replace(path)
 
 
+def key_of(destination: str) -> str:
+    """Return what stands for a destination in names of files: 16 hexadecimal digits."""
+    return hashlib.sha256(destination.encode()).hexdigest()[:16]
+
+
 def _path(folder: JournalFolder, destination: str) -> Path:
-    name = hashlib.sha256(destination.encode()).hexdigest()[:16]
-    return folder.path / f"cursor-{name}.json"
+    return folder.path / f"cursor-{key_of(destination)}.json"

@@ -149,7 +149,7 @@ def _not_provided(scheme: str, known: list[str]) -> ConfigError:
             f"the scheme {scheme!r} is known, but its adapter is not part of trackbridge {__version__} as "
             f"installed here",
             adapter=name,
-            hint=install_command(extra),
+            hint=f"{install_command(extra)} with the version that brings it; until then log to a folder: ./runs",
         )
     if name in SCHEME_EXTRAS:
         return MissingExtra(

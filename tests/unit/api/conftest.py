@@ -24,3 +24,5 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         made.close(5)
     session._sessions.clear()
     Client.default_uri = fluent._client = fluent._experiment = None
+    for name in list(fluent._inherited):
+        fluent._let_inherit(name, None)

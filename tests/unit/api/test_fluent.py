@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sqlite3
 import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import numpy as np  # noqa: TID253
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -551,3 +555,117 @@ def test_a_locked_store_stops_neither_a_start_nor_logging(
     path = tb.Client().download_artifacts(run.info.run_id, "t.json")
     assert len(json.loads(Path(path).read_text())["data"]) == 2
     assert tb.get_run(before.info.run_id).data.metrics == {"loss": 1.0}
+
+
+def test_processes_that_this_one_starts_do_as_it_does(tmp_path: Path) -> None:
+    tb.set_tracking_uri(tmp_path / "elsewhere")
+    experiment = tb.set_experiment("mine")
+    code = "import trackbridge as tb\nwith tb.start_run(): tb.log_metric('loss', 1.0)"
+    environment = {**os.environ, "BRIDGE_DELIVERY": "thread"}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
+    (run,) = tb.search_runs([experiment.experiment_id])
+    assert run.data.metrics == {"loss": 1.0}
+    tb.set_tracking_uri(None)
+    assert "BRIDGE_TRACKING_URI" not in os.environ
+    assert "BRIDGE_EXPERIMENT_NAME" not in os.environ
+
+
+def test_a_forked_worker_starts_runs_of_its_own_beside_its_parents() -> None:
+    with tb.start_run() as parent:
+        worker = os.fork()
+        if worker == 0:
+            try:
+                with tb.start_run() as run:
+                    tb.log_metric("worker", 1.0)
+                os._exit(0 if run.info.run_id != parent.info.run_id else 3)
+            finally:
+                os._exit(4)
+        assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+        assert tb.active_run() is parent
+    runs = tb.search_runs([parent.info.experiment_id])
+    assert [run.data.metrics for run in runs if run.info.run_id != parent.info.run_id] == [{"worker": 1.0}]
+    assert {str(run.info.status) for run in runs} == {"FINISHED"}
+
+
+def test_mlflows_ways_of_saying_it() -> None:
+    experiment = tb.set_experiment(experiment_name="one")
+    assert tb.set_experiment(experiment_id=experiment.experiment_id).name == "one"
+    for wrong in ({}, {"experiment_name": "a", "experiment_id": "b"}):
+        with pytest.raises(InvalidInput, match="either"):
+            tb.set_experiment(**wrong)
+    with tb.start_run() as run:
+        tb.log_metric("loss", 1.0, synchronous=True)
+        tb.log_input({"x": [1]}, tags={"split": "train"})
+    assert tb.search_runs(experiment_names="one", order_by="metrics.loss")[0].info.run_id == run.info.run_id
+    assert list(tb.search_runs(output_format="pandas")["run_id"]) == [run.info.run_id]
+    assert len(tb.search_runs(run_view_type=1)) == 1
+    assert tb.search_runs(run_view_type=2) == []
+    (dataset,) = tb.get_run(run.info.run_id).inputs.dataset_inputs
+    assert dataset.tags["split"] == "train"
+    with pytest.raises(NotFound, match="'nope'"):
+        tb.search_runs(experiment_names=["nope"])
+
+
+def test_a_search_returns_more_than_a_page() -> None:
+    client = tb.Client()
+    experiment = tb.set_experiment("many")
+    for _ in range(7):
+        client.set_terminated(client.create_run(experiment.experiment_id).info.run_id)
+    client.reader.drain()
+    small = msgspec.structs.replace(client.reader.capabilities.limits, page_items_max=3)
+    capabilities = msgspec.structs.replace(client.reader.capabilities, limits=small)
+    client.reader.adapter.capabilities = lambda: capabilities  # type: ignore[method-assign]
+    assert len(client.search_runs([experiment.experiment_id])) == 7
+    page = client.search_runs([experiment.experiment_id], max_results=5)
+    assert len(page) == 5
+    assert len(client.search_runs([experiment.experiment_id], page_token=page.token)) == 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: tb.log_params([("a", 1)]),  # type: ignore[arg-type]
+        lambda: tb.log_metrics([1]),  # type: ignore[arg-type]
+        lambda: tb.set_tags("x"),  # type: ignore[arg-type]
+        lambda: tb.log_batch(metrics=[("loss", 1.0)]),
+        lambda: tb.log_batch(params=[("a", 1)]),
+        lambda: tb.search_runs(filter_string=5),  # type: ignore[arg-type]
+        lambda: tb.start_run(run_name=5, nested=True),  # type: ignore[arg-type]
+        lambda: tb.start_run(tags="x", nested=True),  # type: ignore[arg-type]
+        lambda: tb.Client().update_run(tb.active_run().info.run_id, "BAD"),  # type: ignore[union-attr]
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_refused_with_the_next_step(call) -> None:  # type: ignore[no-untyped-def]
+    with tb.start_run() as run:
+        with pytest.raises(InvalidInput) as caught:
+            call()
+        tb.log_metric("after", 1.0)
+    assert str(caught.value)
+    if hasattr(caught.value, "__notes__"):
+        assert caught.value.__notes__ == [f"hint: {caught.value.hint}"]
+    assert tb.get_run(run.info.run_id).data.metrics == {"after": 1.0}
+
+
+def test_a_params_other_value_is_refused_at_the_call_also_after_a_resume() -> None:
+    with tb.start_run() as run:
+        tb.log_param("a", 1)
+    with pytest.raises(Conflict):
+        tb.Client().log_param(run.info.run_id, "a", 2)
+    with tb.start_run(run_id=run.info.run_id) as resumed, pytest.raises(Conflict, match="'1'"):
+        tb.log_param("a", 3)
+    assert resumed.data.params == {"a": "1"}
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "file.py").write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        tb.set_tracking_uri(tmp_path / "file.py")
+
+
+def test_a_long_history_prints_in_one_line() -> None:
+    with tb.start_run() as run:
+        for step in range(1000):
+            tb.log_metric("loss", 1.0, step=step)
+    assert repr(tb.Client().get_metric_columns(run.info.run_id, "loss")) == (
+        "<MetricColumns 1,000 points, steps 0 to 999>"
+    )
