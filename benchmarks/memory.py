@@ -88,7 +88,7 @@ def _find_children(known: dict[psutil.Process, int]) -> None:
         try:
             for child in process.children(recursive=True):
                 known.setdefault(child, 0)
-        except psutil.NoSuchProcess:  # noqa: PERF203 - once a second
+        except psutil.NoSuchProcess:
             continue
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from trackbridge.cli.options import example, open_client, output_option, uri_option
-from trackbridge.cli.output import Output, uses_colour
+from trackbridge.cli.output import CELL_CHARS_MAX, Output, uses_colour
 
 if TYPE_CHECKING:
     from trackbridge.api.client import Client
@@ -106,11 +106,12 @@ def _show_table(output: Output, runs: Sequence[Run], differences: Sequence[Diffe
 
 
 def _cell(value: object) -> str:
-    from trackbridge.api.display import format_number
+    from trackbridge.api.display import format_number, printable
 
     if value is None:
         return "-"
-    return format_number(value) if isinstance(value, float) else str(value)
+    # Cut in a pipe, too, which other tables are not: one long value would widen every row.
+    return format_number(value) if isinstance(value, float) else printable(str(value), CELL_CHARS_MAX)
 
 
 def _change(line: Difference) -> str:

@@ -182,9 +182,10 @@ def bridge_command(folder: Path) -> str:
     found = shutil.which("bridge")
     if found and Path(found).resolve() == ours.resolve():
         return "bridge"
-    relative = os.path.join(os.curdir, os.path.relpath(ours, folder.resolve()))
-    shortest = min(relative.removeprefix("./") if relative.startswith("./..") else relative, str(ours), key=len)
-    return shlex.quote(shortest)
+    relative = os.path.relpath(ours, folder.resolve())
+    if os.sep not in relative:  # a shell looks for a bare name elsewhere
+        relative = os.path.join(os.curdir, relative)
+    return shlex.quote(min(relative, str(ours), key=len))
 
 
 def _go_there(home: Path, client: Client) -> tuple[str, Path]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trackbridge.domain.batches import MetricColumns
 
 POLL_S = 0.5
+METRICS_NAMED = 20
 BUSY_SHARE_MAX = 0.2
 """Reading may take this share of the time: a run with long histories is looked at less often."""
 
@@ -73,12 +74,21 @@ def log(
     _show_run(output, found)
     try:
         _print(output, watch.read(), tail=tail)
+        _note_missing(output, watch, metrics, found)
         if follow:
             _follow(output, watch)
     except KeyboardInterrupt:
         output.summary(watch.totals())
         raise
     output.summary(watch.totals())
+
+
+def _note_missing(output: Output, watch: RunWatch, metrics: Sequence[str], run: Run) -> None:
+    """Tell which of the metrics asked for the run does not have, and which it has."""
+    missing = [repr(key) for key in dict.fromkeys(metrics) if key not in watch.totals()["points"]]
+    if missing:
+        known = ", ".join(sorted(run.data.metrics)[:METRICS_NAMED]) or "none"
+        output.note(f"the run has no metric {', '.join(missing)}; it has {known}")
 
 
 def _follow(output: Output, watch: RunWatch) -> None:

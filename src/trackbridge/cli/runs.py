@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -20,15 +21,19 @@ from trackbridge.cli.options import (
     uri_option,
     yes_option,
 )
-from trackbridge.cli.output import Output
+from trackbridge.cli.output import Output, counted
 
 if TYPE_CHECKING:
     from trackbridge.api.client import Client
     from trackbridge.api.results import Run
+    from trackbridge.domain.artifacts import ArtifactInfo
+    from trackbridge.domain.runs import DatasetInput
 
 LIMIT = 50
 PAGE_RUNS = 1000
 METRICS_SHOWN = 4
+ARTIFACTS_SHOWN = 20
+DATASET_CONTEXT = "mlflow.data.context"
 _RUN = click.argument("run")
 _RUNS = click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 
@@ -109,18 +114,28 @@ def list_(
 @uri_option
 @output_option
 def show(output: Output, run: str, uri: str | None) -> None:
-    """Show one run: its state, params, last metrics, tags and data sets."""
+    """Show one run: its state, params, last metrics, data sets, artifacts and tags."""
     from trackbridge.cli.finding_runs import find_run
 
     client = open_client(uri)
     found = find_run(client, run)
-    for section, rows in _sections(found):
+    experiment = client.get_experiment(found.info.experiment_id).name
+    artifacts = list(islice(_files(client, found.info.run_id), ARTIFACTS_SHOWN + 1))
+    facts = _facts(found, experiment, _parent(client, found), _local_folder(artifacts))
+    for section, rows in (("Run", facts), *_sections(found, artifacts)):
         if rows:
             output.show(section, colour="cyan")
             width = max(len(label) for label, _ in rows)
             for label, value in rows:
                 output.show(f"  {label:<{min(width, 40)}}  {value}")
-    output.summary({"run": found})
+    output.summary(
+        {
+            "run": found,
+            "experiment": experiment,
+            "artifacts": artifacts[:ARTIFACTS_SHOWN],
+            "has_more_artifacts": len(artifacts) > ARTIFACTS_SHOWN,
+        }
+    )
 
 
 @runs.command(epilog=example("bridge runs delete 0193f2a1b --yes"))
@@ -241,26 +256,90 @@ def _status(run: Run) -> str:
     return f"{run.info.status.value} (deleted)" if is_deleted else run.info.status.value
 
 
-def _sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
-    from trackbridge.api.display import format_duration, format_number, format_time
+def _files(client: Client, run_id: str, path: str = "") -> Iterator[ArtifactInfo]:
+    """Iterate over the files of a run; a folder is listed when its turn comes."""
+    for info in client.list_artifacts(run_id, path):
+        if info.is_dir:
+            yield from _files(client, run_id, info.path)
+        else:
+            yield info
 
-    info, data = run.info, run.data
+
+def _local_folder(files: Sequence[ArtifactInfo]) -> str:
+    """Return the folder of this machine that the run's files lie in; empty when they lie elsewhere."""
+    from urllib.parse import unquote, urlsplit
+
+    for info in files:
+        address = urlsplit(info.native_uri or "")
+        path = unquote(address.path)
+        if address.scheme == "file" and path.endswith(f"/{info.path}"):
+            return path.removesuffix(f"/{info.path}")
+    return ""
+
+
+def _parent(client: Client, run: Run) -> str:
+    """Return the name and the beginning of the id of the run in which this one is nested."""
+    from trackbridge.cli.finding_runs import SHORT_ID_CHARS
+    from trackbridge.domain.runs import TAG_PARENT
+    from trackbridge.errors import NotFound, Rejected
+
+    identifier = run.data.tags.get(TAG_PARENT)
+    if not identifier:
+        return ""
+    try:
+        return f"{client.get_run(identifier).info.run_name} {identifier[:SHORT_ID_CHARS]}"
+    except (NotFound, Rejected):  # the tag is anybody's to set
+        return f"{identifier} (not in this store)"
+
+
+def _facts(run: Run, experiment: str, parent: str, folder: str) -> list[tuple[str, str]]:
+    from trackbridge.api.display import format_duration, format_time
+
+    info = run.info
     facts = [
         ("name", info.run_name),
         ("id", info.run_id),
         ("native id", info.native_id or ""),
-        ("experiment", info.experiment_id),
+        ("experiment", f"{experiment} ({info.experiment_id})"),
+        ("parent", parent),
         ("status", _status(run)),
         ("user", info.user_id),
         ("started (UTC)", format_time(info.start_time)),
         ("ended (UTC)", format_time(info.end_time)),
         ("duration", format_duration(info.start_time, info.end_time)),
-        ("artifacts", info.artifact_uri),
+        ("artifacts", folder or info.artifact_uri),
     ]
+    return [(label, value) for label, value in facts if value]
+
+
+def _sections(run: Run, artifacts: Sequence[ArtifactInfo]) -> list[tuple[str, list[tuple[str, str]]]]:
+    from trackbridge.api.display import format_number
+
+    data = run.data
+    files = [(info.path, _size(info.file_size)) for info in artifacts[:ARTIFACTS_SHOWN]]
+    if len(artifacts) > ARTIFACTS_SHOWN:
+        files.append(("...", "and more"))
     return [
-        ("Run", [(label, value) for label, value in facts if value]),
         ("Params", sorted(data.params.items())),
         ("Metrics", [(key, format_number(value)) for key, value in sorted(data.metrics.items())]),
-        ("Data sets", [(dataset.name, dataset.digest) for dataset in run.inputs.dataset_inputs]),
+        ("Data sets", [_dataset(dataset) for dataset in run.inputs.dataset_inputs]),
+        ("Artifacts", files),
         ("Tags", sorted(data.tags.items())),
     ]
+
+
+def _dataset(dataset: DatasetInput) -> tuple[str, str]:
+    context = dataset.tags.get(DATASET_CONTEXT)
+    return dataset.name, f"{dataset.digest} ({context})" if context else dataset.digest
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return ""
+    return (
+        counted(size, "byte")
+        if size < 1000
+        else f"{size / 1000:,.1f} kB"
+        if size < 1_000_000
+        else f"{size / 1e6:,.1f} MB"
+    )

@@ -147,9 +147,9 @@ def _not_provided(scheme: str, known: list[str]) -> ConfigError:
     if extra is not None:
         return MissingExtra(
             f"the scheme {scheme!r} is known, but its adapter is not part of trackbridge {__version__} as "
-            f"installed here",
+            f"installed here (a later version brings it; until then log to a folder)",
             adapter=name,
-            hint=f"{install_command(extra)} with the version that brings it; until then log to a folder: ./runs",
+            hint=install_command(extra),
         )
     if name in SCHEME_EXTRAS:
         return MissingExtra(
