@@ -25,6 +25,7 @@ from trackbridge.cli.demo_proof import (
     read_account,
     stored_points,
 )
+from trackbridge.cli.demo_report import bridge_command
 from trackbridge.cli.demo_results import Result, check, failures
 from trackbridge.cli.demo_sweep import CONFIGURATIONS, VICTIM, Training, training_environment
 from trackbridge.domain.runs import RunData, RunInfo, RunStatus
@@ -98,6 +99,16 @@ def test_the_runs_are_compared(text: str) -> None:
 def test_what_to_type_next_leads_to_the_runs(demo_folder: Path, text: str) -> None:
     commands = text.split("Next:\n")[1].split("\n")
     assert commands[0].strip() == "cd bridge-demo"
+    listing = subprocess.run(
+        f"{commands[0]} && {commands[1]}",
+        shell=True,
+        cwd=demo_folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "adam-0.01-64" in listing.stdout
     found = re.search(r"bridge runs compare (\w+) (\w+)", text)
     assert found is not None
     client = tb.Client(demo_folder / "bridge-demo" / ".bridge")
@@ -106,6 +117,24 @@ def test_what_to_type_next_leads_to_the_runs(demo_folder: Path, text: str) -> No
     ids = [run.info.run_id for run in client.search_runs([experiment.experiment_id])]
     for beginning in found.groups():
         assert sum(run_id.startswith(beginning) for run_id in ids) == 1
+
+
+def test_bridge_is_named_so_that_a_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one beside the interpreter: by its name alone only where that is what the name means."""
+    ours, theirs = tmp_path / "work/bin", tmp_path / "sbin"
+    for folder in (ours, theirs):
+        folder.mkdir(parents=True)
+        (folder / "bridge").write_text("#!/bin/sh\n")
+        (folder / "bridge").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(ours / "python"))
+    monkeypatch.setenv("PATH", str(theirs))
+    assert bridge_command(tmp_path / "work/demo") == "../bin/bridge"
+    assert bridge_command(ours) == "./bridge"
+    assert bridge_command(Path("/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s/t")) == str(ours / "bridge")
+    monkeypatch.setenv("PATH", f"{ours}:{theirs}")
+    assert bridge_command(tmp_path) == "bridge"
+    (ours / "bridge").unlink()
+    assert bridge_command(tmp_path) == f"{ours}/python -m trackbridge"
 
 
 def test_a_second_demo_adds_its_runs(demo_folder: Path, records: list[dict[str, Any]]) -> None:

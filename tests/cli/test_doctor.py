@@ -70,8 +70,29 @@ def test_every_error_and_warning_has_a_fix(bridge: Bridge, project: Path) -> Non
 
 def test_unknown_backend(bridge: Bridge) -> None:
     (error,) = about(findings(bridge, "azureml:", code=1), "backend", "error")
-    assert error["fix"] == "pip install 'trackbridge[azure]'"
+    assert error["fix"].startswith("pip install 'trackbridge[azure]'")
     assert "neither a remote nor a scheme" in bridge("doctor", "nobody", code=1).out
+
+
+def test_uri_by_option(bridge: Bridge, project: Path) -> None:
+    (shown,) = about(findings(bridge, "--uri", "./store"), "tracking URI", "ok")
+    assert shown["message"] == f"file:{project}/store"
+    assert about(findings(bridge, "./store", "--uri", "./store"), "tracking URI", "ok") == [shown]
+    assert "name one" in bridge("doctor", "./store", "--uri", "./other", code=2).err
+
+
+def test_adapters_are_one_line_without_a_fix(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trackbridge.resolve.entry_points.installed_names", lambda: frozenset({"file"}))
+    (adapters,) = about(findings(bridge), "adapters", "ok")
+    others = "arn, azureml, databricks, http(s), mlflow, sagemaker"
+    assert adapters["message"] == f"file; not in this version: {others}"
+    assert adapters["fix"] == ""
+    monkeypatch.setattr(
+        "trackbridge.resolve.entry_points.installed_names",
+        lambda: frozenset({"file", "http", "https", "mlflow", "databricks", "sagemaker"}),
+    )
+    (adapters,) = about(findings(bridge), "adapters", "ok")
+    assert adapters["message"].endswith("; not in this version: azureml")
 
 
 def test_wrong_setting(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +105,9 @@ def test_wrong_setting(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_sick_backend(bridge: Bridge, project: Path) -> None:
     (project / "file").write_text("not a folder")
-    assert about(findings(bridge, "./file", code=1), "folder", "error")
+    (error,) = about(findings(bridge, "./file", code=1), "backend", "error")
+    assert "is a file, not a folder" in error["message"]
+    assert error["fix"]
 
 
 def test_write_probes(bridge: Bridge, project: Path) -> None:

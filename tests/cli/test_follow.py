@@ -52,6 +52,15 @@ def test_log_as_json(bridge: Bridge, client: tb.Client) -> None:
     assert result.summary["status"] == "FINISHED"
 
 
+def test_metric_that_the_run_does_not_have(bridge: Bridge, client: tb.Client) -> None:
+    run = log_run(client, "any", metrics={"loss": [1.0], "acc": [0.5]})
+    client.flush()
+    result = bridge("runs", "log", run, "--metric", "nope", "--metric", "loss")
+    assert result.err == "the run has no metric 'nope'; it has acc, loss\n"
+    assert "loss = 1" in result.out
+    assert bridge("runs", "log", run, "--metric", "loss").err == ""
+
+
 def test_follow_ends_with_a_run_that_has_ended(bridge: Bridge, client: tb.Client) -> None:
     log_run(client, "calm", metrics={"loss": [2.0]})
     assert bridge("runs", "log", "calm", "--follow").out.endswith("FINISHED\n")

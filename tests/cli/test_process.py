@@ -15,7 +15,7 @@ import click
 import pytest
 
 import trackbridge as tb
-from tests.cli.conftest import BRIDGE, Bridge, bridge_process, log_run
+from tests.cli.conftest import BRIDGE, Bridge, bridge_process, log_run, rest_of
 from trackbridge import errors as bridge_errors
 from trackbridge.cli import failures
 from trackbridge.cli.curves import thinned
@@ -117,11 +117,29 @@ def test_terminal_that_knows_few_characters(client: tb.Client) -> None:
     assert "Größe \\u20ac" in output
 
 
-def test_module_is_the_command(project: Path) -> None:
-    command = [sys.executable, "-m", "trackbridge.cli", "runs", "show", "nobody"]
+@pytest.mark.parametrize(
+    "start",
+    [
+        [sys.executable, "-m", "trackbridge.cli"],
+        [sys.executable, "-m", "trackbridge"],
+        [str(Path(sys.executable).with_name("trackbridge"))],
+    ],
+)
+def test_other_names_of_the_command(project: Path, start: list[str]) -> None:
+    command = [*start, "runs", "show", "nobody"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: there is no run 'nobody'\nhint: bridge runs list --all\n"
+
+
+@pytest.mark.parametrize("group", ["config", "experiments", "remotes", "runs", "sync"])
+def test_group_without_a_command_is_its_help(group: str) -> None:
+    code, output, errors = rest_of(bridge_process(group))
+    assert code == 2
+    assert output == ""
+    assert errors.startswith(f"Usage: bridge {group} [OPTIONS] COMMAND")
+    assert errors.count("Usage:") == 1
+    assert "error:" not in errors
 
 
 def test_unknown_command_and_option(bridge: Bridge) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 import trackbridge as tb
 from tests.cli.conftest import Bridge, log_run
+from trackbridge.cli.finding_runs import short_ids
+from trackbridge.domain.runs import DatasetInput
 
 HOSTILE = "evil\x1b[31m\x1b]0;title\x07\nname\u202e\x9b2J"
 
@@ -29,7 +32,8 @@ def ids(client: tb.Client) -> dict[str, str]:
 def test_lists(bridge: Bridge) -> None:
     assert bridge("experiments", "list").out.split()[:2] == ["NAME", "ID"]
     listed = bridge(
-        "runs", "list", "--experiment", "wine", "--columns", "name,status,duration,metrics.loss,params.lr"
+        *("runs", "list", "--experiment", "wine", "--order-by", "metrics.loss DESC"),
+        *("--columns", "name,status,duration,metrics.loss,params.lr"),
     )
     assert listed.out == (
         "NAME    STATUS    DURATION  loss  params.lr\n"
@@ -84,6 +88,44 @@ def test_show_by_id_prefix_and_name(bridge: Bridge, ids: dict[str, str]) -> None
     prefix = next(ids["first"][:n] for n in range(1, 33) if not ids["second"].startswith(ids["first"][:n])
                   and not ids["other"].startswith(ids["first"][:n]))  # fmt: skip
     assert bridge("runs", "show", prefix, "--json").summary["run"]["info"]["run_name"] == "first"
+
+
+def test_show_what_belongs_to_a_run(bridge: Bridge, client: tb.Client, project: Path) -> None:
+    outer = log_run(client, "outer")
+    inner = log_run(client, "inner", tags={"mlflow.parentRunId": outer})
+    stray = log_run(client, "stray", tags={"mlflow.parentRunId": "elsewhere"})
+    tags = {"mlflow.data.context": "training"}
+    client.log_inputs(inner, [DatasetInput(name="iris", digest="d1", tags=tags)])
+    client.log_text(inner, "x" * 1234, "plots of loss/a.txt")
+    client.log_text(inner, "x", "b.txt")
+    client.flush()
+    shown = bridge("runs", "show", "inner").out
+    experiment = client.get_experiment_by_name("wine")
+    assert experiment is not None
+    assert f"  experiment     wine ({experiment.experiment_id})\n" in shown
+    assert f"  parent         outer {short_ids((outer, inner))[outer]}\n" in shown
+    assert "Data sets\n  iris  d1 (training)\n" in shown
+    assert "Artifacts\n  b.txt                1 byte\n  plots of loss/a.txt  1.2 kB\n" in shown
+    folder = Path(next(line.split(None, 1)[1] for line in shown.splitlines() if " artifacts " in line))
+    assert folder.is_relative_to(project / ".bridge")
+    assert (folder / "plots of loss/a.txt").read_text() == "x" * 1234
+    summary = bridge("runs", "show", inner, "--json").summary
+    assert (summary["experiment"], summary["has_more_artifacts"]) == ("wine", False)
+    assert [item["path"] for item in summary["artifacts"]] == ["b.txt", "plots of loss/a.txt"]
+    assert "parent         elsewhere (not in this store)\n" in bridge("runs", "show", stray).out
+    assert "parent" not in bridge("runs", "show", outer).out
+
+
+def test_show_names_twenty_artifacts(bridge: Bridge, client: tb.Client) -> None:
+    run = log_run(client, "many")
+    for number in range(21):
+        client.log_text(run, "", f"files/{number:02}.txt")
+    client.flush()
+    shown = bridge("runs", "show", run).out
+    assert "files/19.txt  0 bytes\n  ...           and more\n" in shown
+    assert "files/20.txt" not in shown
+    summary = bridge("runs", "show", run, "--json").summary
+    assert (len(summary["artifacts"]), summary["has_more_artifacts"]) == (20, True)
 
 
 def test_ambiguous_name_lists_the_candidates(bridge: Bridge, client: tb.Client) -> None:
@@ -172,7 +214,8 @@ def test_error_with_a_hostile_name(bridge: Bridge, client: tb.Client) -> None:
 def test_compare(bridge: Bridge, ids: dict[str, str]) -> None:
     result = bridge("runs", "compare", "first", "second")
     lines = result.out.splitlines()
-    assert lines[0].split() == ["first", ids["first"][:12], "second", ids["second"][:12], "CHANGE"]
+    short = short_ids((ids["first"], ids["second"]))
+    assert lines[0].split() == ["first", short[ids["first"]], "second", short[ids["second"]], "CHANGE"]
     assert lines[1].split() == ["params", "lr", "0.1", "0.2"]
     assert lines[2].split() == ["metrics", "loss", "1", "0.5", "-0.5"]
     assert lines[4:7] == ["loss", "  * first", "  + second"]
@@ -189,6 +232,17 @@ def test_compare_as_json(bridge: Bridge, ids: dict[str, str]) -> None:
     assert by_type["difference"][0] == {"type": "difference", "kind": "params", "key": "lr", "values": values}
     assert [curve["values"] for curve in by_type["curve"]] == [[3.0, 2.0, 1.0], [4.0, 2.0, 0.5]]
     assert result.summary["curves"] == ["loss"]
+
+
+def test_compare_cuts_long_values_for_people_only(bridge: Bridge, client: tb.Client) -> None:
+    names = ("--no-curves", log_run(client, "a", params={"text": "x" * 400}), log_run(client, "b"))
+    client.flush()
+    shown = bridge("runs", "compare", *names).out
+    assert f"{'x' * 59}…" in shown
+    assert max(map(len, shown.splitlines())) < 200
+    (difference,) = [item for item in bridge("runs", "compare", *names, "--json").objects[:-1]
+                     if item["key"] == "text"]  # fmt: skip
+    assert "x" * 400 in difference["values"].values()
 
 
 def test_compare_needs_two_runs(bridge: Bridge, ids: dict[str, str]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from tests.cli.conftest import Bridge
 from trackbridge.cli.init import config_text
 from trackbridge.resolve.config import SETTINGS, Settings
+
+IN_FORCE = ("tracking_uri", "registry_uri", "run_id", "user", "home", "journal_bytes_max")
 
 
 def test_init(bridge: Bridge, project: Path) -> None:
@@ -85,6 +88,45 @@ def test_config_show(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["delivery"] == ["delivery", "off", "environment", "(BRIDGE_DELIVERY)"]
     assert rows["experiment_name"][1:3] == ["wine", "project"]
     assert result.err.startswith("warning: the variable BRIDGE_TRACKNG_URI is no setting; did you mean")
+
+
+def test_config_show_tells_what_is_in_force_where_nothing_is_set(
+    bridge: Bridge, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    result = bridge("config", "show")
+    rows = {line.split()[0]: re.split(r"  +", line) for line in result.out.splitlines()[1:]}
+    assert {row[2] for name, row in rows.items() if name != "delivery"} == {"default"}
+    assert {name: rows[name][1] for name in IN_FORCE} == {
+        "tracking_uri": f"file:{project}/.bridge",
+        "registry_uri": "(the first tracking URI)",
+        "run_id": "(none)",
+        "user": "ada",
+        "home": f"{project}/.bridge",
+        "journal_bytes_max": "(a tenth of the free disk, 10 GB at most)",
+    }
+    values = {item["name"]: item["value"] for item in bridge("config", "show", "--json").objects[:-1]}
+    assert {name: values[name] for name in IN_FORCE} == {
+        "tracking_uri": f"file:{project}/.bridge",
+        "registry_uri": f"file:{project}/.bridge",
+        "run_id": None,
+        "user": "ada",
+        "home": f"{project}/.bridge",
+        "journal_bytes_max": None,
+    }
+    assert not (project / ".bridge").exists()
+
+
+def test_config_show_tells_what_is_set_and_no_name_where_there_is_none(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_JOURNAL_BYTES_MAX", "2GB")
+    monkeypatch.setenv("BRIDGE_TRACKING_URI", "nobody")
+    monkeypatch.setattr("getpass.getuser", Mock(side_effect=KeyError("uid not found")))
+    values = {item["name"]: item["value"] for item in bridge("config", "show", "--json").objects[:-1]}
+    assert values["journal_bytes_max"] == "2000000000"
+    assert (values["user"], values["registry_uri"]) == (None, None)
+    assert "(login name)" in bridge("config", "show").out
 
 
 def test_config_show_marks_what_is_wrong(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:

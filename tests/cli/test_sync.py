@@ -186,10 +186,10 @@ def test_dead_letters_are_listed(bridge: Bridge, rejected: str) -> None:
 def test_replay_end_to_end(bridge: Bridge, rejected: str) -> None:
     count = bridge("sync", "dead-letters", "--json").summary["dead_letters"]
     again = bridge("sync", "replay", "--all", "--json", code=1)
-    assert again.summary == {"type": "summary", "delivered": 0, "kept": count, "waiting": 0}
+    assert again.summary == {"type": "summary", "delivered": 0, "kept": count, "waiting": 0, "left": count}
     bridge("experiments", "restore", "tests")
     replayed = bridge("sync", "replay", "--all", "--json")
-    assert replayed.summary == {"type": "summary", "delivered": count, "kept": 0, "waiting": 0}
+    assert replayed.summary == {"type": "summary", "delivered": count, "kept": 0, "waiting": 0, "left": 0}
     assert bridge("sync", "dead-letters", "--json").summary["dead_letters"] == 0
     run = bridge("runs", "show", rejected, "--json").summary["run"]
     assert run["info"]["status"] == "FINISHED"
@@ -206,6 +206,22 @@ def test_replay_of_some(bridge: Bridge, rejected: str) -> None:
     bridge("sync", "replay", numbers["RunOpened"], numbers["MetricLogged"])
     assert bridge("runs", "show", rejected, "--json").summary["run"]["data"]["metrics"] == {"loss": 0.5}
     assert "there is no dead letter 999" in bridge("sync", "replay", "999", code=1).err
+
+
+def test_what_is_left_is_all_that_remains(bridge: Bridge, rejected: str) -> None:
+    letters = bridge("sync", "dead-letters", "--json").objects[:-1]
+    opening = str(next(letter["number"] for letter in letters if letter["kind"] == "RunOpened"))
+    bridge("experiments", "restore", "tests")
+    left = len(letters) - 1
+    assert bridge("sync", "replay", opening).out == f"1 dead letter delivered, {left} left\n"
+    result = bridge("sync", "replay", "--all", "--json")
+    assert (result.summary["delivered"], result.summary["left"]) == (left, 0)
+
+
+def test_uri_by_option(bridge: Bridge) -> None:
+    assert bridge("sync", "run", "--uri", "./store", "--json").summary["left"] == 0
+    assert "neither a remote nor a scheme" in bridge("sync", "run", "--uri", "nobody", code=1).err
+    assert "name one" in bridge("sync", "run", "./store", "--uri", "./other", code=2).err
 
 
 def test_replay_partly(bridge: Bridge, client: tb.Client, rejected: str) -> None:

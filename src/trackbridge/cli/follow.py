@@ -88,7 +88,8 @@ def _note_missing(output: Output, watch: RunWatch, metrics: Sequence[str], run: 
     missing = [repr(key) for key in dict.fromkeys(metrics) if key not in watch.totals()["points"]]
     if missing:
         known = ", ".join(sorted(run.data.metrics)[:METRICS_NAMED]) or "none"
-        output.note(f"the run has no metric {', '.join(missing)}; it has {known}")
+        yet = "" if watch.has_ended else " yet"
+        output.note(f"the run has no metric {', '.join(missing)}{yet}; it has {known}")
 
 
 def _follow(output: Output, watch: RunWatch) -> None:

@@ -33,7 +33,6 @@ LIMIT = 50
 PAGE_RUNS = 1000
 METRICS_SHOWN = 4
 ARTIFACTS_SHOWN = 20
-DATASET_CONTEXT = "mlflow.data.context"
 _RUN = click.argument("run")
 _RUNS = click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 
@@ -279,7 +278,7 @@ def _local_folder(files: Sequence[ArtifactInfo]) -> str:
 
 def _parent(client: Client, run: Run) -> str:
     """Return the name and the beginning of the id of the run in which this one is nested."""
-    from trackbridge.cli.finding_runs import SHORT_ID_CHARS
+    from trackbridge.cli.finding_runs import short_ids
     from trackbridge.domain.runs import TAG_PARENT
     from trackbridge.errors import NotFound, Rejected
 
@@ -287,9 +286,10 @@ def _parent(client: Client, run: Run) -> str:
     if not identifier:
         return ""
     try:
-        return f"{client.get_run(identifier).info.run_name} {identifier[:SHORT_ID_CHARS]}"
+        name = client.get_run(identifier).info.run_name
     except (NotFound, Rejected):  # the tag is anybody's to set
         return f"{identifier} (not in this store)"
+    return f"{name} {short_ids((identifier, run.info.run_id))[identifier]}"
 
 
 def _facts(run: Run, experiment: str, parent: str, folder: str) -> list[tuple[str, str]]:
@@ -329,17 +329,15 @@ def _sections(run: Run, artifacts: Sequence[ArtifactInfo]) -> list[tuple[str, li
 
 
 def _dataset(dataset: DatasetInput) -> tuple[str, str]:
-    context = dataset.tags.get(DATASET_CONTEXT)
+    from trackbridge.domain.search_evaluation import TAG_DATASET_CONTEXT
+
+    context = dataset.tags.get(TAG_DATASET_CONTEXT)
     return dataset.name, f"{dataset.digest} ({context})" if context else dataset.digest
 
 
 def _size(size: int | None) -> str:
     if size is None:
         return ""
-    return (
-        counted(size, "byte")
-        if size < 1000
-        else f"{size / 1000:,.1f} kB"
-        if size < 1_000_000
-        else f"{size / 1e6:,.1f} MB"
-    )
+    if size < 1000:
+        return counted(size, "byte")
+    return f"{size / 1e3:,.1f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB"
