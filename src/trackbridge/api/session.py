@@ -11,6 +11,7 @@ of its own, in which the runs that were open are joined.
 from __future__ import annotations
 
 import atexit
+import functools
 import sys
 import threading
 import time
@@ -141,16 +142,20 @@ class Session:
         """The journal that this process has logged to, None where there is none."""
         return self._writer if self._writer is not None and self._writer.is_own else None
 
-    def pending(self) -> dict[str, int]:
-        """Return how many records each destination still has to get, by its URI."""
+    def pending(self, until: int | None = None) -> dict[str, int]:
+        """Return how many records each destination still has to get, by its URI.
+
+        Args:
+            until: Count records up to this sequence; None for all.
+        """
         writer = self._own_writer()
         if writer is None:
             return dict.fromkeys(self.destinations, 0)
         if writer.is_closed and not writer.folder.path.exists():  # delivered, and the journal deleted
             return dict.fromkeys(self.destinations, 0)
+        last = writer.last_sequence if until is None else until
         return {
-            uri: max(0, writer.last_sequence - load_cursor(writer.folder, uri).position.sequence)
-            for uri in self.destinations
+            uri: max(0, last - load_cursor(writer.folder, uri).position.sequence) for uri in self.destinations
         }
 
     def problems(self) -> dict[str, str]:
@@ -191,11 +196,12 @@ class Session:
         writer = self._own_writer()
         if writer is None:
             return self.pending()
+        until = writer.last_sequence  # what other threads log meanwhile is not waited for
         if self._child is None and self._service is None:
             self._deliver_here(writer, timeout_s, wanted)
-            return self.pending()
+            return self.pending(until)
         deadline = time.monotonic() + timeout_s
-        while any((pending := self.pending())[uri] for uri in wanted) and time.monotonic() < deadline:
+        while any((pending := self.pending(until))[uri] for uri in wanted) and time.monotonic() < deadline:
             writer.folder.request_flush()
             self._watch_child(writer)
             time.sleep(_POLL_S)
@@ -213,7 +219,7 @@ class Session:
         deliver_now(
             self.root,
             own=None if writer is None else writer.folder,
-            open_backend=connect,
+            open_backend=functools.partial(connect, elapsed_s_max=timeout_s),
             deadline_s=timeout_s,
             destinations=frozenset(destinations),
         )
