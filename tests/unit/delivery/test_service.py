@@ -2,97 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.deliveries import Run, World, die, logged, until
 from tests.support.journals import Bench
-from tests.support.memory_adapter import MemoryAdapter, MemoryState
-from trackbridge.delivery import lane as lane_module
-from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.service import DeliveryService, JournalDelivery, deliver_now
 from trackbridge.domain.runs import RunStatus
-from trackbridge.errors import NotFound, Unavailable
+from trackbridge.errors import NotFound
 from trackbridge.journal.folder import journals
 
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again after milliseconds rather than seconds."""
-    monkeypatch.setattr(lane_module, "RETRY_S_MIN", 0.005)
-    monkeypatch.setattr(lane_module, "RETRY_S_MAX", 0.01)
-
-
-class World:
-    """Several backends in memory by URI, some of which may be down."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, MemoryState] = {}
-        self.down: set[str] = set()
-
-    def open(self, uri: str) -> Backend:
-        if uri in self.down:
-            raise Unavailable(f"{uri} is down")
-        adapter = MemoryAdapter(self.states.setdefault(uri, MemoryState()))
-        assert adapter.tracking is not None
-        return Backend(
-            uri=uri,
-            tracking=adapter.tracking,
-            artifacts=adapter.artifacts,
-            capabilities=adapter.capabilities(),
-        )
-
-    def steps(self, uri: str, run_id: str) -> list[int]:
-        return list(self.open(uri).tracking.metric_history(run_id, "loss").steps)
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-def logged(root: Path, *uris: str, steps: int = 5) -> tuple[Bench, str]:
-    bench = Bench(root, uris=uris)
-    recorder = bench.run()
-    for step in range(steps):
-        recorder.metric("loss", 1.0, step)
-    return bench, recorder.run_id
-
-
-def die(bench: Bench) -> None:
-    """Do to a writer what the death of its process does."""
-    bench.writer._stop_keeper.set()
-    bench.writer._writer_lock.release()
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def running() -> Iterator[Callable[[DeliveryService], threading.Thread]]:
-    services: list[tuple[DeliveryService, threading.Thread]] = []
-
-    def run(service: DeliveryService) -> threading.Thread:
-        thread = threading.Thread(target=service.run)
-        services.append((service, thread))
-        thread.start()
-        return thread
-
-    yield run
-    for service, thread in services:
-        service.stop()
-        thread.join(20)
-
-
-Run = Callable[[DeliveryService], threading.Thread]
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 def test_a_service_delivers_follows_and_ends_with_its_writer(

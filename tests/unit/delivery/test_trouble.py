@@ -7,15 +7,13 @@ import os
 import stat
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.support.deliveries import Run, World, die, logged, until
 from tests.support.journals import Bench
-from tests.support.memory_adapter import MemoryAdapter, MemoryState
 from trackbridge.delivery import connect as connect_module
 from trackbridge.delivery import dead_letters as dead_letters_module
 from trackbridge.delivery import lane as lane_module
@@ -30,85 +28,14 @@ from trackbridge.journal.cursors import Cursor, load_cursor, store_cursor
 from trackbridge.journal.folder import JournalFolder, journals
 from trackbridge.journal.reader import Damage
 
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_module, "RETRY_S_MIN", 0.005)
-    monkeypatch.setattr(lane_module, "RETRY_S_MAX", 0.01)
-
-
-class World:
-    """Backends in memory by URI, some of which may be down; what is opened and closed is counted."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, MemoryState] = {}
-        self.down: set[str] = set()
-        self.asked: Counter[str] = Counter()
-        self.opened: Counter[str] = Counter()
-        self.closed: Counter[str] = Counter()
-
-    def open(self, uri: str) -> Backend:
-        self.asked[uri] += 1
-        if uri in self.down:
-            raise Unavailable(f"{uri} is down")
-        self.opened[uri] += 1
-        adapter = MemoryAdapter(self.states.setdefault(uri, MemoryState()))
-        return Backend(
-            uri=uri,
-            tracking=adapter.tracking,
-            artifacts=adapter.artifacts,
-            capabilities=adapter.capabilities(),
-            close=lambda: self.closed.update([uri]),
-        )
-
-    def has(self, uri: str, run_id: str) -> bool:
-        return uri in self.states and run_id in self.states[uri].runs
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-def running() -> Iterator[Callable[[DeliveryService], threading.Thread]]:
-    services: list[tuple[DeliveryService, threading.Thread]] = []
-
-    def run(service: DeliveryService) -> threading.Thread:
-        thread = threading.Thread(target=service.run)
-        services.append((service, thread))
-        thread.start()
-        return thread
-
-    yield run
-    for service, thread in services:
-        service.stop()
-        thread.join(20)
-
-
-Run = Callable[[DeliveryService], threading.Thread]
-
-
-def logged(root: Path, *uris: str) -> tuple[Bench, str]:
-    bench = Bench(root, uris=uris)
-    recorder = bench.run()
-    recorder.metric("loss", 1.0, 1)
-    return bench, recorder.run_id
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 def left_behind(root: Path, *uris: str) -> tuple[JournalFolder, str]:
     """A journal whose program was killed."""
     bench, run_id = logged(root, *uris)
-    bench.writer._stop_keeper.set()
-    bench.writer._writer_lock.release()
+    die(bench)
     return bench.writer.folder, run_id
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def ends(thread: threading.Thread) -> bool:
