@@ -34,7 +34,7 @@ from trackbridge.domain.runs import (
     RunStatus,
 )
 from trackbridge.domain.search import Query, parse_experiment_query, parse_query
-from trackbridge.errors import Conflict, InvalidInput, NotFound, Rejected
+from trackbridge.errors import Conflict, InvalidInput, NotFound, Rejected, Unsupported
 from trackbridge.resolve.config import Settings
 from trackbridge.resolve.destinations import resolve_destinations
 
@@ -105,12 +105,29 @@ class Client:
         self.session.open_experiment(ExperimentOpened(experiment_id, name, texts))
         return Experiment(experiment_id=experiment_id, name=name, tags=texts)
 
-    def create_experiment(self, name: str, tags: Mapping[str, object] | None = None) -> str:
+    def create_experiment(
+        self,
+        name: str,
+        artifact_location: str | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> str:
         """Create an experiment and return its id.
+
+        Args:
+            name: Its name.
+            artifact_location: None; it stands here because mlflow has it here.
+            tags: Its tags.
 
         Raises:
             Conflict: There is one of this name already.
+            Unsupported: An artifact location is given.
         """
+        if artifact_location is not None:
+            raise Unsupported(
+                "an experiment has no artifact location of its own: the tracking URI decides where files go",
+                operation="create_experiment",
+                hint="leave artifact_location out",
+            )
         existing = self.reader.find_experiment(name)
         if existing is not None:
             raise Conflict(

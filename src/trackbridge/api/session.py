@@ -236,7 +236,7 @@ class Session:
         if count:
             problem = self.problems().get(first, "delivery is slower than logging")
             raise Unavailable(
-                f"{count:,} records are not delivered to {first} yet: {problem}",
+                f"{counted(count)} not delivered to {first} yet: {problem}",
                 operation="read",
                 hint="they are safe in the journal; see: bridge sync status",
             )
@@ -260,6 +260,11 @@ class Session:
         writer = self._own_writer()
         if writer is not None:
             writer.close()
+
+
+def counted(records: int) -> str:
+    """Return so many records as the beginning of a sentence."""
+    return f"{records:,} record{' is' if records == 1 else 's are'}"
 
 
 def raise_if_pending(pending: dict[str, int]) -> None:
@@ -337,13 +342,13 @@ def _close(session: Session, timeout_s: float) -> None:
     for uri, count in pending.items():
         if count:
             why = f" ({problems[uri]})" if uri in problems else ""
-            tell(f"{count:,} records are not delivered to {uri} yet{why}; {how}")
+            tell(f"{counted(count)} not delivered to {uri} yet{why}; {how}")
     rejected = session.rejected()
     if rejected:
-        tell(f"{rejected:,} records were rejected and kept; see: bridge sync dead-letters")
+        tell(f"{counted(rejected)} rejected and kept; see: bridge sync dead-letters")
     refused = session.refused()
     if refused:
-        tell(f"{refused:,} records were refused because the disk or the journal was full, and are lost")
+        tell(f"{counted(refused)} refused because the disk or the journal was full, and lost")
 
 
 def tell(message: str) -> None:

@@ -28,6 +28,7 @@ from trackbridge.errors import (
     InvalidQuery,
     NotFound,
     Rejected,
+    Unsupported,
 )
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -432,6 +433,8 @@ def test_experiments() -> None:
     with pytest.raises(Conflict):
         client.create_experiment("one")
     assert client.get_experiment(experiment_id).tags == {"team": "blue"}
+    with pytest.raises(Unsupported, match="tracking URI decides"):
+        client.create_experiment("two", "/elsewhere")
     assert [experiment.name for experiment in tb.search_experiments(filter_string="name LIKE 'o%'")] == [
         "one"
     ]

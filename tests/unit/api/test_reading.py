@@ -94,7 +94,7 @@ def test_an_outage_stops_neither_logging_nor_reading_ones_own_run(
     tb.log_metric("loss", 1.0)
     assert client.get_run(run.info.run_id).data.metrics == {"loss": 1.0}
     tb.end_run()
-    with pytest.raises(Unavailable, match="records are not delivered") as caught:
+    with pytest.raises(Unavailable, match="not delivered") as caught:
         client.get_run(run.info.run_id)
     assert "bridge sync status" in str(caught.value.hint)
 
