@@ -106,8 +106,10 @@ def set_experiment(
     global _experiment
     if (experiment_name is None) == (experiment_id is None):
         raise InvalidInput("name the experiment either by its name or by its id", operation="set_experiment")
-    name = client().get_experiment(experiment_id).name if experiment_id is not None else experiment_name
-    experiment = client().open_experiment(str(name) if experiment_id else name, tags=tags)  # type: ignore[arg-type]
+    if experiment_id is not None:
+        experiment_name = client().get_experiment(experiment_id).name
+    assert experiment_name is not None  # one of the two was given
+    experiment = client().open_experiment(experiment_name, tags=tags)
     _experiment = (experiment.experiment_id, experiment.name)
     _let_inherit(_EXPERIMENT_VARIABLE, experiment.name)
     return experiment
