@@ -35,9 +35,9 @@ bench: $(BENCH_VENV)/.ready-bench  ## measure every figure of the README, peers 
 # demo.txt and bench.txt are compiled against dev.txt, so that all three agree on every version.
 lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
 	@$(compile) requirements/dev.in --all-extras --upgrade --output-file requirements/dev.txt
-	@$(compile) requirements/demo.in --extra demo --extra images --extra system --upgrade \
+	@$(compile) requirements/demo.in --extra demo --extra images --extra system --extra mlflow --extra serve --upgrade \
 	    --constraints requirements/dev.txt --output-file requirements/demo.txt
-	@$(compile) requirements/bench.in --extra system --upgrade \
+	@$(compile) requirements/bench.in --extra system --extra mlflow --extra serve --extra jobs --upgrade \
 	    --constraints requirements/dev.txt --output-file requirements/bench.txt
 
 compile = $(LOCK_VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 \
@@ -56,9 +56,11 @@ $(VENV)/.ready-demo: requirements/demo.txt pyproject.toml $(BIN)/python
 	@$(call install,$(VENV),requirements/demo.txt,--no-compile)
 	@touch $@
 
-$(VENV)/.ready-dev: requirements/dev.txt pyproject.toml $(BIN)/python
+# PyTorch comes by itself: of its many builds, pip takes the one that fits the machine.
+$(VENV)/.ready-dev: requirements/dev.txt requirements/torch.txt pyproject.toml $(BIN)/python
 	@$(call make_venv,$(VENV))
 	@$(call install,$(VENV),requirements/dev.txt,--no-compile)
+	@$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --requirement requirements/torch.txt
 	@touch $(VENV)/.ready-demo $@
 
 $(BENCH_VENV)/.ready-bench: requirements/bench.txt pyproject.toml $(BENCH_VENV)/bin/python

@@ -21,7 +21,7 @@ from trackbridge.errors import ConfigError
 from trackbridge_adapters.local.capabilities import ADAPTER
 from trackbridge_adapters.local.config import Settings
 from trackbridge_adapters.local.errors import Translating
-from trackbridge_adapters.local.schema import APPLICATION_ID, TABLES, VERSION
+from trackbridge_adapters.local.schema import APPLICATION_ID, VERSION, statements_after
 
 IDLE_MAX = 8
 CACHE_KIB = 16 * 1024
@@ -129,6 +129,13 @@ class Database:
             connection.execute("BEGIN")
             version = _version(connection, self._path)
             connection.execute("COMMIT")
+            if 0 < version < VERSION:
+                connection.execute("BEGIN IMMEDIATE")
+                _upgrade(connection, self._path)
+                connection.execute("COMMIT")
+        except BaseException:
+            version = 0
+            raise
         finally:
             if not version:
                 connection.close()
@@ -140,12 +147,7 @@ class Database:
         try:
             self._switch_to_wal(connection)
             connection.execute("BEGIN IMMEDIATE")
-            # Another process may have been faster.
-            if _version(connection, self._path) == 0:
-                for statement in TABLES.split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {VERSION}")
+            _upgrade(connection, self._path)
             connection.execute("COMMIT")
             stamp = _stamp(self._path)
             if stamp is None:
@@ -219,6 +221,17 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             hint="pip install --upgrade trackbridge",
         )
     return version
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    """Add the tables that are not there yet, unless another process has been faster."""
+    version = _version(connection, path)
+    if version == VERSION:
+        return
+    for statement in statements_after(version):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _stamp(path: Path) -> FileStamp | None:

@@ -5,17 +5,23 @@ little-endian 64-bit numbers, sorted by (step, timestamp, as written), ranges of
 disjoint. ``metric_latest`` repeats the last point for search; SQLite keeps neither NaN (it becomes NULL) nor
 the sign of zero, so the value's 64 bits stand beside it.
 
+A new store is made by the steps in ``STEPS`` from the first on; an older one gets those that it lacks.
+
 ``run.stage``: 0 active, 1 deleted, 2 deleted together with its experiment.
 """
 
 from __future__ import annotations
 
-VERSION = 1
+from trackbridge_adapters.local.deployments_schema import ENDPOINT_TABLES
+from trackbridge_adapters.local.jobs_schema import JOB_TABLES
+from trackbridge_adapters.local.registry_schema import REGISTRY_TABLES
+
+VERSION = 2
 APPLICATION_ID = 0x62726467  # "brdg", so that file(1) and we can tell whose database it is
 
 ACTIVE, DELETED, DELETED_WITH_EXPERIMENT = 0, 1, 2
 
-TABLES = """
+_TRACKING_TABLES = """
 CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 
 CREATE TABLE experiment (
@@ -103,3 +109,15 @@ CREATE TABLE artifact (
     PRIMARY KEY (run_id, path)
 ) WITHOUT ROWID;
 """
+
+STEPS: dict[int, tuple[str, ...]] = {
+    1: (_TRACKING_TABLES,),
+    2: (REGISTRY_TABLES, JOB_TABLES, ENDPOINT_TABLES),
+}
+"""What each version of the schema added to the one before."""
+
+
+def statements_after(version: int) -> list[str]:
+    """Return the statements that lead from a version (0: nothing there) to this one."""
+    scripts = [script for step in sorted(STEPS) if step > version for script in STEPS[step]]
+    return [part for script in scripts for part in script.split(";\n") if part.strip()]

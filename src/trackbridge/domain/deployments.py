@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 import msgspec
+
+from trackbridge.errors import InvalidInput
 
 
 class EndpointStatus(str, Enum):
@@ -28,13 +31,18 @@ class Autoscale(msgspec.Struct, frozen=True, kw_only=True):
 class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One deployment of an endpoint, as wanted.
 
-    ``traffic_percent`` is its share of live requests, ``mirror_percent`` the share of live requests whose
-    copy it gets without answering, ``capture_percent`` the share whose payload is kept.
+    ``model`` names one version for good (``models:/wine/3``), ``model_source`` is where its payload lies and
+    ``model_digest`` the digest of its content. ``traffic_percent`` is the share of live requests,
+    ``mirror_percent`` the share of live requests whose copy it gets without answering, ``capture_percent``
+    the share whose payload is kept. The endpoint's other deployments share the rest of the traffic as they
+    share it now. ``options`` are the target's own.
     """
 
     endpoint: str
     deployment: str
     model: str
+    model_source: str = ""
+    model_digest: str = ""
     traffic_percent: int = 100
     mirror_percent: int = 0
     capture_percent: int = 0
@@ -48,7 +56,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment as it stands."""
+    """One deployment as it stands. ``spec`` is what it was made from, as far as the target knows."""
 
     deployment: str
     model: str
@@ -57,16 +65,45 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     mirror_percent: int = 0
     instance_count: int | None = None
     reason: str = ""
+    spec: DeploymentSpec | None = None
+    native_id: str | None = None
 
 
 class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint as it stands."""
+    """An endpoint as it stands; ``deployments`` in order of name."""
 
     endpoint: str
     status: EndpointStatus
     deployments: tuple[DeploymentState, ...] = ()
     url: str | None = None
+    reason: str = ""
     native_id: str | None = None
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """The share of live requests of each deployment, in percent."""
+        return {found.deployment: found.traffic_percent for found in self.deployments}
+
+    def find(self, deployment: str) -> DeploymentState | None:
+        """Return the deployment of this name, or None."""
+        return next((found for found in self.deployments if found.deployment == deployment), None)
+
+
+class EndpointRevision(msgspec.Struct, frozen=True, kw_only=True):
+    """How an endpoint stood before an operation on it; rolling back returns there.
+
+    ``number`` counts from 1, given by the target. ``deployments`` are their specs with their shares of the
+    traffic at that time; none means that there was no endpoint. ``operation`` is what came after:
+    ``deploy``, ``rollback`` or ``delete``.
+    """
+
+    endpoint: str
+    deployments: tuple[DeploymentSpec, ...]
+    operation: str
+    user: str
+    time: int
+    why: str = ""
+    number: int = 0
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,11 +115,46 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndpointMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Telemetry of one deployment over a window; latencies in milliseconds."""
+    """Telemetry of one deployment over a window; latencies in milliseconds, None without requests.
+
+    ``errors`` are answers with a status of 500 and above, or none at all; ``refused`` are those from 400 to
+    499. ``mirrored`` counts copies of live requests, which are in none of the other figures.
+    """
 
     deployment: str
     requests: int
     errors: int
+    refused: int = 0
+    mirrored: int = 0
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
     latency_p99_ms: float | None = None
+
+
+def shared_traffic(current: Mapping[str, int], deployment: str, percent: int) -> dict[str, int]:
+    """Return the shares once a deployment has so many percent: the others share the rest as they do now.
+
+    Shares are whole percents that add up to 100; what rounding leaves goes to the largest fractions. Others
+    that have no traffic now share the rest evenly.
+
+    Raises:
+        InvalidInput: The percentage is not within 0 and 100, or nobody else could take the rest.
+    """
+    if not 0 <= percent <= 100:
+        raise InvalidInput(f"a share of {percent} % of the traffic is not possible", hint="use 0 to 100")
+    others = {name: share for name, share in sorted(current.items()) if name != deployment}
+    rest = 100 - percent
+    if not others:
+        if rest:
+            raise InvalidInput(
+                f"{deployment!r} is the endpoint's only deployment, and nobody could take the other {rest} %",
+                hint="leave the share of the traffic out, or deploy with 100 %",
+            )
+        return {deployment: 100}
+    weights = others if any(others.values()) else dict.fromkeys(others, 1)
+    exact = {name: rest * weight / sum(weights.values()) for name, weight in weights.items()}
+    shares = {name: int(share) for name, share in exact.items()}
+    by_fraction = sorted(exact, key=lambda name: (shares[name] - exact[name], name))
+    for name in by_fraction[: rest - sum(shares.values())]:
+        shares[name] += 1
+    return {**shares, deployment: percent}

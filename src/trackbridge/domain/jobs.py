@@ -41,12 +41,20 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One job. ``secrets`` maps a variable's name to a reference, never to a value."""
+    """One job.
+
+    ``command`` is run in the folder of ``code_dir``, without a shell. ``run_id`` is the run that was opened
+    for it, at ``tracking_uri``. ``variables`` are added to the job's environment; ``secrets`` maps a
+    variable's name to a reference (``env:NAME``, ``file:PATH``, or what the backend knows), never to a value.
+    ``time_limit_s`` counts from the start of an attempt; ``attempts_max`` is how often a command that fails
+    is started.
+    """
 
     name: str
     command: tuple[str, ...]
     code_dir: str | None = None
     run_id: str | None = None
+    tracking_uri: str = ""
     compute: Compute = Compute()
     environment: Environment = Environment()
     parameters: dict[str, str] = msgspec.field(default_factory=dict)
@@ -61,7 +69,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it stood when it was read. ``reason`` explains a failure in the backend's words."""
+    """A job as it stood when it was read; times are milliseconds since 1970.
+
+    ``reason`` explains a failure in the backend's words. ``exit_code`` is that of the last attempt, negative
+    for a signal, None before its end and for a job that never started. ``attempt`` counts from 1.
+    """
 
     job_id: str
     status: JobStatus
@@ -69,6 +81,8 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     reason: str = ""
     run_id: str | None = None
+    tracking_uri: str = ""
+    attempt: int = 0
     submit_time: int | None = None
     start_time: int | None = None
     end_time: int | None = None

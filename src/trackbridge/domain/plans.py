@@ -32,10 +32,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Changes in the order of their application.
 
     ``basis`` is a digest of the state that the plan was made from: a plan whose basis no longer holds is
-    stale and refused.
+    stale and refused. ``parameters`` are what is needed to apply it, for example where; never a secret.
+    ``notes`` are for people.
     """
 
     operation: str
     basis: str
     changes: tuple[Change, ...]
     created_time: int
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changes_something(self) -> bool:
+        """False when everything is as wanted already."""
+        return any(change.action is not Action.KEEP for change in self.changes)

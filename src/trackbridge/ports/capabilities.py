@@ -32,9 +32,11 @@ class Feature(str, Enum):
     ARTIFACTS_DELETE = "artifacts.delete"
     ARTIFACTS_PRESIGN = "artifacts.presign"
     ARTIFACTS_RESUMABLE_UPLOAD = "artifacts.resumable_upload"
+    REGISTRY_DESCRIPTION = "registry.description"
     REGISTRY_ALIAS = "registry.alias"
     REGISTRY_STAGE = "registry.stage"
     REGISTRY_APPROVAL = "registry.approval"
+    REGISTRY_HISTORY = "registry.history"
     REGISTRY_DELETE = "registry.delete"
     JOBS_LOGS = "jobs.logs"
     JOBS_LIST = "jobs.list"
@@ -47,6 +49,8 @@ class Feature(str, Enum):
     DEPLOYMENTS_CAPTURE = "deployments.capture"
     DEPLOYMENTS_LOGS = "deployments.logs"
     DEPLOYMENTS_METRICS = "deployments.metrics"
+    DEPLOYMENTS_REVISIONS = "deployments.revisions"
+    DEPLOYMENTS_LOCK = "deployments.lock"
 
     @property
     def port(self) -> str:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from trackbridge.domain.deployments import (
     DeploymentSpec,
     EndpointMetrics,
+    EndpointRevision,
     EndpointState,
     Operation,
 )
 from trackbridge.domain.jobs import LogChunk
+from trackbridge.domain.paging import Page
 from trackbridge.domain.plans import Change
 from trackbridge.ports.capabilities import Feature, needs
 
 
 class DeploymentTarget(Protocol):
     """Serves registered models at endpoints. Same rules as for TrackingStore: one attempt, repeatable.
+
+    An endpoint has one address and deployments, each with a model and a share of the requests. Deploying is::
+
+        observe -> plan -> (the plan is shown) -> lock -> observe: is it as planned? -> save_revision
+                -> each change: apply, poll until done -> observe -> plan: must be empty
 
     Mirroring, autoscaling and payload capture are asked for in the spec; where their features are not
     declared, ``plan`` raises Unsupported.
@@ -32,25 +41,67 @@ class DeploymentTarget(Protocol):
         ...
 
     @abstractmethod
-    def plan(self, spec: DeploymentSpec, observed: EndpointState | None) -> tuple[Change, ...]:
-        """Return the changes that lead from the observed state to the spec; none when it holds.
-
-        Pure: contacts nobody. The adapter alone knows what forces a replacement.
+    def list_endpoints(self, *, max_results: int = 1000, token: str | None = None) -> Page[EndpointState]:
+        """List the endpoints in order of name.
 
         Raises:
-            Rejected: The target cannot hold the spec.
+            InvalidInput: ``token`` was not given out by this listing, or ``max_results`` is not positive.
+        """
+        ...
+
+    @abstractmethod
+    def can_read(self, source: str) -> bool:
+        """Tell whether the target fetches a payload from this address itself. Pure: contacts nobody.
+
+        Where it does not, ``apply`` is handed the payload as a folder of this machine.
+        """
+        ...
+
+    @abstractmethod
+    def plan(self, spec: DeploymentSpec, observed: EndpointState | None) -> tuple[Change, ...]:
+        """Return the changes that lead from the observed state to the spec, in order; none when it holds.
+
+        Pure: contacts nobody. The adapter alone knows what forces a replacement. Changes are small enough
+        that the endpoint serves between any two of them: a deployment is there before it gets traffic, and
+        loses its traffic before it goes. Each says its subject (``endpoint wine``, ``deployment wine/v2``,
+        ``traffic wine``), its state before and after, and why. ``after`` holds all that ``apply`` needs,
+        as JSON can hold it, without secrets.
+
+        Raises:
+            Rejected: The target cannot hold the spec: a name, a number, an option.
             Unsupported: The spec asks for a feature that is not declared.
         """
         ...
 
     @abstractmethod
-    def apply(self, change: Change) -> Operation:
-        """Start one change and return at once. Applying what holds already is a finished operation."""
+    def plan_removal(self, endpoint: str, deployment: str, observed: EndpointState) -> tuple[Change, ...]:
+        """Return the changes that take one deployment away; none when it is not there. Pure, as ``plan``.
+
+        Raises:
+            Rejected: The deployment has traffic; another one must get it first.
+        """
+        ...
+
+    @abstractmethod
+    def apply(self, change: Change, *, payload: Path | None = None) -> Operation:
+        """Start one change and return at once. Applying what holds already is a finished operation.
+
+        Once this returned, the change is not lost, whatever dies; repeating it is safe.
+
+        Args:
+            change: One that ``plan`` or ``plan_removal`` returned, possibly in another process.
+            payload: The folder with the model of a change that brings one, where ``can_read`` said no. It
+                is not changed, and need not stay after the operation is done.
+
+        Raises:
+            PlanStale: The subject stands neither as before the change nor as after it.
+            Rejected: The target does not take it.
+        """
         ...
 
     @abstractmethod
     def poll(self, operation: Operation) -> Operation:
-        """Return how the operation stands.
+        """Return how the operation stands. A failed one has an error that says why, and what stands now.
 
         Raises:
             NotFound: There is no such operation.
@@ -59,18 +110,32 @@ class DeploymentTarget(Protocol):
 
     @abstractmethod
     def delete(self, endpoint: str) -> Operation:
-        """Start deleting an endpoint with all its deployments. Deleting an absent one succeeds."""
+        """Start deleting an endpoint with all its deployments. Deleting an absent one succeeds.
+
+        What was captured, and the revisions, stay.
+        """
         ...
 
     # Optional.
 
     @needs(Feature.DEPLOYMENTS_TRAFFIC)
     @abstractmethod
-    def set_traffic(self, endpoint: str, *, percent_by_deployment: Mapping[str, int]) -> Operation:
-        """Share live requests among deployments; the percentages add up to 100.
+    def plan_traffic(
+        self,
+        endpoint: str,
+        observed: EndpointState,
+        *,
+        percent_by_deployment: Mapping[str, int],
+        mirror_percent_by_deployment: Mapping[str, int] | None = None,
+    ) -> tuple[Change, ...]:
+        """Return the change that shares live requests among the deployments so; none when it holds.
+
+        Pure, as ``plan``. The percentages add up to 100; who is not named gets none. Mirrors stay as they are
+        unless they are named.
 
         Raises:
-            NotFound: There is no such endpoint or deployment.
+            Rejected: They do not add up, or a deployment is not there.
+            Unsupported: A mirror is asked for, and ``deployments.mirror`` is not declared.
         """
         ...
 
@@ -81,20 +146,65 @@ class DeploymentTarget(Protocol):
     ) -> bytes:
         """Send one request and return the answer's body; ``deployment`` bypasses the traffic rule.
 
+        Never sent twice: whether scoring may be repeated is not ours to know.
+
         Raises:
             NotFound: There is no such endpoint or deployment.
-            Rejected: The model refuses the payload.
+            Rejected: The model refuses the payload; the message is the model's.
+            RateLimited: Too many requests are waiting.
+            Unavailable: Nobody serves.
         """
         ...
 
     @needs(Feature.DEPLOYMENTS_LOGS)
     @abstractmethod
     def read_logs(self, endpoint: str, deployment: str, *, cursor: str = "") -> LogChunk:
-        """Return what a deployment logged after the cursor ("" is the beginning)."""
+        """Return what a deployment logged after the cursor ("" is the beginning), in bounded pieces.
+
+        ``done`` is True once the deployment is gone and everything was read.
+
+        Raises:
+            NotFound: There is no such endpoint or deployment, and there was none.
+            InvalidInput: The cursor was not given out for this deployment.
+        """
         ...
 
     @needs(Feature.DEPLOYMENTS_METRICS)
     @abstractmethod
     def read_metrics(self, endpoint: str, *, window_s: int) -> tuple[EndpointMetrics, ...]:
-        """Return telemetry of each deployment over the last seconds."""
+        """Return telemetry of each deployment over the last seconds, in order of name.
+
+        Raises:
+            NotFound: There is no such endpoint.
+        """
+        ...
+
+    @needs(Feature.DEPLOYMENTS_REVISIONS)
+    @abstractmethod
+    def save_revision(self, revision: EndpointRevision) -> EndpointRevision:
+        """Keep how an endpoint stood, and return it with its number. The same state twice in a row is one."""
+        ...
+
+    @needs(Feature.DEPLOYMENTS_REVISIONS)
+    @abstractmethod
+    def list_revisions(
+        self, endpoint: str, *, max_results: int = 1000, token: str | None = None
+    ) -> Page[EndpointRevision]:
+        """List the revisions of an endpoint, newest first; also of one that was deleted.
+
+        Raises:
+            InvalidInput: ``token`` was not given out by this listing, or ``max_results`` is not positive.
+        """
+        ...
+
+    @needs(Feature.DEPLOYMENTS_LOCK)
+    @abstractmethod
+    def lock(self, endpoint: str) -> AbstractContextManager[None]:
+        """Keep others from changing an endpoint, from this call's return to the end of the ``with`` block.
+
+        The lock ends with the process that holds it, however that ends.
+
+        Raises:
+            Locked: Somebody else has it; the message says who and since when.
+        """
         ...

@@ -11,6 +11,7 @@ from trackbridge.domain.file_systems import file_system_of
 from trackbridge.ports.findings import Severity
 from trackbridge_adapters.local import health
 from trackbridge_adapters.local.adapter import LocalAdapter
+from trackbridge_adapters.local.schema import VERSION
 
 MOUNTS = """\
 /dev/vda / ext4 rw 0 0
@@ -29,7 +30,7 @@ def found(adapter: LocalAdapter, subject: str, *, write: bool = False) -> list[t
 @pytest.mark.parametrize("write", [False, True])
 def test_a_store_in_use_is_well(adapter: LocalAdapter, write: bool) -> None:
     open_run(adapter)
-    assert found(adapter, "database", write=write) == [(Severity.OK, "schema version 1, 1 runs")]
+    assert found(adapter, "database", write=write) == [(Severity.OK, f"schema version {VERSION}, 1 runs")]
     assert [severity for severity, _ in found(adapter, "folder", write=write)] == [Severity.OK]
 
 
