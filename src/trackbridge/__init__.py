@@ -22,6 +22,7 @@ from trackbridge._version import __version__ as __version__
 if TYPE_CHECKING:
     from trackbridge.api.active import ActiveRun
     from trackbridge.api.client import Client, ViewType
+    from trackbridge.api.endpoints import endpoint
     from trackbridge.api.fluent import (
         active_run,
         delete_tag,
@@ -52,6 +53,23 @@ if TYPE_CHECKING:
         set_tracking_uri,
         start_run,
     )
+    from trackbridge.api.jobs import submit
+    from trackbridge.api.model_results import ModelInfo, ModelVersion, RegisteredModel
+    from trackbridge.api.models import (
+        delete_registered_model_alias,
+        download_model,
+        get_model_history,
+        get_model_version,
+        load_model,
+        log_model,
+        register_model,
+        search_model_versions,
+        search_registered_models,
+        set_model_version_approval,
+        set_model_version_tag,
+        set_registered_model_alias,
+        transition_model_version_stage,
+    )
     from trackbridge.api.results import Experiment, Run, Runs
     from trackbridge.domain.runs import DatasetInput, Metric, RunStatus
     from trackbridge.errors import BridgeError
@@ -63,17 +81,26 @@ __all__ = [
     "DatasetInput",
     "Experiment",
     "Metric",
+    "ModelInfo",
+    "ModelVersion",
+    "RegisteredModel",
     "Run",
     "RunStatus",
     "Runs",
     "ViewType",
     "__version__",
     "active_run",
+    "delete_registered_model_alias",
     "delete_tag",
+    "download_model",
     "end_run",
+    "endpoint",
     "flush",
+    "get_model_history",
+    "get_model_version",
     "get_run",
     "get_tracking_uri",
+    "load_model",
     "log_artifact",
     "log_artifacts",
     "log_batch",
@@ -83,19 +110,28 @@ __all__ = [
     "log_input",
     "log_metric",
     "log_metrics",
+    "log_model",
     "log_notebook",
     "log_param",
     "log_params",
     "log_table",
     "log_text",
     "note",
+    "register_model",
     "search_experiments",
+    "search_model_versions",
+    "search_registered_models",
     "search_runs",
     "set_experiment",
+    "set_model_version_approval",
+    "set_model_version_tag",
+    "set_registered_model_alias",
     "set_tag",
     "set_tags",
     "set_tracking_uri",
     "start_run",
+    "submit",
+    "transition_model_version_stage",
 ]
 
 _ELSEWHERE = {
@@ -105,10 +141,33 @@ _ELSEWHERE = {
     "DatasetInput": "trackbridge.domain.runs",
     "Experiment": "trackbridge.api.results",
     "Metric": "trackbridge.domain.runs",
+    "ModelInfo": "trackbridge.api.model_results",
+    "ModelVersion": "trackbridge.api.model_results",
+    "RegisteredModel": "trackbridge.api.model_results",
     "Run": "trackbridge.api.results",
     "RunStatus": "trackbridge.domain.runs",
     "Runs": "trackbridge.api.results",
     "ViewType": "trackbridge.api.client",
+    "endpoint": "trackbridge.api.endpoints",
+    "submit": "trackbridge.api.jobs",
+    **dict.fromkeys(
+        (
+            "delete_registered_model_alias",
+            "download_model",
+            "get_model_history",
+            "get_model_version",
+            "load_model",
+            "log_model",
+            "register_model",
+            "search_model_versions",
+            "search_registered_models",
+            "set_model_version_approval",
+            "set_model_version_tag",
+            "set_registered_model_alias",
+            "transition_model_version_stage",
+        ),
+        "trackbridge.api.models",
+    ),
 }
 
 

@@ -15,6 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 import trackbridge as tb
+from tests.support.endpoint_scenes import Scene, new_scene
+from tests.support.memory_adapter import MemoryAdapter
 from trackbridge.cli.main import bridge as bridge_group
 
 BRIDGE = "import sys; from trackbridge.cli.main import run; sys.exit(run())"
@@ -81,6 +83,20 @@ def client(project: Path) -> Iterator[tb.Client]:
     made = tb.Client()
     yield made
     made.session.close(10.0)
+
+
+@pytest.fixture
+def scene(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Every backend that an operation opens is one in memory, with the model wine in three versions."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    made = new_scene(folder)
+
+    def open_in_memory(uri: object, *, settings: object = None) -> MemoryAdapter:
+        return MemoryAdapter(made.state, missing=made.missing)
+
+    monkeypatch.setattr("trackbridge.operations.opening.open_uri", open_in_memory)
+    return made
 
 
 def bridge_process(*arguments: str, **options: Any) -> subprocess.Popen[str]:

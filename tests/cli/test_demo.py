@@ -30,9 +30,10 @@ from trackbridge.cli.demo_results import Result, check, failures
 from trackbridge.cli.demo_sweep import CONFIGURATIONS, VICTIM, Training, training_environment
 from trackbridge.domain.runs import RunData, RunInfo, RunStatus
 from trackbridge.errors import BridgeError
+from trackbridge.operations.opening import open_place
 
 BRIDGE = "import sys; from trackbridge.cli.main import run; sys.exit(run(sys.argv[1:]))"
-SMALL = ["--runs", "2", "--epochs", "4"]
+SMALL = ["--runs", "3", "--epochs", "4"]
 
 
 def environment() -> dict[str, str]:
@@ -83,7 +84,7 @@ def test_the_proof_is_told(text: str) -> None:
     assert 0 < int(found[1].replace(",", "")) < 4 * 71
     assert re.search(r"in the store: [\d,]+ points( \(.*\))?, none missing, none twice", text)
     assert re.search(r"closed as:    KILLED at \d\d:\d\d:\d\d\.\d\d\d UTC, .*its last point", text)
-    assert re.search(r"All 2 runs, point by point: [\d,]+ calls returned, none missing, none twice\.", text)
+    assert re.search(r"All 3 runs, point by point: [\d,]+ calls returned, none missing, none twice\.", text)
 
 
 def test_the_runs_are_compared(text: str) -> None:
@@ -137,6 +138,32 @@ def test_bridge_is_named_so_that_a_shell_finds_it(tmp_path: Path, monkeypatch: p
     assert bridge_command(tmp_path) == f"{ours}/python -m trackbridge"
 
 
+def test_the_models_are_served_shared_and_rolled_back(text: str) -> None:
+    assert re.search(r"models:/digits@champion is version 1, adam-0\.01-64", text)
+    assert text.count("300 images of the test set asked one by one: ") == 3
+    rows = re.findall(r"^(v\d) +(\d+) % +(\d+) +(\d+) +[\d.]+ +[\d.]+ +[\d.]+$", text, re.MULTILINE)
+    assert rows == [
+        ("v1", "100", "300", "0"),
+        ("v1", "90", "270", "0"),
+        ("v2", "10", "30", "0"),
+        ("v1", "100", "300", "0"),
+    ]
+    assert "- deployment digits/v2" in text.split("Rolled back:")[1]
+
+
+def test_the_demo_leaves_no_endpoint_and_no_process(demo_folder: Path, text: str) -> None:
+    import psutil
+
+    store = demo_folder / "bridge-demo" / ".bridge"
+    assert open_place(str(store)).target.observe("digits") is None
+    left = [
+        command
+        for process in psutil.process_iter(["cmdline"])
+        if str(store) in (command := " ".join(process.info["cmdline"] or ()))
+    ]
+    assert left == []
+
+
 def test_a_second_demo_adds_its_runs(demo_folder: Path, records: list[dict[str, Any]]) -> None:
     client = tb.Client(demo_folder / "bridge-demo" / ".bridge")
     experiment = client.get_experiment_by_name("digits")
@@ -145,13 +172,15 @@ def test_a_second_demo_adds_its_runs(demo_folder: Path, records: list[dict[str, 
     sweeps = [run.info.run_id for run in runs if run.info.run_name == "sweep"]
     parents = [run.data.tags["mlflow.parentRunId"] for run in runs if run.info.run_name != "sweep"]
     assert len(sweeps) == 2
-    assert sorted(parents) == sorted(sweeps * 2)
+    assert sorted(parents) == sorted(sweeps * 3)
 
 
 def test_json_events_and_summary(demo_folder: Path, records: list[dict[str, Any]]) -> None:
     kinds = [record["type"] for record in records]
     assert kinds[0] == "began"
-    assert sorted(kinds[1:-1]) == ["finished", "killed", "started", "started"]
+    told = [kind for kind in kinds[1:-1] if kind not in ("planned", "change", "served")]
+    assert sorted(told) == ["finished", "finished", "killed", "started", "started", "started"]
+    assert kinds.count("served") == 3
     summary = records[-1]
     assert summary["type"] == "summary"
     assert summary["proof_holds"] is True
@@ -159,6 +188,7 @@ def test_json_events_and_summary(demo_folder: Path, records: list[dict[str, Any]
     killed = next(run for run in summary["runs"] if run["run_id"] == summary["killed_run_id"])
     assert killed["newest_point_ms"] <= killed["end_time_ms"] <= killed["killed_ms"]
     assert summary["log_metric_us"] > 0
+    assert [sum(served["traffic"].values()) for served in summary["serving"]["rounds"]] == [100, 100, 100]
 
 
 def test_the_runs_hold_what_a_training_should(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.support import liars
+from tests.support import liars, registry_liars
 from tests.support.memory_adapter import MemoryAdapter, MemoryState
 from trackbridge.errors import NotFound
 from trackbridge.ports.adapter import Adapter
@@ -16,6 +16,8 @@ from trackbridge.testing.contracts import (
     ArtifactContract,
     CapabilitiesContract,
     Contract,
+    RegistryContract,
+    RegistryStateMachine,
     TrackingContract,
     TrackingStateMachine,
     signature_differences,
@@ -38,6 +40,7 @@ BINDING = """
 import pytest
 from tests.support.liars import *
 from tests.support.memory_adapter import MemoryAdapter
+from tests.support.registry_liars import *
 from trackbridge.ports.capabilities import Feature, Limits
 from trackbridge.testing.contracts import *
 
@@ -47,10 +50,11 @@ class Test{suite}({suite}):
         return {adapter}
 """
 
-TRACKING, ARTIFACTS, CAPABILITIES = (
-    suite.__name__ for suite in (TrackingContract, ArtifactContract, CapabilitiesContract)
+TRACKING, ARTIFACTS, REGISTRY, CAPABILITIES = (
+    suite.__name__ for suite in (TrackingContract, ArtifactContract, RegistryContract, CapabilitiesContract)
 )
 DELETE = "missing=undeclared([Feature.TRACKING_DELETE])"
+STAGE = "missing=undeclared([Feature.REGISTRY_STAGE])"
 
 LIARS: dict[str, tuple[str, str]] = {
     f"lying(SilentlySupports, {DELETE})": (TRACKING, "test_a_deleted_run_can_be_read_and_restored"),
@@ -81,6 +85,55 @@ LIARS: dict[str, tuple[str, str]] = {
     "lying(artifacts=ReadsHalf)": (ARTIFACTS, "test_a_big_file_is_read_in_pieces"),
     "lying(artifacts=ListsEverythingBelow)": (ARTIFACTS, "test_the_direct_children_are_listed"),
     "with_root(tmp_path / 'root')": (ARTIFACTS, "test_a_trick_of_a_path_reaches_nothing[climbs_within]"),
+    "lying(registry=ForgetsKeys)": (REGISTRY, "test_the_same_key_is_the_same_version"),
+    "lying(registry=IgnoresTheContentOfAKey)": (REGISTRY, "test_a_key_with_another_digest_is_a_conflict"),
+    "lying(registry=CutsKeys)": (REGISTRY, "test_keys_are_compared_exactly"),
+    "lying(registry=SharesKeysBetweenModels)": (REGISTRY, "test_a_key_holds_for_its_model_alone"),
+    "lying(registry=ReturnsTheVersionAsItWasCreated)": (
+        REGISTRY,
+        "test_a_repetition_returns_the_version_as_it_stands_now",
+    ),
+    "lying(registry=ReusesNumbers)": (
+        REGISTRY,
+        "test_the_number_of_a_deleted_version_is_never_given_again",
+    ),
+    "lying(registry=NumbersAllModelsTogether)": (REGISTRY, "test_versions_are_numbered_from_one"),
+    "lying(registry=FreesKeys)": (REGISTRY, "test_the_key_of_a_deleted_version_stays_taken"),
+    "lying(registry=ForgetsDeletedModels)": (REGISTRY, "test_a_model_that_is_created_again_is_new"),
+    "lying(registry=RefusesToDeleteWhatIsAbsent)": (REGISTRY, "test_deleting_an_absent_version_succeeds"),
+    "lying(registry=LosesTheReason)": (REGISTRY, "test_a_tag_is_noted[deleted]"),
+    "lying(registry=NotesWhatDoesNotChange)": (REGISTRY, "test_a_stage_is_noted"),
+    "lying(registry=NotesOneEndOfAMove)": (
+        REGISTRY,
+        "test_an_alias_that_moves_is_a_change_of_both_versions",
+    ),
+    "lying(registry=DeletesTheHistory)": (REGISTRY, "test_what_was_deleted_keeps_its_history"),
+    "lying(registry=PointsAtTwoVersions)": (REGISTRY, "test_an_alias_points_at_one_version"),
+    "lying(registry=KeepsTheAliasesOfTheDeleted)": (
+        REGISTRY,
+        "test_the_aliases_of_a_deleted_version_are_free",
+    ),
+    "lying(registry=TakesAnySource)": (REGISTRY, "test_a_version_without_a_payload_cannot_be_created"),
+    "lying(registry=SpendsTheKeyOfARefusedCreation)": (
+        REGISTRY,
+        "test_a_key_of_a_refused_creation_is_free",
+    ),
+    "lying(registry=TakesAnyStage)": (REGISTRY, "test_another_stage_is_refused"),
+    "lying(registry=OverwritesModels)": (
+        REGISTRY,
+        "test_a_model_that_exists_keeps_its_description_and_tags",
+    ),
+    "lying(registry=SetsTagsOneByOne)": (REGISTRY, "test_of_several_tags_all_are_set_or_none"),
+    "lying(registry=NormalisesTags)": (REGISTRY, "test_texts_that_differ_only_in_form_stay_apart"),
+    "lying(registry=LosesTheOrigin)": (REGISTRY, "test_a_version_has_what_it_was_created_with"),
+    "lying(registry=ReadsNumbers)": (REGISTRY, "test_an_unknown_version_is_not_found[01]"),
+    "lying(registry=SortsVersionsAsText)": (REGISTRY, "test_versions_are_listed_newest_first"),
+    "lying(registry=TakesTokensOfOthers)": (REGISTRY, "test_the_token_of_another_listing_is_refused"),
+    f"lying(registry=SilentlyKeepsStages, {STAGE})": (REGISTRY, "test_several_versions_may_share_a_stage"),
+    "lying(registry=NumbersWithoutALock)": (
+        REGISTRY,
+        "test_versions_created_with_different_keys_have_different_numbers",
+    ),
     "without_reason()": (CAPABILITIES, "test_every_feature_is_declared_or_absent_with_a_reason"),
     "lying(FindsByPrefix)": (CAPABILITIES, "test_methods_take_the_parameters_of_the_port[tracking]"),
     "declaring(MemoryAdapter(), search_comparisons=frozenset())": (
@@ -189,4 +242,38 @@ def test_the_state_machine_catches_a_store_that_forgets_in_a_crash() -> None:
             return MemoryAdapter
 
     with pytest.raises(NotFound):
+        run_state_machine_as_test(Machine, settings=SEARCH)
+
+
+@pytest.mark.parametrize(
+    "liar",
+    [
+        registry_liars.ForgetsKeys,
+        registry_liars.ReturnsTheVersionAsItWasCreated,
+        registry_liars.ReusesNumbers,
+        registry_liars.FreesKeys,
+        registry_liars.LosesTheReason,
+        registry_liars.NotesWhatDoesNotChange,
+        registry_liars.NotesOneEndOfAMove,
+        registry_liars.DeletesTheHistory,
+        registry_liars.PointsAtTwoVersions,
+        registry_liars.OverwritesModels,
+    ],
+)
+def test_the_registry_state_machine_catches_a_liar(liar: type[registry_liars.MemoryRegistry]) -> None:
+    class Machine(RegistryStateMachine):
+        def new_store(self) -> Callable[[], Adapter]:
+            state = MemoryState()
+            return lambda: liars.lying(registry=liar, state=state)
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Machine, settings=SEARCH)
+
+
+def test_the_registry_state_machine_catches_a_store_that_forgets_in_a_crash() -> None:
+    class Machine(RegistryStateMachine):
+        def new_store(self) -> Callable[[], Adapter]:
+            return MemoryAdapter
+
+    with pytest.raises((AssertionError, NotFound)):
         run_state_machine_as_test(Machine, settings=SEARCH)

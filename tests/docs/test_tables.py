@@ -118,7 +118,7 @@ def test_check_sees_what_write_renews(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_our_adapters_are_found() -> None:
     local = next(adapter for adapter in declared_adapters() if adapter.name == "local")
     assert local.schemes == ("file",)
-    assert local.ports == ("tracking", "artifacts")
+    assert local.ports == ("tracking", "artifacts", "registry", "jobs", "deployments")
 
 
 def test_adapters_of_other_distributions_stay_out() -> None:

@@ -14,6 +14,7 @@ from tests.support.journals import Bench
 from tests.support.memory_adapter import MemoryAdapter, MemoryState
 from trackbridge.delivery import lane as lane_module
 from trackbridge.delivery.backend import Backend
+from trackbridge.delivery.connect import Registries
 from trackbridge.delivery.service import DeliveryService
 from trackbridge.errors import Unavailable
 
@@ -41,6 +42,7 @@ class World:
             tracking=adapter.tracking,
             artifacts=adapter.artifacts,
             capabilities=adapter.capabilities(),
+            registry=Registries(uri, adapter).open,
             close=lambda: self.closed.update([uri]),
         )
 

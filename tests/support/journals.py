@@ -11,6 +11,7 @@ from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.calls.policy import CallPolicy
 from trackbridge.calls.world import World
 from trackbridge.delivery.backend import Backend
+from trackbridge.delivery.connect import Registries
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.lane import Lane, Progress
 from trackbridge.domain.ids import mint_id
@@ -60,6 +61,7 @@ class Bench:
             tracking=piped.tracking,
             artifacts=piped.artifacts,
             capabilities=piped.capabilities(),
+            registry=Registries(uri, piped).open,
         )
 
     def new_lane(self, open_backend: Callable[[str], Backend] | None = None) -> Lane:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from tests.support.memory_adapter import MemoryAdapter, MemoryArtifacts, MemoryRun, MemoryTracking, page_of
+from tests.support.memory_registry import MemoryRegistry
 from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.domain.batches import Batch, MetricColumns, Receipt
 from trackbridge.domain.paging import Page
@@ -207,6 +208,7 @@ class FollowsPaths(MemoryArtifacts):
 def lying(
     tracking: Callable[..., MemoryTracking] = MemoryTracking,
     artifacts: Callable[..., MemoryArtifacts] = MemoryArtifacts,
+    registry: Callable[..., MemoryRegistry] = MemoryRegistry,
     **options: Any,
 ) -> MemoryAdapter:
     """Return an adapter in memory with a port that lies."""
@@ -216,6 +218,7 @@ def lying(
     assert isinstance(honest, MemoryTracking)
     adapter.tracking = tracking(adapter.state, declared, honest.clock_ms)
     adapter.artifacts = artifacts(adapter.state, declared)
+    adapter.registry = registry(adapter.state, declared, honest.clock_ms)
     return adapter
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import io
-import json
 import math
 import re
 import threading
@@ -16,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from tests.support.memory_deployments import DeploymentWorld, MemoryDeployments
+from tests.support.memory_jobs import MemoryJobs, MemoryJobsState
+from tests.support.memory_pages import NAME, page_of
+from tests.support.memory_registry import MemoryRegistry, MemoryRegistryState
 from trackbridge.delivery.fitting import estimated_bytes
 from trackbridge.domain.artifacts import ArtifactInfo, checked_path
 from trackbridge.domain.batches import Batch, MetricColumns, Receipt, Rejection
@@ -34,7 +35,7 @@ from trackbridge.domain.runs import (
 )
 from trackbridge.domain.search import COMPARISONS, Query, matches, ordered
 from trackbridge.domain.traces import LoggedModel, Trace
-from trackbridge.errors import InvalidInput, NotFound, Rejected
+from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import (
     SUPPORTED,
@@ -45,16 +46,19 @@ from trackbridge.ports.capabilities import (
     Limits,
     absent,
 )
+from trackbridge.ports.deployments import DeploymentTarget
 from trackbridge.ports.findings import Finding, Severity
+from trackbridge.ports.jobs import JobBackend
+from trackbridge.ports.registry import ModelRegistry
 from trackbridge.ports.tracking import TrackingStore
 
 Item = TypeVar("Item")
 
-NAME = "memory"
 PART_BYTES = 256 * 1024
-HERE = frozenset(feature for feature in Feature if feature.port in ("tracking", "artifacts"))
+HERE = frozenset(Feature)
 NEVER_HERE = {
-    Feature.ARTIFACTS_PRESIGN: absent(Absence.NEVER, "bytes in memory have no address that others could use")
+    Feature.ARTIFACTS_PRESIGN: absent(Absence.NEVER, "bytes in memory have no address that others could use"),
+    Feature.JOBS_DISTRIBUTED: absent(Absence.NEVER, "there is one machine"),
 }
 
 
@@ -106,6 +110,9 @@ class MemoryState:
     traces: dict[str, Trace] = field(default_factory=dict)
     files: dict[str, dict[str, MemoryFile]] = field(default_factory=dict)
     uploads: dict[tuple[str, str, str], bytearray] = field(default_factory=dict)
+    registry: MemoryRegistryState = field(default_factory=MemoryRegistryState)
+    jobs: MemoryJobsState = field(default_factory=MemoryJobsState)
+    deployments: DeploymentWorld = field(default_factory=DeploymentWorld)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -114,7 +121,7 @@ def now_ms() -> int:
 
 
 class MemoryAdapter:
-    """Tracking and artifacts in memory.
+    """Every port that is there in memory.
 
     Args:
         state: What to open; a new, empty one by default.
@@ -148,9 +155,11 @@ class MemoryAdapter:
         self.state = state or MemoryState()
         self.tracking: TrackingStore | None = MemoryTracking(self.state, self._capabilities, clock_ms)
         self.artifacts: ArtifactStore | None = MemoryArtifacts(self.state, self._capabilities)
-        self.registry = None
-        self.jobs = None
-        self.deployments = None
+        self.registry: ModelRegistry | None = MemoryRegistry(self.state, self._capabilities, clock_ms)
+        self.jobs: JobBackend | None = MemoryJobs(self.state.jobs, self._capabilities, clock_ms)
+        self.deployments: DeploymentTarget | None = MemoryDeployments(
+            self.state.deployments, self._capabilities, clock_ms
+        )
 
     def capabilities(self) -> Capabilities:
         return self._capabilities
@@ -578,25 +587,6 @@ class MemoryArtifacts(ArtifactStore):
                 raise Rejected(f"{path!r} is both a file and a folder", adapter=NAME, hint="use another path")
             files[path] = MemoryFile(content, digest)
             return _info(path, files[path])
-
-
-def page_of(items: Sequence[Item], size: int, token: str | None, *listing: object) -> Page[Item]:
-    """Cut a page; the token is the offset, bound to the listing that it was given out by."""
-    name = hashlib.sha256(repr(listing).encode("utf-8", "backslashreplace")).hexdigest()[:16]
-    start = 0 if token is None else _offset(token, name)
-    end = start + size
-    more = base64.b64encode(json.dumps([name, end]).encode()).decode() if end < len(items) else None
-    return Page(items=tuple(items[start:end]), token=more)
-
-
-def _offset(token: str, name: str) -> int:
-    try:
-        given, offset = json.loads(base64.b64decode(token, validate=True))
-    except (binascii.Error, ValueError, TypeError):
-        given, offset = None, None
-    if given != name or not isinstance(offset, int):
-        raise InvalidInput("the token is not of this listing", adapter=NAME, hint="begin without a token")
-    return offset
 
 
 def columns_bytes(value: float) -> str:

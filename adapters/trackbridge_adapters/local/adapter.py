@@ -11,21 +11,24 @@ from trackbridge_adapters.local.artifacts import LocalArtifacts
 from trackbridge_adapters.local.capabilities import CAPABILITIES
 from trackbridge_adapters.local.config import Settings
 from trackbridge_adapters.local.database import Database
+from trackbridge_adapters.local.deployments import LocalDeployments
 from trackbridge_adapters.local.health import examine
+from trackbridge_adapters.local.jobs import LocalJobs
+from trackbridge_adapters.local.registry import LocalRegistry
 from trackbridge_adapters.local.tracking import LocalTracking
 
 
 class LocalAdapter(Adapter):
-    """Tracking and artifacts in a folder."""
+    """All ports in a folder."""
 
     def __init__(self, settings: Settings, clock_ms: Callable[[], int]) -> None:
         self._settings = settings
         self._database = Database(settings)
         self.tracking = LocalTracking(self._database, clock_ms)
         self.artifacts = LocalArtifacts(settings.artifacts, self._database)
-        self.registry = None
-        self.jobs = None
-        self.deployments = None
+        self.registry = LocalRegistry(self._database, self.artifacts, clock_ms)
+        self.jobs = LocalJobs(settings, self._database, CAPABILITIES, clock_ms)
+        self.deployments = LocalDeployments(settings.folder, self._database, clock_ms)
 
     def capabilities(self) -> Capabilities:
         """Return what the local backend declares."""

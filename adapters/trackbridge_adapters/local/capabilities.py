@@ -38,6 +38,29 @@ CAPABILITIES = Capabilities(
         Feature.ARTIFACTS_RESUMABLE_UPLOAD: absent(
             Absence.NEVER, "a local copy is made whole; an interrupted one is made again"
         ),
+        Feature.REGISTRY_DESCRIPTION: SUPPORTED,
+        Feature.REGISTRY_ALIAS: SUPPORTED,
+        Feature.REGISTRY_STAGE: SUPPORTED,
+        Feature.REGISTRY_APPROVAL: SUPPORTED,
+        Feature.REGISTRY_HISTORY: SUPPORTED,
+        Feature.REGISTRY_DELETE: SUPPORTED,
+        Feature.DEPLOYMENTS_TRAFFIC: SUPPORTED,
+        Feature.DEPLOYMENTS_MIRROR: SUPPORTED,
+        Feature.DEPLOYMENTS_AUTOSCALE: absent(
+            Absence.NEVER, "a machine does not grow; say how many instances (worker processes) there are"
+        ),
+        Feature.DEPLOYMENTS_INVOKE: SUPPORTED,
+        Feature.DEPLOYMENTS_CAPTURE: SUPPORTED,
+        Feature.DEPLOYMENTS_LOGS: SUPPORTED,
+        Feature.DEPLOYMENTS_METRICS: SUPPORTED,
+        Feature.DEPLOYMENTS_REVISIONS: SUPPORTED,
+        Feature.DEPLOYMENTS_LOCK: SUPPORTED,
+        Feature.JOBS_LOGS: SUPPORTED,
+        Feature.JOBS_LIST: SUPPORTED,
+        Feature.JOBS_SPOT: absent(Absence.NEVER, "nobody takes this machine away for a better price"),
+        Feature.JOBS_DISTRIBUTED: absent(
+            Absence.NOT_YET, "a local job is one process; start the others with torchrun or the like"
+        ),
     },
     limits=Limits(page_items_max=PAGE_ITEMS_MAX),
     search_comparisons=COMPARISONS,

@@ -17,10 +17,10 @@ from threading import Event
 from urllib.parse import quote
 
 from trackbridge.domain.search import like
-from trackbridge.errors import ConfigError
+from trackbridge.errors import AuthError, ConfigError
 from trackbridge_adapters.local.capabilities import ADAPTER
 from trackbridge_adapters.local.config import Settings
-from trackbridge_adapters.local.errors import Translating
+from trackbridge_adapters.local.errors import Translating, translate
 from trackbridge_adapters.local.schema import APPLICATION_ID, VERSION, statements_after
 
 IDLE_MAX = 8
@@ -50,7 +50,7 @@ class Database:
     def reading(self, operation: str, resource: str | None = None) -> Iterator[sqlite3.Connection | None]:
         """Give a connection inside a read transaction, or None while there is no store."""
         with Translating(operation, resource):
-            found = self._checkout()
+            found = self._checkout_to_read()
             if found is None:
                 yield None
                 return
@@ -86,7 +86,7 @@ class Database:
 
     @contextmanager
     def _transaction(
-        self, connection: sqlite3.Connection, stamp: FileStamp, *, begin: str
+        self, connection: sqlite3.Connection, stamp: FileStamp | None, *, begin: str
     ) -> Iterator[sqlite3.Connection]:
         try:
             connection.execute(begin)
@@ -100,10 +100,10 @@ class Database:
         finally:
             self._give_back(connection, stamp)
 
-    def _give_back(self, connection: sqlite3.Connection, stamp: FileStamp) -> None:
+    def _give_back(self, connection: sqlite3.Connection, stamp: FileStamp | None) -> None:
         if self._pid != os.getpid():
             _abandoned.append(connection)
-        elif self._closed or len(self._idle) >= IDLE_MAX:
+        elif stamp is None or self._closed or len(self._idle) >= IDLE_MAX:
             connection.close()
         else:
             self._idle.append((connection, stamp))
@@ -140,6 +140,38 @@ class Database:
             if not version:
                 connection.close()
         return (connection, stamp) if version else None
+
+    def _checkout_to_read(self) -> tuple[sqlite3.Connection, FileStamp | None] | None:
+        """Do as ``_checkout``; for a store that may not be written give a connection that lasts one call."""
+        try:
+            return self._checkout()
+        except sqlite3.OperationalError as error:
+            if not isinstance(translate(error, operation="open"), AuthError):
+                raise
+        connection = self._open_unwritable()
+        return None if connection is None else (connection, None)
+
+    def _open_unwritable(self) -> sqlite3.Connection | None:
+        """Open a store that may not be written; tables that an older one lacks stand empty in memory."""
+        connection = self._connect("ro&immutable=1" if self._is_frozen() else "ro")
+        version = 0
+        try:
+            version = _version(connection, self._path)
+            for statement in statements_after(version) if version else ():
+                connection.execute(statement.replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
+        except BaseException:
+            version = 0
+            raise
+        finally:
+            if not version:
+                connection.close()
+        return connection if version else None
+
+    def _is_frozen(self) -> bool:
+        """Tell whether SQLite could not even make its shared memory, and needs none: all is in one file."""
+        log = self._path.with_name(f"{self._path.name}-wal")
+        is_empty = not log.exists() or log.stat().st_size == 0
+        return is_empty and not os.access(self._path.parent, os.W_OK)
 
     def _create(self) -> tuple[sqlite3.Connection, FileStamp]:
         self._path.parent.mkdir(parents=True, exist_ok=True)

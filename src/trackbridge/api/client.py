@@ -16,6 +16,8 @@ from trackbridge.api import logging_artifacts
 from trackbridge.api.names import random_run_name
 from trackbridge.api.reading import Reader
 from trackbridge.api.recorder import RunRecorder, now_ms
+from trackbridge.api.registry_binding import RegistryBinding
+from trackbridge.api.registry_client import RegistryMethods
 from trackbridge.api.results import Experiment, Experiments, Run, Runs
 from trackbridge.api.session import raise_if_pending, session_for
 from trackbridge.api.values import as_text, checked_key, checked_tag_key
@@ -54,7 +56,7 @@ class ViewType:
     ALL = "all"
 
 
-class Client:
+class Client(RegistryMethods):
     """Logs to and reads from one tracking URI (or several: the first is read from).
 
     Logging goes through the journal and never waits for a backend. Reading, deleting and restoring talk to
@@ -77,6 +79,7 @@ class Client:
         destinations = resolve_destinations(uri, settings=self._settings)
         self.session: Session = session_for(destinations, self._settings)
         self.reader = Reader(self.session, destinations[0])
+        self.models = RegistryBinding(self.reader, destinations[0].uri.text, self._settings)
 
     @property
     def tracking_uri(self) -> str:
@@ -234,6 +237,15 @@ class Client:
             tags={**texts, TAG_NAME: name},
         )
         return self.session.open_run(opened)
+
+    def open_run_here(self, run_name: str) -> RunRecorder:
+        """Open a run in the configured experiment, and say where it comes from."""
+        from trackbridge.api.context import run_context
+
+        experiment = self.open_experiment(self._settings.value("experiment_name"))
+        context = run_context(cwd=Path.cwd())
+        context[TAG_USER] = self._settings.value("user") or context[TAG_USER]
+        return self.open_run(experiment.experiment_id, experiment.name, run_name=run_name, tags=context)
 
     def resume_run(self, run_id: str, *, tags: Mapping[str, object] | None = None) -> RunRecorder:
         """Take up a run that exists: it is RUNNING again, and closed with this program if it dies.

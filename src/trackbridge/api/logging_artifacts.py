@@ -21,8 +21,11 @@ def log_path(recorder: RunRecorder, path: Path, artifact_path: str | None) -> No
     recorder.file(path, _join(artifact_path, path.name))
 
 
-def log_folder(recorder: RunRecorder, folder: Path, artifact_path: str | None) -> None:
+def log_folder(recorder: RunRecorder, folder: Path, artifact_path: str | None) -> dict[str, str | None]:
     """Log all files of a folder.
+
+    Returns:
+        The digest of each by its artifact path; None for one that the full journal refuses.
 
     Raises:
         InvalidInput: It is no folder, or holds a symbolic link that leads out of it; then nothing is logged.
@@ -34,8 +37,7 @@ def log_folder(recorder: RunRecorder, folder: Path, artifact_path: str | None) -
     files = [(file, _join(artifact_path, name)) for file, name in _files(folder)]
     for _, path in files:
         checked_path(path)
-    for file, path in files:
-        recorder.file(file, path)
+    return {path: recorder.file(file, path) for file, path in files}
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -27,6 +27,7 @@ from trackbridge.domain.records import (
     ArtifactLogged,
     InputLogged,
     MetricsLogged,
+    ModelRegistered,
     OpenMode,
     ParamsSet,
     RunClosed,
@@ -173,26 +174,36 @@ class RunRecorder:
         self._append(_encode(InputLogged(self.run_id, now_ms(), dataset)))
         self._inputs[dataset.name, dataset.digest] = dataset
 
-    def file(self, source: Path, path: str) -> None:
-        """Log a file as an artifact; what it holds now is what is stored."""
+    def registered(self, registration: ModelRegistered) -> None:
+        """Log that a model of the run, whose files were logged before, is to be registered."""
+        self._append(_encode(registration))
+
+    def file(self, source: Path, path: str) -> str | None:
+        """Log a file as an artifact; what it holds now is what is stored.
+
+        Returns:
+            The digest of its bytes; None when the journal is full and refuses it.
+        """
         checked_path(path)
-        self._artifact(path, lambda: stage_file(self._writer.folder, source))
+        return self._artifact(path, lambda: stage_file(self._writer.folder, source))
 
     def content(self, content: bytes, path: str) -> None:
         """Log bytes as an artifact."""
         checked_path(path)
         self._artifact(path, lambda: stage_bytes(self._writer.folder, content))
 
-    def _artifact(self, path: str, stage: Callable[[], Staged]) -> None:
+    def _artifact(self, path: str, stage: Callable[[], Staged]) -> str | None:
         self._writer.enter_process()
         try:
             staged = stage()
         except JournalFull as error:
             self._writer.refuse(error)
-            return
+            return None
         record = ArtifactLogged(self.run_id, now_ms(), path, staged.digest, staged.size, staged.name)
         if not self._append(_encode(record)):
             (self._writer.folder.staged / staged.name).unlink(missing_ok=True)
+            return None
+        return staged.digest
 
     def close(self, status: RunStatus, end_time: int | None = None) -> None:
         """End the run. Closing again changes nothing."""

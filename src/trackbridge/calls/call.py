@@ -49,6 +49,8 @@ READS = frozenset(
         "deployments.list_endpoints",
         "deployments.list_revisions",
         "deployments.plan",
+        "deployments.plan_removal",
+        "deployments.plan_traffic",
         "deployments.poll",
         "deployments.read_logs",
         "deployments.read_metrics",
@@ -56,6 +58,9 @@ READS = frozenset(
 )
 """Operations that change nothing. One that is not here counts as a write: when it times out, it may have
 been done."""
+
+ONCE = frozenset({"deployments.invoke"})
+"""Operations that are never repeated: whether that changes something is not ours to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,11 @@ class Operation:
     def is_read(self) -> bool:
         """True when it changes nothing."""
         return self.name in READS
+
+    @property
+    def is_repeatable(self) -> bool:
+        """True when an attempt that failed may be followed by another."""
+        return self.name not in ONCE
 
 
 Attempt = Callable[[], Any]

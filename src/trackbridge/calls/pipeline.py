@@ -78,6 +78,8 @@ def perform(operation: Operation, attempt: Attempt, pipeline: Pipeline) -> Any:
         except Exception as error:
             raise _translated(error, operation) from error
 
+    if not operation.is_repeatable:
+        return observation.watch(one_attempt)
     return _retry(lambda: observation.watch(one_attempt), operation, policy, world, deadline_s)
 
 

@@ -1,4 +1,4 @@
-"""``bridge demo``: train on real data, kill one of the trainings, and see that nothing is lost."""
+"""``bridge demo``: train on real data, kill a training, see that nothing is lost; serve the best models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLUSH_S = 10.0
 )
 @click.option(
     "--runs",
-    type=click.IntRange(2, len(CONFIGURATIONS)),
+    type=click.IntRange(3, len(CONFIGURATIONS)),
     default=5,
     show_default=True,
     help="How many configurations to train.",
@@ -52,13 +52,20 @@ FLUSH_S = 10.0
 )
 @output_option
 def demo(output: Output, home: Path, runs: int, epochs: int, parallel: int) -> None:
-    """Train on real data, kill one of the trainings, and see that nothing is lost.
+    """Train on real data, kill a training, see that nothing is lost; then serve the best models.
 
     Trains several small networks on the handwritten digits that ship with scikit-learn, in processes of
     their own. One of them is killed (SIGKILL) half-way. Afterwards every call of log_metric that returned,
-    by each program's own account, is looked up in the store.
+    by each program's own account, is looked up in the store. Then the best model is registered and deployed
+    to a local endpoint, a second one gets 10 % of the requests, and the endpoint is rolled back and deleted.
     """
-    from trackbridge.cli.demo_report import progress_reporter, report_beginning, report_results
+    from trackbridge.cli.demo_endpoint import ServingDemo
+    from trackbridge.cli.demo_report import (
+        progress_reporter,
+        report_beginning,
+        report_end,
+        report_results,
+    )
     from trackbridge.cli.demo_results import check, read_result, result_record
 
     _require_packages()
@@ -79,15 +86,22 @@ def demo(output: Output, home: Path, runs: int, epochs: int, parallel: int) -> N
         ).run()
         results = [read_result(client, training) for training in trainings]
         client.log_dict(parent_run_id, {"runs": [result_record(result) for result in results]}, "proof.json")
-    report_results(output, home, client, results, time.monotonic() - began)
+    report_results(output, client, results, time.monotonic() - began)
     check(results)
+    served = ServingDemo(output, client, results).run()
+    report_end(output, home, client, results, served, time.monotonic() - began)
 
 
 def _require_packages() -> None:
     from trackbridge.api.extras import require
 
-    for module in ("sklearn", "matplotlib"):
-        require(module, extra="demo", purpose="bridge demo")
+    for module, extra in (
+        ("sklearn", "demo"),
+        ("matplotlib", "demo"),
+        ("mlflow", "mlflow"),
+        ("uvicorn", "serve"),
+    ):
+        require(module, extra=extra, purpose="bridge demo")
 
 
 def _client(home: Path) -> Client:

@@ -6,10 +6,10 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trackbridge.cli.demo_results import (
     OBJECTIVE,
@@ -58,10 +58,8 @@ def progress_reporter(output: Output) -> Callable[[str, Training], None]:
     return report
 
 
-def report_results(
-    output: Output, home: Path, client: Client, results: Sequence[Result], elapsed_s: float
-) -> None:
-    """Say what came out: the proof, the comparison of the runs, what logging cost, what to type next."""
+def report_results(output: Output, client: Client, results: Sequence[Result], elapsed_s: float) -> None:
+    """Say what the trainings came to: the proof, the comparison of the runs, what logging cost."""
     is_proven = not any(failure for result in results for failure in failures(result))
     points = sum(result.comparison.stored for result in results)
     for line in proof_lines(results):
@@ -74,21 +72,33 @@ def report_results(
     output.show()
     output.show(
         f"{points:,} points in {len(results)} runs; {call_us(results):.1f} µs for a call of log_metric "
-        f"(median of all, measured in the trainings); {elapsed_s:.0f} s in all."
+        f"(median of all, measured in the trainings); {elapsed_s:.0f} s so far."
     )
+
+
+def report_end(
+    output: Output,
+    home: Path,
+    client: Client,
+    results: Sequence[Result],
+    served: Mapping[str, Any],
+    elapsed_s: float,
+) -> None:
+    """Say how long it took and what to type next; the summary for programs."""
     output.show()
-    output.show("Next:")
+    output.show(f"{elapsed_s:.0f} s in all. Next:")
     for command in next_commands(home, client, results):
         output.show(f"  {command}")
     output.summary(
         {
             "tracking_uri": client.tracking_uri,
-            "proof_holds": is_proven,
+            "proof_holds": not any(failure for result in results for failure in failures(result)),
             "runs": [result_record(result) for result in results],
             "best_run_id": best_of(results).run.info.run_id,
             "killed_run_id": killed_of(results).run.info.run_id,
-            "points": points,
+            "points": sum(result.comparison.stored for result in results),
             "log_metric_us": round(call_us(results), 2),
+            "serving": served,
             "elapsed_s": round(elapsed_s, 2),
         }
     )
@@ -153,6 +163,7 @@ def _curves(client: Client, results: Sequence[Result]) -> str:
 
 def next_commands(home: Path, client: Client, results: Sequence[Result]) -> list[str]:
     """Return the commands to go on with, to be pasted into a shell."""
+    from trackbridge.cli.demo_endpoint import ALIAS, NAME
     from trackbridge.cli.finding_runs import short_ids
 
     ids = short_ids(result.run.info.run_id for result in results)
@@ -165,6 +176,8 @@ def next_commands(home: Path, client: Client, results: Sequence[Result]) -> list
         f"{bridge} runs compare {best} {killed}",
         f"{bridge} runs show {best}",
         f"{bridge} runs log {killed}",
+        f"{bridge} models list",
+        f"{bridge} models serve models:/{NAME}@{ALIAS}",
         f"{bridge} sync status",
         f"{bridge} doctor",
     ]

@@ -18,6 +18,7 @@ import trackbridge as tb
 from trackbridge.cli.demo_proof import Witness
 
 EXPERIMENT = "digits"
+MODEL = "model"
 BATCH_SIZE = 32
 SEED = 0
 
@@ -90,6 +91,7 @@ def train(data: dict[str, Any], options: argparse.Namespace, log_metric: LogMetr
     test_images, test_labels = data["test"]
     log_metric("test_accuracy", network.score(test_images, test_labels), step)
     tb.log_figure(confusion_figure(test_labels, network.predict(test_images)), "confusion.png")
+    tb.log_model(network, MODEL, input_example=images[:2])
     tb.note(f"{step:,} steps of {options.solver}; the test set was looked at once, after the last of them.")
 
 

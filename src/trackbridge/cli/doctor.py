@@ -84,6 +84,7 @@ def examine(uri: str | None, *, write: bool) -> Iterator[Finding]:
         yield from _safely("journals", lambda: _journals(root, settings))  # noqa: B023
     yield from _clock()
     yield from _safely("adapters", _adapters)
+    yield from _safely("events", lambda: _subscribers(settings))
     yield from _extras(settings)
 
 
@@ -289,6 +290,12 @@ def _adapters() -> Iterator[Finding]:
     if missing:
         message = f"{message}; not in this version: {', '.join(_in_short(missing))}"
     yield _ok("adapters", message)
+
+
+def _subscribers(settings: Settings) -> Iterator[Finding]:
+    from trackbridge.events.health import subscriber_findings
+
+    yield from subscriber_findings(settings)
 
 
 def _in_short(schemes: set[str]) -> list[str]:

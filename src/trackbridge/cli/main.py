@@ -21,13 +21,24 @@ class Slot(NamedTuple):
 
 
 COMMANDS = {
+    "apply": Slot("apply:apply", "Apply a plan that was saved with --out."),
     "completion": Slot("completion:completion", "Print the script for completion in a shell."),
     "config": Slot("config:config", "Show settings and where they come from."),
     "demo": Slot("demo:demo", "Train on real data, kill one of the trainings, and see that nothing is lost."),
+    "deploy": Slot(
+        "deploy:deploy", "Deploy a registered model to an endpoint: plan, show, ask, apply, check."
+    ),
     "doctor": Slot("doctor:doctor", "Look for what keeps tracking from working, and how to put it right."),
+    "endpoints": Slot("endpoints:endpoints", "See endpoints, ask them, share their traffic, roll them back."),
+    "events": Slot("events:events", "See who is told what happens, and try it."),
     "experiments": Slot("experiments:experiments", "List, show, delete and restore experiments."),
     "init": Slot("init:init", "Make the project's folder .bridge here, with a commented config.toml."),
+    "jobs": Slot("jobs:jobs", "List, show, follow, cancel and wait for jobs."),
+    "models": Slot("models:models", "Register models; promote, describe, fetch and serve their versions."),
     "remotes": Slot("remotes:remotes", "Give tracking URIs short names."),
+    "run": Slot(
+        "run:run", "Run a script or a command as a job, follow its log, and end with its exit status."
+    ),
     "runs": Slot("runs:runs", "List, show, compare, follow, delete and restore runs."),
     "sync": Slot("sync:sync", "See and deliver what was logged but not delivered."),
 }

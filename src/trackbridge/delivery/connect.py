@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.calls.policy import CallPolicy
-from trackbridge.delivery.backend import Backend
+from trackbridge.delivery.backend import Backend, Registry
 from trackbridge.errors import Unsupported
+from trackbridge.events import call_observer
+from trackbridge.events.registry import telling
 from trackbridge.ports.adapter import Adapter
 from trackbridge.ports.capabilities import Feature
 from trackbridge.resolve.config import Settings
@@ -55,13 +57,56 @@ def backend_of(adapter: Adapter, uri: str, *, elapsed_s_max: float = ELAPSED_S_M
     capabilities = adapter.capabilities()
     # What a store would take twice is not repeated blindly: delivery reads back first.
     attempts_max = 4 if capabilities.supports(Feature.TRACKING_METRIC_DEDUP) else 1
-    piped = wrap_adapter(adapter, CallPolicy(attempts_max=attempts_max, elapsed_s_max=elapsed_s_max))
+    policy = CallPolicy(attempts_max=attempts_max, elapsed_s_max=elapsed_s_max)
+    piped = wrap_adapter(adapter, policy, observer=call_observer())
     if piped.tracking is None:
         raise Unsupported("the backend has no tracking", adapter=capabilities.adapter, resource=uri)
+    registries = Registries(uri, piped, elapsed_s_max=elapsed_s_max)
     return Backend(
         uri=uri,
         tracking=piped.tracking,
         artifacts=piped.artifacts,
         capabilities=capabilities,
-        close=piped.close,
+        registry=registries.open,
+        close=registries.close,
     )
+
+
+class Registries:
+    """The registries that a destination's registrations go to: its own, or those of other backends.
+
+    Args:
+        uri: The destination.
+        adapter: It, opened and behind the call pipeline.
+        elapsed_s_max: Seconds after which no call of another one is tried again.
+    """
+
+    def __init__(self, uri: str, adapter: Adapter, *, elapsed_s_max: float = ELAPSED_S_MAX) -> None:
+        self._uri = uri
+        self._adapters = {uri: adapter}
+        self._elapsed_s_max = elapsed_s_max
+
+    def open(self, uri: str) -> Registry:
+        """Return the registry of a tracking URI, opened at the first call.
+
+        Raises:
+            ConfigError: The URI is wrong.
+            Unsupported: The backend has no registry.
+        """
+        if uri not in self._adapters:
+            policy = CallPolicy(elapsed_s_max=self._elapsed_s_max)
+            self._adapters[uri] = wrap_adapter(open_uri(parse(uri)), policy, observer=call_observer())
+        adapter = self._adapters[uri]
+        if adapter.registry is None:
+            raise Unsupported(
+                "the backend has no registry of models",
+                adapter=adapter.capabilities().adapter,
+                resource=uri,
+                hint="set BRIDGE_REGISTRY_URI to one that has",
+            )
+        return Registry(telling(adapter.registry, uri), sees_artifacts=uri == self._uri)
+
+    def close(self) -> None:
+        """Close the destination and every other backend that was opened."""
+        for adapter in self._adapters.values():
+            adapter.close()

@@ -37,6 +37,7 @@ from enum import Enum
 
 import msgspec
 
+from trackbridge.delivery.announcements import Announcements
 from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.sending import PERMANENT, Refused, Sender, is_visit
@@ -73,6 +74,7 @@ class _Work:
     cursor: Cursor
     is_last: bool  # the writer was dead before the window was read, and nothing follows it
     staged: list[str]
+    records: int
 
 
 class Lane:
@@ -107,7 +109,9 @@ class Lane:
             journal_id=folder.journal_id,
             staged=folder.staged,
             scratch=folder.staged,
+            registers=uri == folder.describe().destinations[0],
         )
+        self._news = Announcements(uri, folder.journal_id)
         self._work: _Work | None = None
         self._retry_s = RETRY_S_MIN
         self.retry_at = 0.0
@@ -192,7 +196,7 @@ class Lane:
             problem=None,
         )
         is_last = window.at_end and not writer_lives
-        return _Work(deque(plan_steps(window.records)), cursor, is_last, [])
+        return _Work(deque(plan_steps(window.records)), cursor, is_last, [], len(window.records))
 
     def _store(self, cursor: Cursor) -> None:
         store_cursor(self.folder, cursor)
@@ -200,6 +204,7 @@ class Lane:
 
     def _commit(self, work: _Work) -> None:
         self._store(work.cursor)
+        self._news.tell(work.records)
         self._work = None
         self._retry_s = RETRY_S_MIN
         self._sender.is_repeating = False
@@ -223,6 +228,7 @@ class Lane:
         refused = self._sender.send(step)
         self._bury(refused, work)
         self._note(step, work)
+        self._news.note(step, refused)
 
     def _note(self, step: Step, work: _Work) -> None:
         """Keep account of open runs, and of staged files that are no longer needed."""
@@ -319,3 +325,4 @@ class Lane:
         with contextlib.suppress(*PERMANENT):
             if not tracking.get_run(run_id).info.status.is_final:
                 tracking.close_run(run_id, status=RunStatus.KILLED, end_time=last_ms)
+                self._news.note_closed(run_id, RunStatus.KILLED, last_ms)

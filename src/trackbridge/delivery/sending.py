@@ -22,12 +22,14 @@ from pathlib import Path
 from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.fitting import FittedBatch, fit
 from trackbridge.delivery.readback import without_present
+from trackbridge.delivery.registrations import register
 from trackbridge.delivery.spills import Spill, encode_spills
-from trackbridge.delivery.steps import BatchStep, Step, halves, records_of
+from trackbridge.delivery.steps import BatchStep, ControlRecord, Step, halves, records_of
 from trackbridge.domain.batches import Batch, Rejection, Setting
 from trackbridge.domain.records import (
     ArtifactLogged,
     ExperimentOpened,
+    ModelRegistered,
     OpenMode,
     Record,
     RunClosed,
@@ -70,16 +72,25 @@ class Sender:
         journal_id: The journal that the records come from, which may be gone.
         staged: The folder of its staged files.
         scratch: An existing folder for temporary files.
+        registers: Whether models are registered from here; of several destinations only one does.
     """
 
     def __init__(
-        self, backend: Callable[[], Backend], *, root: Path, journal_id: str, staged: Path, scratch: Path
+        self,
+        backend: Callable[[], Backend],
+        *,
+        root: Path,
+        journal_id: str,
+        staged: Path,
+        scratch: Path,
+        registers: bool = True,
     ) -> None:
         self._backend = backend
         self._root = root
         self._journal_id = journal_id
         self._staged = staged
         self._scratch = scratch
+        self._registers = registers
         self._unfinished: _Unfinished | None = None
         self._unopened: dict[str, BridgeError] = {}  # runs whose opening was refused
         self.is_repeating = True
@@ -109,13 +120,18 @@ class Sender:
 
     # Control steps.
 
-    def _control(self, record: RunClosed | ExperimentOpened | ArtifactLogged) -> None:
+    def _control(self, record: ControlRecord) -> None:
+        if isinstance(record, ModelRegistered):
+            if self._registers:
+                self._refuse_without_run(record.run_id)
+                register(record, self._backend())
+            return
         tracking = self._backend().tracking
         if isinstance(record, RunClosed):
             tracking.close_run(record.run_id, status=record.status, end_time=record.end_time)
         elif isinstance(record, ExperimentOpened):
             tracking.ensure_experiment(record.name, experiment_id=record.experiment_id, tags=record.tags)
-        else:
+        elif isinstance(record, ArtifactLogged):
             self._put(record)
 
     def _open_run(self, record: RunOpened, sequence: int) -> list[Refused]:
@@ -163,8 +179,7 @@ class Sender:
 
     def _put(self, record: ArtifactLogged) -> None:
         artifacts = self._backend().artifacts
-        if record.run_id in self._unopened:  # a store of files alone would take it, for a run that is not
-            raise self._unopened[record.run_id]
+        self._refuse_without_run(record.run_id)
         staged = self._staged / record.staged
         if artifacts is None:
             raise Unsupported("the destination stores no artifacts", resource=record.path)
@@ -173,6 +188,11 @@ class Sender:
         elif artifacts.stat(record.run_id, record.path).digest != record.digest:
             # A missing staged file is right only when an earlier delivery has stored it.
             raise Rejected(f"the staged copy of {record.path!r} is missing", resource=record.run_id)
+
+    def _refuse_without_run(self, run_id: str) -> None:
+        """Refuse what a store of files, or a registry, alone would take for a run that is not."""
+        if run_id in self._unopened:
+            raise self._unopened[run_id]
 
     # Batches.
 

@@ -17,12 +17,15 @@ from trackbridge.domain.records import (
     InputLogged,
     MetricLogged,
     MetricsLogged,
+    ModelRegistered,
     ParamsSet,
     Record,
     RunClosed,
     RunOpened,
     TagsSet,
 )
+
+ControlRecord = RunOpened | RunClosed | ExperimentOpened | ArtifactLogged | ModelRegistered
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,10 @@ class BatchStep:
 
 @dataclass(frozen=True, slots=True)
 class ControlStep:
-    """Everything else: open or close a run, open an experiment, store an artifact."""
+    """Everything else: open or close a run, open an experiment, store an artifact, register a model."""
 
     sequence: int
-    record: RunOpened | RunClosed | ExperimentOpened | ArtifactLogged
+    record: ControlRecord
 
 
 Step = BatchStep | ControlStep
@@ -57,7 +60,7 @@ def plan_steps(records: Iterable[tuple[int, Record]]) -> list[Step]:
             if points is None:
                 points = run.points[record.key] = []
             points.append((sequence, record))
-        elif isinstance(record, RunOpened | RunClosed | ExperimentOpened | ArtifactLogged):
+        elif isinstance(record, ControlRecord):
             run = None if isinstance(record, ExperimentOpened) else gathered.pop(record.run_id, None)
             if run is not None:
                 steps.append(run.step())

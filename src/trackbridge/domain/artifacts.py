@@ -30,6 +30,14 @@ def artifact_uri(run_id: str, path: str = "") -> str:
     return f"{ARTIFACT_SCHEME}:/{run_id}/{path}" if path else f"{ARTIFACT_SCHEME}:/{run_id}"
 
 
+def split_artifact_uri(uri: str) -> tuple[str, str] | None:
+    """Return run id and path of such an address ("" is the run's root); None for any other address."""
+    if not uri.startswith(f"{ARTIFACT_SCHEME}:"):
+        return None
+    run_id, _, path = uri.removeprefix(f"{ARTIFACT_SCHEME}:").lstrip("/").partition("/")
+    return run_id, path
+
+
 def checked_path(path: str) -> str:
     """Return the artifact path unchanged, or say why no store may hold it.
 

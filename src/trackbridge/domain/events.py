@@ -20,6 +20,7 @@ DEPLOY_FAILED = "deploy.failed"
 DEPLOY_ROLLED_BACK = "deploy.rolled_back"
 ENDPOINT_DELETED = "endpoint.deleted"
 SERVER_RESTARTED = "endpoint.server_restarted"
+TEST = "bridge.test"
 
 KINDS = (
     RUN_CLOSED,
@@ -36,6 +37,7 @@ KINDS = (
     DEPLOY_ROLLED_BACK,
     ENDPOINT_DELETED,
     SERVER_RESTARTED,
+    TEST,
 )
 """Every kind of event. Kinds are added, never changed or taken away."""
 

@@ -11,6 +11,8 @@ A record is a msgpack array whose first element is its kind::
     [7, run_id, timestamp, dataset]                                                     InputLogged
     [8, experiment_id, name, tags]                                                      ExperimentOpened
     [9, run_id, keys, values, timestamps, steps]                                        MetricsLogged
+    [10, run_id, timestamp, registry, name, path, digest, key, user, description,
+         tags, datasets]                                                                ModelRegistered
 
 Kinds are numbered for ever: a retired kind keeps its number, and fields are only added at the end, so
 that an old journal can always be read. Times are milliseconds since 1970 in UTC.
@@ -121,6 +123,27 @@ class MetricsLogged(msgspec.Struct, frozen=True, array_like=True, tag=9):
     steps: list[int]
 
 
+class ModelRegistered(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """What a run logged below ``path`` becomes a version of the model ``name``.
+
+    ``registry`` is the tracking URI of the registry, without credentials, empty where it is the journal's
+    first destination, which may move. ``key`` makes the registration one, however often it is delivered.
+    Only the first destination delivers it.
+    """
+
+    run_id: str
+    timestamp: int
+    registry: str
+    name: str
+    path: str
+    digest: str
+    key: str
+    user: str
+    description: str
+    tags: dict[str, str]
+    datasets: list[str]
+
+
 Record = Union[
     RunOpened,
     RunClosed,
@@ -131,6 +154,7 @@ Record = Union[
     InputLogged,
     ExperimentOpened,
     MetricsLogged,
+    ModelRegistered,
 ]
 
 

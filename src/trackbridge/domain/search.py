@@ -25,8 +25,10 @@ from trackbridge.domain.search_evaluation import (
     like,
     matches,
     matches_experiment,
+    matches_model,
     ordered,
     ordered_experiments,
+    ordered_models,
     sort_key,
 )
 from trackbridge.domain.search_parser import (
@@ -34,7 +36,9 @@ from trackbridge.domain.search_parser import (
     NESTING_MAX,
     TEXT_CHARS_MAX,
     parse_experiment_query,
+    parse_model_query,
     parse_query,
+    parse_version_query,
 )
 from trackbridge.domain.search_tree import (
     COMPARISONS,
@@ -70,9 +74,13 @@ __all__ = [
     "like",
     "matches",
     "matches_experiment",
+    "matches_model",
     "ordered",
     "ordered_experiments",
+    "ordered_models",
     "parse_experiment_query",
+    "parse_model_query",
     "parse_query",
+    "parse_version_query",
     "sort_key",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from trackbridge.domain.models import ModelVersion, RegisteredModel
 from trackbridge.domain.runs import Experiment, Run
 from trackbridge.domain.search_tree import (
     And,
@@ -25,6 +26,7 @@ TAG_DATASET_CONTEXT = "mlflow.data.context"
 
 Value = str | int | float
 Subject = TypeVar("Subject")
+Model = TypeVar("Model", RegisteredModel, ModelVersion)
 Reader = Callable[[Subject, Entity, str], Sequence[Value]]
 
 _NUMBER, _NOT_A_NUMBER, _ABSENT = 0, 1, 2
@@ -90,6 +92,24 @@ def matches(expression: Expression | None, run: Run) -> bool:
 def matches_experiment(expression: Expression | None, experiment: Experiment) -> bool:
     """Tell whether an experiment fulfils a filter made by ``parse_experiment_query``."""
     return _matches(expression, experiment, _experiment_values)
+
+
+def matches_model(expression: Expression | None, model: RegisteredModel | ModelVersion) -> bool:
+    """Tell whether a model fulfils a filter of ``parse_model_query``, or a version one of versions."""
+    return _matches(expression, model, _model_values)
+
+
+def ordered_models(models: Iterable[Model], order_by: Sequence[OrderBy] = ()) -> list[Model]:
+    """Sort models or versions: by the columns (absent ones last), then name, then newest version."""
+
+    def key(model: Model) -> tuple[Any, ...]:
+        columns: list[Any] = [
+            _column_key(_model_values(model, by.entity, by.key), by.descending) for by in order_by
+        ]
+        number = _model_values(model, Entity.ATTRIBUTE, "version")
+        return (*columns, model.name, _column_key(number, True))
+
+    return sorted(models, key=key)
 
 
 def sort_key(order_by: Sequence[OrderBy]) -> Callable[[Run], tuple[Any, ...]]:
@@ -177,6 +197,17 @@ def _experiment_values(experiment: Experiment, entity: Entity, key: str) -> Sequ
     if entity is Entity.TAG:
         return _one(experiment.tags.get(key))
     return _one(getattr(experiment, key))
+
+
+def _model_values(model: RegisteredModel | ModelVersion, entity: Entity, key: str) -> Sequence[Value]:
+    if entity is Entity.TAG:
+        return _one(model.tags.get(key))
+    if key == "alias":
+        return tuple(model.aliases)
+    if key == "version":  # a number here, a text with a registry that numbers otherwise
+        number = getattr(model, "version", "")
+        return (int(number),) if number.isdecimal() else ()
+    return _one(getattr(model, key))
 
 
 def _dataset_values(run: Run, key: str) -> Sequence[Value]:

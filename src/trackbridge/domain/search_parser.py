@@ -13,10 +13,14 @@ from trackbridge.domain.search_tree import (
     DATASET_KEYS,
     EXPERIMENT_TEXTS,
     EXPERIMENT_TIMES,
+    MODEL_NUMBERS,
+    MODEL_TEXTS,
     NUMBER_OPERATORS,
     RUN_TEXTS,
     RUN_TIMES,
     TEXT_OPERATORS,
+    VERSION_NUMBERS,
+    VERSION_TEXTS,
     And,
     Comparison,
     Entity,
@@ -41,7 +45,15 @@ _ENTITIES = {
     **dict.fromkeys(("attr", "attribute", "attributes", "run"), Entity.ATTRIBUTE),
     **dict.fromkeys(("dataset", "datasets"), Entity.DATASET),
 }
-_ATTRIBUTE_ALIASES = {"run name": "run_name", "created": "start_time"}
+_ATTRIBUTE_ALIASES = {
+    "run name": "run_name",
+    "created": "start_time",
+    "creation_timestamp": "creation_time",
+    "last_updated_timestamp": "last_update_time",
+    "version_number": "version",
+    "current_stage": "stage",
+    "source_path": "source",
+}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SYMBOL = re.compile(r"<=|>=|!=|<>|==|[=<>(),]")
 _QUOTES = "'\"`"
@@ -83,7 +95,7 @@ class _Token:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What is searched for: its entities, and its attributes by type."""
+    """What is searched for: its entities, and its attributes by type (``times`` are whole numbers)."""
 
     entities: frozenset[Entity]
     times: frozenset[str]
@@ -91,6 +103,8 @@ class _Subject:
 
 
 _RUNS = _Subject(frozenset(Entity), RUN_TIMES, RUN_TEXTS)
+_MODELS = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), MODEL_NUMBERS, MODEL_TEXTS)
+_VERSIONS = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), VERSION_NUMBERS, VERSION_TEXTS)
 _EXPERIMENTS = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), EXPERIMENT_TIMES, EXPERIMENT_TEXTS)
 
 
@@ -110,6 +124,24 @@ def parse_experiment_query(filter_string: str = "", order_by: tuple[str, ...] = 
         InvalidQuery: With the position of the first character that is wrong.
     """
     return _parse(filter_string, order_by, _EXPERIMENTS)
+
+
+def parse_model_query(filter_string: str = "", order_by: tuple[str, ...] = ()) -> Query:
+    """Parse the text of a filter and of an order of registered models: names, aliases, tags and times.
+
+    Raises:
+        InvalidQuery: With the position of the first character that is wrong.
+    """
+    return _parse(filter_string, order_by, _MODELS)
+
+
+def parse_version_query(filter_string: str = "", order_by: tuple[str, ...] = ()) -> Query:
+    """Parse the text of a filter and of an order of versions: as of models, and run, stage, approval ….
+
+    Raises:
+        InvalidQuery: With the position of the first character that is wrong.
+    """
+    return _parse(filter_string, order_by, _VERSIONS)
 
 
 def _parse(filter_string: str, order_by: tuple[str, ...], subject: _Subject) -> Query:

@@ -131,6 +131,10 @@ RUN_TEXTS = frozenset(
 )
 EXPERIMENT_TIMES = frozenset({"creation_time", "last_update_time"})
 EXPERIMENT_TEXTS = frozenset({"experiment_id", "name"})
+MODEL_NUMBERS = frozenset({"creation_time", "last_update_time"})
+MODEL_TEXTS = frozenset({"name", "description", "alias"})
+VERSION_NUMBERS = MODEL_NUMBERS | {"version"}
+VERSION_TEXTS = MODEL_TEXTS | {"run_id", "source", "stage", "approval", "digest", "user"}
 DATASET_KEYS = frozenset({"name", "digest", "context"})
 
 

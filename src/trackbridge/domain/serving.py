@@ -23,7 +23,8 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``name`` (``wine/v2``) and ``model`` (``models:/wine/2``) are labels, for logs and metrics.
     ``queue_max`` is how many requests may wait for a worker process besides the one that is scored; more are
     answered with 429. ``token_file`` holds the bearer token that is asked for. ``drain_s`` is how long a
-    server that is told to end goes on with what it has accepted.
+    server that is told to end goes on with what it has accepted; ``orphan_s`` how long its worker processes
+    go on when the main process was killed and nobody takes over the socket.
     """
 
     model_path: str
@@ -38,6 +39,7 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout_s: float = 60.0
     header_timeout_s: float = 10.0
     drain_s: float = 20.0
+    orphan_s: float = 60.0
     token_file: str | None = None
     capture: Capture | None = None
     tracing: bool = False

@@ -32,6 +32,7 @@ from trackbridge.resolve.home import Surroundings
 from trackbridge.resolve.uri import TrackingUri, parse_several
 
 REMOTES_TABLE = "remotes"
+WEBHOOKS_TABLE = "webhooks"
 TEXT_CHARS_MAX = 1000
 
 _BYTES = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?)\s*(?P<unit>[kKMGT]?i?)B?")
@@ -282,6 +283,13 @@ SETTINGS: Mapping[str, Setting] = {
             default=10.0,
             ecosystem=("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL",),
         ),
+        Setting(
+            name="opentelemetry",
+            help="Send events and calls of backends as spans and metrics to OTEL_EXPORTER_OTLP_ENDPOINT.",
+            read=_flag,
+            allowed=_FLAG,
+            default=False,
+        ),
     )
 }
 
@@ -389,7 +397,11 @@ def close_match(word: str, candidates: Iterable[str]) -> str:
 
 
 def _refuse_unknown_keys(file: ConfigFile) -> None:
-    known = {REMOTES_TABLE, *(setting.name for setting in SETTINGS.values() if setting.in_files)}
+    known = {
+        REMOTES_TABLE,
+        WEBHOOKS_TABLE,
+        *(setting.name for setting in SETTINGS.values() if setting.in_files),
+    }
     for key in file.content:
         if key not in known:
             raise ConfigError(

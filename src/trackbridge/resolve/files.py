@@ -8,6 +8,9 @@
     [remotes.prod]                   # a named remote: its URI and options of its adapter
     uri = "azureml:"
     token_env = "PROD_TOKEN"         # the name of a variable, never a credential itself
+
+    [webhooks.audit]                 # who is told what happens: trackbridge.events.subscribers
+    url = "https://example.org/hooks/bridge"
 """
 
 from __future__ import annotations

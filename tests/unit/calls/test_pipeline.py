@@ -19,6 +19,8 @@ from trackbridge.errors import (
     Unsupported,
 )
 from trackbridge.ports.artifacts import ArtifactStore
+from trackbridge.ports.capabilities import SUPPORTED, Capabilities, Feature
+from trackbridge.ports.deployments import DeploymentTarget
 from trackbridge.ports.tracking import TrackingStore
 
 
@@ -274,6 +276,7 @@ def test_every_method_of_every_port_is_known_as_read_or_write():
             "ensure_model",
             "create_version",
             "set_tags",
+            "set_description",
             "set_alias",
             "set_stage",
             "set_approval",
@@ -281,7 +284,7 @@ def test_every_method_of_every_port_is_known_as_read_or_write():
             "delete_model",
         },
         "jobs": {"submit", "cancel"},
-        "deployments": {"apply", "delete", "set_traffic", "invoke"},
+        "deployments": {"apply", "delete", "invoke", "save_revision", "lock"},
     }
     written = {f"{port}.{name}" for port, names in writes.items() for name in names}
     known = {f"{name}.{method}" for port, name in PORTS.items() for method in operations_of(port)}
@@ -297,3 +300,26 @@ def test_reads_of_other_ports_are_named_by_port(capabilities, world):
     with pytest.raises(NotFound) as caught:
         wrap(Store(), ArtifactStore, capabilities=capabilities, world=world).stat("r", "p")
     assert caught.value.operation == "artifacts.stat"
+
+
+def test_a_request_to_a_model_is_never_sent_twice(world):
+    class Endpoint:
+        asked = 0
+
+        def observe(self, endpoint):
+            raise Unavailable("down")
+
+        def invoke(self, endpoint, payload, *, content_type, deployment=None):
+            self.asked += 1
+            raise TimedOut("no answer", ambiguous=True)
+
+    features = {Feature.DEPLOYMENTS_INVOKE: SUPPORTED}
+    port = Endpoint()
+    target = wrap(
+        port, DeploymentTarget, capabilities=Capabilities(adapter="fake", features=features), world=world
+    )
+    with pytest.raises(TimedOut):
+        target.invoke("wine", b"{}", content_type="application/json")
+    assert port.asked == 1
+    with pytest.raises(Exhausted, match="6 attempts"):
+        target.observe("wine")

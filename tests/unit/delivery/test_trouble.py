@@ -429,9 +429,9 @@ def test_how_long_a_call_is_tried_can_be_said(tmp_path: Path, monkeypatch: pytes
     policies: list[float] = []
     wrap = connect_module.wrap_adapter
 
-    def watched(adapter: object, policy: object) -> object:
+    def watched(adapter: object, policy: object, **options: object) -> object:
         policies.append(policy.elapsed_s_max)  # type: ignore[attr-defined]
-        return wrap(adapter, policy)  # type: ignore[arg-type]
+        return wrap(adapter, policy, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(connect_module, "wrap_adapter", watched)
     for options in ({}, {"elapsed_s_max": 1.5}):

@@ -15,14 +15,37 @@ the declared reason, and the test is then reported as an expected failure; silen
 import pytest
 
 # Before the suites are imported, so that a failing assert shows the values.
-_SUITES = ("artifacts", "base", "capabilities", "signatures", "state_machine", "tracking")
+_SUITES = (
+    "artifacts",
+    "base",
+    "capabilities",
+    "deployments",
+    "jobs",
+    "registry",
+    "signatures",
+    "state_machine",
+    "tracking",
+)
 _PARTS = ("base", "concurrency", "experiments", "hostile", "metrics", "runs", "search", "settings")
-for _name in (*_SUITES, *(f"tracking_{part}" for part in _PARTS)):
+_REGISTRY_PARTS = ("base", "concurrency", "deletion", "history", "hostile", "labels", "models", "versions")
+_JOB_PARTS = ("base", "life", "listing", "logs", "program", "refusals")
+_DEPLOYMENT_PARTS = ("base", "changes", "plans", "requests")
+for _name in (
+    *_SUITES,
+    *(f"deployments_{part}" for part in _DEPLOYMENT_PARTS),
+    *(f"jobs_{part}" for part in _JOB_PARTS),
+    *(f"tracking_{part}" for part in _PARTS),
+    *(f"registry_{part}" for part in (*_REGISTRY_PARTS, "state_machine")),
+):
     pytest.register_assert_rewrite(f"{__name__}.{_name}")
 
 from trackbridge.testing.contracts.artifacts import ArtifactContract  # noqa: E402
 from trackbridge.testing.contracts.base import Contract, requires  # noqa: E402
 from trackbridge.testing.contracts.capabilities import CapabilitiesContract  # noqa: E402
+from trackbridge.testing.contracts.deployments import DeploymentContract  # noqa: E402
+from trackbridge.testing.contracts.jobs import JobContract  # noqa: E402
+from trackbridge.testing.contracts.registry import RegistryContract  # noqa: E402
+from trackbridge.testing.contracts.registry_state_machine import RegistryStateMachine  # noqa: E402
 from trackbridge.testing.contracts.signatures import signature_differences  # noqa: E402
 from trackbridge.testing.contracts.state_machine import TrackingStateMachine  # noqa: E402
 from trackbridge.testing.contracts.tracking import TrackingContract  # noqa: E402
@@ -31,6 +54,10 @@ __all__ = [
     "ArtifactContract",
     "CapabilitiesContract",
     "Contract",
+    "DeploymentContract",
+    "JobContract",
+    "RegistryContract",
+    "RegistryStateMachine",
     "TrackingContract",
     "TrackingStateMachine",
     "requires",

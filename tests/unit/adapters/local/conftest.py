@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.adapters.local.job_rig import Rig
 from trackbridge.domain.file_uris import file_uri
 from trackbridge.ports.adapter import AdapterContext
 from trackbridge_adapters.local import open_adapter
@@ -42,3 +43,11 @@ def open_store(folder: Path) -> Iterator[OpenStore]:
 def adapter(open_store: OpenStore) -> LocalAdapter:
     """Return an opened, empty adapter."""
     return open_store()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """Return a store whose jobs are ended after the test."""
+    made = Rig(tmp_path)
+    yield made
+    made.close()

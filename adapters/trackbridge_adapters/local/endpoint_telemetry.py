@@ -1,0 +1,181 @@
+"""Telemetry of an endpoint: counts and histograms of latency per second, kept in ``store.db`` for a day.
+
+A latency of t seconds lies in bucket floor(log(t / 1 us) / log(1.03)); the middle of a bucket is at most
+1.5 % off. Seconds are merged into minutes after an hour. ``buckets`` maps a bucket's number to its count.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+from trackbridge.domain.deployments import EndpointMetrics
+
+RETENTION_S = 24 * 3600
+SECONDS_KEPT_S = 3600
+MINUTE_S = 60
+UNWRITTEN_SECONDS_MAX = 600
+
+_UNIT_S = 1e-6
+_LOG_GROWTH = math.log(1.03)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was counted for one deployment over some time."""
+
+    requests: int = 0
+    errors: int = 0
+    refused: int = 0
+    mirrored: int = 0
+    buckets: Counter[int] = field(default_factory=Counter)
+
+    def add(self, other: Figures) -> None:
+        """Take over what another one counted."""
+        self.requests += other.requests
+        self.errors += other.errors
+        self.refused += other.refused
+        self.mirrored += other.mirrored
+        self.buckets.update(other.buckets)
+
+
+Key = tuple[str, int]
+
+
+class Telemetry:
+    """Counts requests; ``take`` hands over what has not been written yet. For one writer and one reader."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._figures: dict[Key, Figures] = {}
+
+    def count(self, deployment: str, second: int, *, status: int, latency_s: float) -> None:
+        """Count an answered request; a status of 0 is no answer at all."""
+        bucket = int(math.log(max(latency_s, _UNIT_S) / _UNIT_S) / _LOG_GROWTH)
+        with self._mutex:
+            figures = self._at(deployment, second)
+            figures.requests += 1
+            figures.errors += status >= 500 or status == 0
+            figures.refused += 400 <= status < 500
+            figures.buckets[bucket] += 1
+
+    def count_copy(self, deployment: str, second: int) -> None:
+        """Count a copy that was sent to a mirror."""
+        with self._mutex:
+            self._at(deployment, second).mirrored += 1
+
+    def take(self) -> dict[Key, Figures]:
+        """Return what was counted since the last call."""
+        with self._mutex:
+            taken, self._figures = self._figures, {}
+        return taken
+
+    def give_back(self, figures: dict[Key, Figures]) -> None:
+        """Keep what could not be written; beyond ten minutes of it, whole minutes at a time."""
+        with self._mutex:
+            for (deployment, second), counted in figures.items():
+                self._at(deployment, second).add(counted)
+            if len(self._figures) <= UNWRITTEN_SECONDS_MAX:
+                return
+            merged: dict[Key, Figures] = {}
+            for (deployment, second), counted in self._figures.items():
+                merged.setdefault((deployment, second - second % MINUTE_S), Figures()).add(counted)
+            self._figures = dict(sorted(merged.items(), key=lambda item: item[0][1])[-UNWRITTEN_SECONDS_MAX:])
+
+    def _at(self, deployment: str, second: int) -> Figures:
+        key = (deployment, second)
+        found = self._figures.get(key)
+        if found is None:
+            found = self._figures[key] = Figures()
+        return found
+
+
+def write_figures(connection: sqlite3.Connection, endpoint: str, figures: dict[Key, Figures]) -> None:
+    """Add what was counted to the store."""
+    for (deployment, second), counted in figures.items():
+        _add(connection, endpoint, deployment, second, 1, counted)
+
+
+def _add(
+    connection: sqlite3.Connection, endpoint: str, deployment: str, start_s: int, seconds: int, new: Figures
+) -> None:
+    held = connection.execute(
+        "SELECT requests, errors, refused, mirrored, buckets FROM endpoint_metric "
+        "WHERE endpoint = ? AND deployment = ? AND start_s = ? AND seconds = ?",
+        (endpoint, deployment, start_s, seconds),
+    ).fetchone()
+    if held is not None:
+        new.add(_figures(held))
+    connection.execute(
+        "INSERT OR REPLACE INTO endpoint_metric "
+        "(endpoint, deployment, start_s, seconds, requests, errors, refused, mirrored, buckets) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(endpoint, deployment, start_s, seconds),
+            *(new.requests, new.errors, new.refused, new.mirrored),
+            json.dumps(new.buckets),
+        ),
+    )
+
+
+def _figures(row: tuple[int, int, int, int, str]) -> Figures:
+    buckets = Counter({int(bucket): count for bucket, count in json.loads(row[4]).items()})
+    return Figures(*row[:4], buckets)
+
+
+def compact(connection: sqlite3.Connection, endpoint: str, *, now_s: int) -> None:
+    """Merge the seconds of more than an hour ago into minutes; forget what is older than a day."""
+    connection.execute(
+        "DELETE FROM endpoint_metric WHERE endpoint = ? AND start_s < ?", (endpoint, now_s - RETENTION_S)
+    )
+    before_s = (now_s - SECONDS_KEPT_S) // MINUTE_S * MINUTE_S
+    condition = "endpoint = ? AND start_s < ? AND seconds = 1"
+    rows = connection.execute(
+        "SELECT deployment, start_s, requests, errors, refused, mirrored, buckets FROM endpoint_metric "
+        f"WHERE {condition}",
+        (endpoint, before_s),
+    ).fetchall()
+    merged: dict[Key, Figures] = {}
+    for deployment, start_s, *counted in rows:
+        minute = merged.setdefault((deployment, start_s - start_s % MINUTE_S), Figures())
+        minute.add(_figures((counted[0], counted[1], counted[2], counted[3], counted[4])))
+    connection.execute(f"DELETE FROM endpoint_metric WHERE {condition}", (endpoint, before_s))
+    for (deployment, start_s), figures in merged.items():
+        _add(connection, endpoint, deployment, start_s, MINUTE_S, figures)
+
+
+def read_figures(
+    connection: sqlite3.Connection, endpoint: str, deployment: str, *, since_s: int
+) -> EndpointMetrics:
+    """Return the telemetry of a deployment from a second on."""
+    total = Figures()
+    rows = connection.execute(
+        "SELECT requests, errors, refused, mirrored, buckets FROM endpoint_metric "
+        "WHERE endpoint = ? AND deployment = ? AND start_s + seconds > ?",
+        (endpoint, deployment, since_s),
+    )
+    for row in rows:
+        total.add(_figures(row))
+    return EndpointMetrics(
+        deployment=deployment,
+        requests=total.requests,
+        errors=total.errors,
+        refused=total.refused,
+        mirrored=total.mirrored,
+        latency_p50_ms=_quantile_ms(total.buckets, 0.50),
+        latency_p95_ms=_quantile_ms(total.buckets, 0.95),
+        latency_p99_ms=_quantile_ms(total.buckets, 0.99),
+    )
+
+
+def _quantile_ms(buckets: Counter[int], share: float) -> float | None:
+    rank = math.ceil(share * sum(buckets.values()))
+    for bucket in sorted(buckets):
+        rank -= buckets[bucket]
+        if rank <= 0:
+            return _UNIT_S * 1000 * math.exp((bucket + 0.5) * _LOG_GROWTH)
+    return None

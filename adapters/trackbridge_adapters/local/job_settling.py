@@ -1,0 +1,41 @@
+"""Having the run of a job closed that has ended, should its program not have done so.
+
+Imports little: a job's runner pays for each import with the user's time.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from trackbridge_adapters.local.job_files import JobFiles
+
+_RUN_STATUS = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
+
+
+def start_settling(
+    files: JobFiles, *, run_id: str | None, tracking_uri: str, status: str, end_time: int
+) -> None:
+    """Start the program that closes the run, in a session of its own; its failure changes nothing.
+
+    What it prints is kept in the runner's log. It is started in the job's folder: ``-m`` puts the current
+    folder first on the path, where a user's ``logging.py`` would be taken for Python's own.
+    """
+    if not run_id or not tracking_uri or not os.path.isdir(files.folder):
+        return
+    command = [sys.executable, "-m", "trackbridge.operations.settle", "--tracking-uri", tracking_uri]
+    command += ["--run-id", run_id, "--status", _RUN_STATUS[status], "--end-time", str(end_time)]
+    log = os.open(files.runner_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=files.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    process.returncode = 0  # it goes on by itself; keeps Popen from warning of that

@@ -1,0 +1,93 @@
+"""Where models are registered, and how their files come to this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trackbridge.domain.deployments import DeploymentSpec
+from trackbridge.domain.models import ModelVersion
+from trackbridge.operations.deploy import refuse_rejected
+from trackbridge.operations.opening import Opened, UriArgument, open_place
+from trackbridge.ports.artifacts import ArtifactStore
+from trackbridge.ports.registry import ModelRegistry
+from trackbridge.resolve.config import Settings
+from trackbridge.resolve.home import bridge_home
+from trackbridge.resolve.uri import parse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Where models are registered, and how their files come here.
+
+    ``cache`` is the folder that they are brought to; ``registry`` is None where there is none to ask again.
+    """
+
+    artifacts: ArtifactStore | None
+    cache: Path
+    registry: ModelRegistry | None = None
+
+    def folder_of(self, spec: DeploymentSpec) -> Path:
+        """Bring the payload of a deployment's model here and return its folder.
+
+        Raises:
+            NotFound: There is nothing at its source.
+            Rejected: The bytes there are not those that were registered.
+        """
+        from trackbridge.operations.model_payloads import materialise
+
+        return materialise(_version_of(spec), self.artifacts, cache=self.cache)
+
+    def recheck(self, spec: DeploymentSpec) -> None:
+        """Refuse a model that was rejected since it was planned.
+
+        Raises:
+            Rejected: It was.
+        """
+        version = _version_of(spec)
+        if self.registry is not None and version.name:
+            refuse_rejected(self.registry.get_version(version.name, version.version))
+
+
+def open_models(uri: UriArgument = None, *, settings: Settings) -> ModelSource:
+    """Return the source of the models of a tracking URI: its files, and the registry of ``registry_uri``.
+
+    Raises:
+        ConfigError: The URI or a setting is wrong.
+    """
+    from trackbridge.operations.model_payloads import CACHE_FOLDER
+
+    tracking = open_place(uri, settings=settings)
+    home = parse(tracking.uri).path or bridge_home(settings.around)
+    return ModelSource(
+        artifacts=tracking.adapter.artifacts,
+        cache=home / CACHE_FOLDER,
+        registry=_registry_place(tracking, settings).adapter.registry,
+    )
+
+
+def open_registry(uri: UriArgument = None, *, settings: Settings) -> ModelRegistry:
+    """Return the registry of ``registry_uri``, else of a tracking URI.
+
+    Raises:
+        ConfigError: The URI or a setting is wrong.
+        Unsupported: There is no registry.
+    """
+    return _registry_place(open_place(uri, settings=settings), settings).registry
+
+
+def _registry_place(tracking: Opened, settings: Settings) -> Opened:
+    named = settings.value("registry_uri")
+    return open_place(str(named), settings=settings) if named else tracking
+
+
+def _version_of(spec: DeploymentSpec) -> ModelVersion:
+    """Return as much of the registered version as a spec holds."""
+    name, _, number = spec.model.removeprefix("models:/").rpartition("/")
+    is_registered = spec.model.startswith("models:/")
+    return ModelVersion(
+        name=name if is_registered else "",
+        version=number if is_registered else "",
+        source=spec.model_source,
+        digest=spec.model_digest or None,
+    )

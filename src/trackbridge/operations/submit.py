@@ -1,0 +1,255 @@
+"""Submitting a job: its run is opened first, so that whatever happens to the job can be seen there.
+
+::
+
+    check -> open the run (RUNNING) -> submit -> note the job on the run
+                                         |
+                                         +-- refused: the run is closed as FAILED
+
+The key makes it repeatable: the same key is the same run and the same job. Who closes the run at the job's
+end is told in ``settle``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from trackbridge.domain.batches import Batch, Setting
+from trackbridge.domain.ids import experiment_id_of, is_minted, mint_id
+from trackbridge.domain.jobs import JobSpec, JobState
+from trackbridge.domain.runs import TAG_SOURCE_NAME, TAG_SOURCE_TYPE, RunSpec, RunStatus
+from trackbridge.errors import (
+    BridgeError,
+    ConfigError,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    Rejected,
+    Transient,
+)
+from trackbridge.operations.plans import refuse_secrets
+from trackbridge.ports.findings import Finding, Severity
+from trackbridge.ports.jobs import JobBackend
+from trackbridge.ports.tracking import TrackingStore
+
+TAG_JOB = "bridge.job"
+TAG_JOB_PLACE = "bridge.job.place"
+SOURCE_TYPE = "JOB"
+
+VARIABLE_TRACKING_URI = "BRIDGE_TRACKING_URI"
+VARIABLE_RUN_ID = "BRIDGE_RUN_ID"
+VARIABLE_EXPERIMENT = "BRIDGE_EXPERIMENT_NAME"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunWanted:
+    """The run that a job is to log to.
+
+    ``tracking_uri`` is what the job's program gets to know; it holds no credentials. ``params`` and ``tags``
+    are set when the run is opened.
+    """
+
+    tracking: TrackingStore
+    tracking_uri: str
+    experiment: str
+    name: str
+    user: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job as it was submitted, its run, and what its backend remarked on."""
+
+    state: JobState
+    run_id: str
+    warnings: tuple[Finding, ...] = ()
+
+
+def submit(
+    spec: JobSpec, jobs: JobBackend, run: RunWanted, *, key: str | None = None, place: str = ""
+) -> Submitted:
+    """Open the job's run and start the job, or queue it; called again with the same key it is the same job.
+
+    Args:
+        spec: What to run; its run, tracking URI and the variables for them are filled in here.
+        jobs: Where to run it.
+        run: The run to open for it.
+        key: Makes it repeatable; by default a new one.
+        place: The URI of the job backend, for the run's tags and events.
+
+    Raises:
+        InvalidInput: A variable or parameter looks like a secret, or a secret's reference is none.
+        Rejected: The backend does not take the spec; the message says why.
+        Conflict: The key was used for another spec.
+    """
+    refuse_secrets("the variable", spec.variables)
+    refuse_secrets("the parameter", spec.parameters)
+    _refuse_values_as_secrets(spec.secrets)
+    is_minted_here = key is None
+    key = mint_id() if key is None else _checked_key(key)
+    run_id = key if is_minted(key) else hashlib.sha256(b"trackbridge job\0" + key.encode()).hexdigest()[:32]
+    complete = _with_run(spec, run, run_id)
+    warnings = _checked(complete, jobs)
+    is_new = is_minted_here or not _exists(run.tracking, run_id)
+    _open_run(run, run_id)
+    try:
+        state = jobs.submit(complete, key=key)
+    except (Transient, Exhausted) as error:  # it may have been taken all the same: the run stays open
+        error.hint = f"submit it again with --key {key}: it is the same job, started once"
+        raise
+    except (BridgeError, KeyboardInterrupt) as error:
+        if is_new:
+            _close_refused(run.tracking, run_id, error)
+        raise
+    _note_job(run.tracking, run_id, state, place)
+    _tell(state, run_id, place)
+    return Submitted(state, run_id, warnings)
+
+
+def _with_run(spec: JobSpec, run: RunWanted, run_id: str) -> JobSpec:
+    variables = {
+        **spec.variables,
+        VARIABLE_TRACKING_URI: run.tracking_uri,
+        VARIABLE_RUN_ID: run_id,
+        VARIABLE_EXPERIMENT: run.experiment,
+    }
+    return msgspec.structs.replace(spec, run_id=run_id, tracking_uri=run.tracking_uri, variables=variables)
+
+
+def _checked(spec: JobSpec, jobs: JobBackend) -> tuple[Finding, ...]:
+    """Return the warnings about a spec.
+
+    Raises:
+        Rejected: There are errors.
+    """
+    findings = jobs.check(spec)
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if errors:
+        told = "; ".join(f"{finding.subject}: {finding.message}" for finding in errors)
+        fixes = "; ".join(finding.fix for finding in errors if finding.fix)
+        raise Rejected(f"the job cannot run: {told}", operation="jobs.check", hint=fixes or None)
+    return tuple(finding for finding in findings if finding.severity is Severity.WARNING)
+
+
+def _exists(tracking: TrackingStore, run_id: str) -> bool:
+    try:
+        tracking.get_run(run_id)
+    except NotFound:
+        return False
+    return True
+
+
+def _open_run(run: RunWanted, run_id: str) -> None:
+    """Open the run with its tags and params."""
+    tags = {TAG_SOURCE_TYPE: SOURCE_TYPE, **run.tags}
+    experiment_id = experiment_id_of(run.experiment)
+    run.tracking.ensure_experiment(run.experiment, experiment_id=experiment_id)
+    run.tracking.open_run(
+        RunSpec(
+            run_id=run_id,
+            experiment_id=experiment_id,
+            experiment_name=run.experiment,
+            name=run.name,
+            user=run.user,
+            start_time=time.time_ns() // 1_000_000,
+            tags=tags,
+        )
+    )
+    if run.params:
+        params = [Setting(name, value, number) for number, (name, value) in enumerate(run.params.items())]
+        _write(run.tracking, Batch(run_id=run_id, params=params))
+
+
+def _close_refused(tracking: TrackingStore, run_id: str, error: BaseException) -> None:
+    """Close the run of a job that was not taken: there is nobody else to do it."""
+    status = RunStatus.FAILED if isinstance(error, BridgeError) else RunStatus.KILLED
+    tracking.close_run(run_id, status=status, end_time=time.time_ns() // 1_000_000)
+
+
+def _note_job(tracking: TrackingStore, run_id: str, state: JobState, place: str) -> None:
+    tags = {TAG_JOB: state.job_id, **({TAG_JOB_PLACE: place} if place else {})}
+    settings = [Setting(name, value, number) for number, (name, value) in enumerate(tags.items())]
+    _write(tracking, Batch(run_id=run_id, tags=settings))
+
+
+def _write(tracking: TrackingStore, batch: Batch) -> None:
+    """Write records of a run.
+
+    Raises:
+        Rejected: The store does not take one of them.
+    """
+    rejected = tracking.write(batch).rejected
+    if rejected:
+        raise Rejected(
+            f"the run does not take what is known of the job: {rejected[0].reason}",
+            operation="submit",
+            resource=f"run {batch.run_id}",
+            hint="was the same key used with other parameters? use another key",
+        )
+
+
+def _tell(state: JobState, run_id: str, place: str) -> None:
+    from trackbridge.domain.events import JOB_SUBMITTED
+    from trackbridge.events import publish
+
+    data = {"run_id": run_id, "name": state.name, "status": state.status.value}
+    publish(JOB_SUBMITTED, subject=state.job_id, source=place, data=data)
+
+
+def _refuse_values_as_secrets(secrets: Mapping[str, str]) -> None:
+    for name, reference in secrets.items():
+        if not reference.partition(":")[2]:
+            raise InvalidInput(
+                f"the secret {name!r} is no reference",
+                operation="submit",
+                hint=f"say where its value is, for example: {name}=env:{name}",
+            )
+
+
+def _checked_key(key: str) -> str:
+    if not key.strip() or len(key) > 200 or not key.isprintable():
+        raise ConfigError("a key is 1 to 200 printable characters", operation="submit")
+    return key
+
+
+def source_tags(source: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the tags that say what a job runs."""
+    return {TAG_SOURCE_NAME: source, **(extra or {})}
+
+
+def command_line(words: tuple[str, ...], parameters: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the command of a script or a command: a script of Python gets ``--name value``, as in mlflow."""
+    if not words[0].endswith(".py"):
+        return words
+    options = tuple(word for name, value in parameters.items() for word in (f"--{name}", value))
+    return ("python", *words, *options)
+
+
+def requirement_lines(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return requirements, or those of a file, without comments and empty lines.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    lines: Iterable[str] = ()
+    if isinstance(given, (str, os.PathLike)):
+        try:
+            lines = Path(given).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"the requirements cannot be read: {error}", resource=str(given), hint="name a text file"
+            ) from error
+    else:
+        lines = given
+    stripped = (re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip() for line in lines)
+    return tuple(line for line in stripped if line)

@@ -1,0 +1,30 @@
+"""Waiting for something that takes its time: seldom enough not to disturb, often enough not to be late."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+SHARE = 0.1
+"""A wait is at most this share of the time waited so far: what took a minute may be seen 6 s late."""
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)  # nobody sets it; unlike a lock, Ctrl-C interrupts it
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How waits are made: bounds in seconds, the clock, and what waits."""
+
+    wait_s_min: float = 0.02
+    wait_s_max: float = 5.0
+    clock: Callable[[], float] = field(default=time.monotonic)
+    pause: Callable[[float], object] = field(default=_pause)
+
+    def wait(self, since_s: float) -> None:
+        """Wait a little, given when (by ``clock``) the waiting began, or something last happened."""
+        waited_s = self.clock() - since_s
+        self.pause(min(max(waited_s * SHARE, self.wait_s_min), self.wait_s_max))

@@ -1,0 +1,95 @@
+"""HTTP/1.1 by uvicorn and httptools, with bounds on the time and the size of a request's head."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES_MAX = 64 * 1024
+
+_SLOW = b'{"error_code":"REQUEST_TIMEOUT","message":"The head of the request did not arrive in time."}'
+_LARGE = b'{"error_code":"BAD_REQUEST","message":"The head of the request is larger than 65536 bytes."}'
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection; a head that comes too slowly is answered with 408, one without end with 431."""
+
+    header_timeout_s = 10.0
+    on_refused: Callable[[int], None]
+    is_reading_head = False
+    head_bytes = 0
+    head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._forget_timer()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self.is_reading_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self.is_reading_head = False
+        self.head_bytes = 0
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Bound the size of a head, and the time from its first byte to its last."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget_timer()
+            return
+        if self.is_reading_head:
+            self.head_bytes += len(data)
+            if self.head_bytes > HEAD_BYTES_MAX:
+                self._refuse(431, b"431 Request Header Fields Too Large", _LARGE)
+        # A head has begun, or what came between two requests has stopped uvicorn's idle timer.
+        self._await_head()
+
+    def _await_head(self) -> None:
+        if self.head_timer is None and not self.transport.is_closing():
+            self.head_timer = self.loop.call_later(self.header_timeout_s, self._refuse_slow)
+
+    def _forget_timer(self) -> None:
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
+
+    def _refuse_slow(self) -> None:
+        if not self.is_reading_head:  # connected, and said nothing: no request that could be answered
+            self.transport.close()
+            return
+        self._refuse(408, b"408 Request Timeout", _SLOW)
+
+    def _refuse(self, status: int, line: bytes, body: bytes) -> None:
+        self._forget_timer()
+        if self.transport.is_closing():
+            return
+        self.on_refused(status)
+        self.transport.write(
+            b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%s" % (line, len(body), body)
+        )
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, and count it."""
+        self.on_refused(400)
+        super().send_400_response(msg)
+
+
+def protocol_class(*, header_timeout_s: float, on_refused: Callable[[int], None]) -> type[BoundedProtocol]:
+    """Return a protocol with these settings, since uvicorn makes the objects."""
+    settings = {"header_timeout_s": header_timeout_s, "on_refused": staticmethod(on_refused)}
+    return type("Protocol", (BoundedProtocol,), settings)

@@ -1,0 +1,126 @@
+"""The job contract: logs, read in pieces."""
+
+from __future__ import annotations
+
+import pytest
+
+from trackbridge.errors import InvalidInput
+from trackbridge.ports.capabilities import Feature
+from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.jobs_base import FOREVER, JobTests, port_of
+from trackbridge.testing.contracts.tracking_base import GARBAGE_TOKENS
+
+PIECE_CHARS_MAX = 2 * 1024 * 1024
+"""No piece of any backend may be longer than this."""
+
+LONG = "aé漢🚀\n"
+LONG_TIMES = 500_000
+WRITE_LONG = f"import sys; sys.stdout.buffer.write({LONG.encode()!r} * {LONG_TIMES})"
+
+BOTH_STREAMS = """
+import sys
+for number in range(200):
+    stream = sys.stderr if number % 3 else sys.stdout
+    stream.write(f"{number}\\n")
+    stream.flush()
+"""
+
+
+class LogTests(JobTests):
+    """What the program wrote, whole and in order."""
+
+    @requires(Feature.JOBS_LOGS)
+    def test_a_log_is_what_the_program_wrote(self) -> None:
+        state = self.run("print('first'); print('second', end='')")
+        assert self.log(state.job_id) == "first\nsecond"
+
+    @requires(Feature.JOBS_LOGS)
+    def test_both_streams_are_there_in_order(self) -> None:
+        state = self.run(BOTH_STREAMS)
+        assert self.log(state.job_id) == "".join(f"{number}\n" for number in range(200))
+
+    @requires(Feature.JOBS_LOGS)
+    def test_a_silent_program_has_an_empty_log(self) -> None:
+        state = self.run()
+        assert self.log(state.job_id) == ""
+        assert self.jobs.read_logs(state.job_id).done
+
+    @requires(Feature.JOBS_LOGS)
+    @pytest.mark.parametrize(
+        ("written", "text"),
+        [
+            (b"a\xffb\n", "a\ufffdb\n"),
+            (b"\xe6\xbc", "\ufffd"),
+            (b"\xf0\x9f\x9a", "\ufffd"),
+            (b"\x1b[31mred\x1b[0m\r\n\0\x07", "\x1b[31mred\x1b[0m\r\n\0\x07"),
+            ("漢🚀é".encode(), "漢🚀é"),
+        ],
+        ids=["no_utf8", "half_a_character", "most_of_a_character", "controls", "unicode"],
+    )
+    def test_bytes_become_text(self, written: bytes, text: str) -> None:
+        state = self.run(f"import sys; sys.stdout.buffer.write({written!r})")
+        assert self.log(state.job_id) == text
+
+    @requires(Feature.JOBS_LOGS)
+    def test_a_long_log_comes_in_bounded_pieces_without_a_gap(self) -> None:
+        state = self.run(WRITE_LONG)
+        pieces = [text for text, _ in self.pieces(state.job_id)]
+        assert all(len(piece) <= PIECE_CHARS_MAX for piece in pieces)
+        assert "".join(pieces) == LONG * LONG_TIMES
+
+    @requires(Feature.JOBS_LOGS)
+    def test_reading_goes_on_from_any_cursor(self) -> None:
+        state = self.run(WRITE_LONG)
+        pieces = list(self.pieces(state.job_id))
+        texts = [text for text, _ in pieces]
+        other = port_of(self.reopened())
+        for number, (_, cursor) in enumerate(pieces):
+            chunk = other.read_logs(state.job_id, cursor=cursor)
+            rest = "".join(texts[number + 1 :])
+            assert rest.startswith(chunk.text)
+            assert bool(chunk.text) == bool(rest)
+
+    @requires(Feature.JOBS_LOGS)
+    def test_a_log_can_be_followed(self) -> None:
+        job_id = self.submit(f"print('begun', flush=True)\n{FOREVER}").job_id
+        came, cursor = self.until_logged(job_id, "begun\n")
+        assert came == "begun\n"
+        chunk = self.jobs.read_logs(job_id, cursor=cursor)
+        assert (chunk.text, chunk.done) == ("", False), "a job that runs may log more"
+        self.jobs.cancel(job_id)
+        self.ended(job_id)
+        assert self.log(job_id, cursor) == ""
+
+    @requires(Feature.JOBS_LOGS)
+    def test_a_character_written_in_parts_arrives_whole(self) -> None:
+        code = (
+            "import sys, time\nout = sys.stdout.buffer\n"
+            "for byte in '🚀'.encode():\n    out.write(bytes([byte])); out.flush(); time.sleep(0.05)\n"
+        )
+        job_id = self.submit(code).job_id
+        assert self.log(job_id) == "🚀"
+
+    @requires(Feature.JOBS_LOGS)
+    def test_an_ended_log_stays_done(self) -> None:
+        state = self.run("print('x')")
+        *_, (_, last) = self.pieces(state.job_id)
+        for _ in range(2):
+            chunk = self.jobs.read_logs(state.job_id, cursor=last)
+            assert (chunk.text, chunk.done) == ("", True)
+            last = chunk.cursor
+
+    @requires(Feature.JOBS_LOGS)
+    @pytest.mark.parametrize(
+        "cursor", [token for token in GARBAGE_TOKENS if token], ids=lambda t: repr(t)[:20]
+    )
+    def test_garbage_is_no_cursor(self, cursor: str) -> None:
+        state = self.run("print('x')")
+        with pytest.raises(InvalidInput):
+            self.jobs.read_logs(state.job_id, cursor=cursor)
+
+    @requires(Feature.JOBS_LOGS)
+    def test_a_cursor_of_another_job_is_refused(self) -> None:
+        one, other = self.run("print('x')"), self.run("print('y')")
+        cursor = self.jobs.read_logs(one.job_id).cursor
+        with pytest.raises(InvalidInput):
+            self.jobs.read_logs(other.job_id, cursor=cursor)

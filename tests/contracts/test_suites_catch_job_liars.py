@@ -1,0 +1,105 @@
+"""The job contract fails for backends that break it, and passes for one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+HEAD = """
+import pytest
+from tests.support.job_liars import *
+from tests.support.memory_adapter import MemoryAdapter, MemoryState
+from trackbridge.testing.contracts import JobContract
+"""
+
+BINDING = """
+class {name}(JobContract):
+    patience_s = 4
+
+    @pytest.fixture
+    def adapter(self):
+        self.kept = MemoryState()
+        return {adapter}
+
+    def reopened(self):
+        return MemoryAdapter({reopened})
+"""
+
+LIARS = {
+    "IgnoresKeys": "test_the_same_key_is_the_same_job",
+    "LooksBeforeItStarts": "test_one_key_submitted_by_all_starts_one_job",
+    "StartsTwice": "test_one_key_submitted_by_all_starts_its_command_once",
+    "ForgetsTheSpecOfAKey": "test_another_spec_is_a_conflict",
+    "KillsTheLeaderAlone": "test_cancelling_ends_what_the_program_started",
+    "ForgetsWhatOutlivesTheLeader": "test_what_outlives_the_program_is_ended_with_it",
+    "KillsAtOnce": "test_the_program_is_asked_to_leave",
+    "LosesAByteBetweenPieces": "test_a_long_log_comes_in_bounded_pieces_without_a_gap",
+    "SendsTheWholeLog": "test_a_long_log_comes_in_bounded_pieces_without_a_gap",
+    "CutsCharacters": "test_a_character_written_in_parts_arrives_whole",
+    "IsDoneTooEarly": "test_a_log_can_be_followed",
+    "TakesAnyCursor": "test_a_cursor_of_another_job_is_refused",
+    "CancelsTheEnded": "test_success_stays",
+    "CallsEveryEndASuccess": "test_an_exit_code_tells_of_failure",
+    "CallsALeaveAtTheLimitASuccess": "test_leaving_at_the_limit_is_no_success",
+    "TriesOnce": "test_a_command_that_fails_is_started_again",
+    "IgnoresTheTimeLimit": "test_a_job_is_ended_at_its_time_limit",
+    "TellsSecrets": "test_a_secret_is_not_shown",
+    "UsesAShell": "test_the_words_of_the_command_arrive_as_they_are",
+    "ForgetsTheFolder": "test_the_folder_of_the_code_is_the_current_one",
+    "ChecksNothing": "test_a_wrong_spec_is_found_and_refused",
+    "TakesSpotSilently": "test_spot_capacity",
+    "ListsOldestJobsFirst": "test_the_newest_is_first",
+    "RaisesKeyError": "test_an_unknown_job_is_not_found",
+    "WaitsInSubmit": "test_submission_does_not_wait_for_the_end",
+}
+KEEPS_JOBS_TO_ITSELF = "test_another_program_sees_a_job"
+
+
+def binding_of(liar: str) -> str:
+    options = ", missing=NO_SPOT" if liar == "TakesSpotSilently" else ""
+    adapter = f"lying_jobs({liar}, state=self.kept{options})"
+    return BINDING.format(name=f"Test{liar}", adapter=adapter, reopened="self.kept")
+
+
+def outcomes(pytester: pytest.Pytester, bindings: Iterable[str], nodes: Iterable[str]) -> dict[str, set[str]]:
+    """Run tests of the suite in this process; the outcomes by class and test, parameters left out.
+
+    All in one run, because each run imports the suite anew.
+    """
+    file = pytester.makepyfile(HEAD + "".join(bindings))
+    chosen = [f"{file}::{node}" for node in nodes]
+    record = pytester.inline_run("-p", "no:cacheprovider", "-p", "no:xdist", *chosen)
+    found: dict[str, set[str]] = {}
+    for report in record.getreports("pytest_runtest_logreport"):
+        if report.when == "call":
+            node = report.nodeid.partition("::")[2].partition("[")[0]
+            found.setdefault(node, set()).add("xfailed" if hasattr(report, "wasxfail") else report.outcome)
+    return found
+
+
+def test_liars_are_caught(pytester: pytest.Pytester) -> None:
+    nodes = [f"Test{liar}::{test}" for liar, test in LIARS.items()]
+    found = outcomes(pytester, map(binding_of, LIARS), nodes)
+    assert [node for node in nodes if "failed" not in found[node]] == []
+
+
+def test_a_backend_that_keeps_jobs_to_itself_is_caught(pytester: pytest.Pytester) -> None:
+    binding = BINDING.format(name="TestJobs", adapter="MemoryAdapter(self.kept)", reopened="")
+    node = f"TestJobs::{KEEPS_JOBS_TO_ITSELF}"
+    assert outcomes(pytester, [binding], [node]) == {node: {"failed"}}
+
+
+def test_the_same_tests_pass_for_an_honest_backend(pytester: pytest.Pytester) -> None:
+    binding = BINDING.format(name="TestJobs", adapter="MemoryAdapter(self.kept)", reopened="self.kept")
+    nodes = [f"TestJobs::{test}" for test in sorted({*LIARS.values(), KEEPS_JOBS_TO_ITSELF})]
+    assert outcomes(pytester, [binding], nodes) == {node: {"passed"} for node in nodes}
+
+
+def test_a_backend_without_a_shared_folder_says_so(pytester: pytest.Pytester) -> None:
+    binding = BINDING.format(name="TestJobs", adapter="MemoryAdapter(self.kept)", reopened="self.kept")
+    binding += "\n    @pytest.fixture\n    def shared_folder(self):\n        return None\n"
+    node = "TestJobs::test_cancelling_ends_what_the_program_started"
+    assert outcomes(pytester, [binding], [node]) == {node: {"xfailed"}}
