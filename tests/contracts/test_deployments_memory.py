@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.contracts.test_memory import bare
-from tests.support.memory_adapter import MemoryAdapter
+from tests.support.memory_adapter import MemoryAdapter, MemoryState
+from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.ports.adapter import Adapter
 from trackbridge.testing.contracts import DeploymentContract
 
@@ -20,6 +21,18 @@ class TestDeployments(DeploymentContract):
     def open_again(self) -> Adapter:
         assert isinstance(self.opened, MemoryAdapter)
         return MemoryAdapter(self.opened.state)
+
+
+class TestDeploymentsThroughThePipeline(DeploymentContract):
+    poll_s = 0.0
+
+    @pytest.fixture
+    def adapter(self) -> Adapter:
+        self.kept = MemoryState()
+        return wrap_adapter(MemoryAdapter(self.kept))
+
+    def open_again(self) -> Adapter:
+        return wrap_adapter(MemoryAdapter(self.kept))
 
 
 class TestDeploymentsBare(DeploymentContract):

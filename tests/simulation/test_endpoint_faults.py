@@ -17,7 +17,7 @@ from tests.contracts.test_local import open_local
 from tests.support.endpoints import kill, no_process_left, processes_of, wait_until
 from trackbridge.domain.deployments import EndpointState, EndpointStatus, Operation
 from trackbridge.domain.plans import Change
-from trackbridge.errors import BridgeError, Locked, PlanStale, Transient
+from trackbridge.errors import BridgeError, Locked, PlanStale, Transient, Unavailable
 from trackbridge.ports.deployments import DeploymentTarget
 from trackbridge.testing.contracts import deployment_models
 
@@ -108,12 +108,9 @@ class Rig:
 
     def main_of(self, deployment: str) -> int:
         """Return the main process of a deployment's server, by the lock that it holds."""
-        (lock,) = [
-            lock
-            for lock in (self.folder / "store/endpoints/wine/run").glob(f"{deployment}.*.lock")
-            if lock.stat().st_size
-        ]
-        return int(lock.read_text())
+        locks = (self.folder / "store/endpoints/wine/run").glob(f"{deployment}.*.lock")
+        (process_id,) = [int(text) for text in (lock.read_text() for lock in locks) if text]
+        return process_id
 
     def wait_until_ready(self) -> None:
         wait_until(lambda: self.observed().status is EndpointStatus.READY, "a ready endpoint")
@@ -226,6 +223,23 @@ def test_after_a_reboot_the_next_command_brings_everything_back(rig: Rig) -> Non
     assert (rig.observed().url, rig.observed().traffic) == (url, {"v1": 10, "v2": 90})
     answered = [rig.ask() for _ in range(100)]
     assert answered.count(b'{"predictions":[2.0]}') == 90
+
+
+def test_a_server_that_dies_again_and_again_has_failed_until_it_lives(rig: Rig) -> None:
+    def has_failed() -> bool:
+        kill(rig.main_of("v1"))
+        return rig.observed().deployments[0].status is EndpointStatus.FAILED
+
+    wait_until(has_failed, "the failure")
+    found = rig.observed()
+    assert found.status is EndpointStatus.FAILED, "it has traffic"
+    assert "again and again" in found.deployments[0].reason
+    with pytest.raises(Unavailable):  # at once, and not after the request's timeout
+        rig.ask("v1")
+    assert rig.ask("v2") == b'{"predictions":[2.0]}'
+    rig.wait_until_ready()
+    assert rig.observed().deployments[0].reason == ""
+    assert rig.ask("v1") == b'{"predictions":[1.0]}'
 
 
 def test_a_port_that_is_taken_is_told_and_used_again_once_it_is_free(rig: Rig) -> None:

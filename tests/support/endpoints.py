@@ -48,6 +48,14 @@ def no_process_left(folder: Path) -> None:
 
 
 def kill(process_id: int) -> None:
-    """Send SIGKILL to a process that may be gone."""
+    """Send SIGKILL to a process that may be gone, and wait for its end."""
     with suppress(ProcessLookupError):
         os.kill(process_id, signal.SIGKILL)
+    wait_until(lambda: not _lives(process_id), f"the end of process {process_id}")
+
+
+def _lives(process_id: int) -> bool:
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -452,7 +452,7 @@ class MemoryDeployments(DeploymentTarget):
         with self.world.mutex:
             kept = self.world.revisions.setdefault(revision.endpoint, [])
             if kept and kept[-1].deployments == revision.deployments:
-                return kept[-1]
+                kept.pop()
             kept.append(msgspec.structs.replace(revision, number=len(kept) + 1))
             return kept[-1]
 

@@ -164,6 +164,7 @@ class MemoryJobs(JobBackend):
                 self.end(job, JobStatus.CANCELLED, "cancelled before it was started")
                 return
             job.status, job.start_time = JobStatus.STARTING, self.clock_ms()
+            self.state.changed.notify_all()  # the next may be first in the queue now
         status, reason = JobStatus.FAILED, ""
         for _ in range(job.spec.attempts_max):
             status, reason = self._attempt(job)

@@ -229,11 +229,11 @@ class LocalDeployments(DeploymentTarget):
                 (revision.endpoint,),
             ).fetchone()
             kept = msgspec.json.decode(newest[0], type=EndpointRevision) if newest else None
-            if kept is not None and kept.deployments == revision.deployments:
-                return kept
-            numbered = msgspec.structs.replace(revision, number=kept.number + 1 if kept else 1)
+            last = kept.number if kept is not None else 0
+            is_same = kept is not None and kept.deployments == revision.deployments
+            numbered = msgspec.structs.replace(revision, number=last if is_same else last + 1)
             connection.execute(
-                "INSERT INTO endpoint_revision (endpoint, number, body) VALUES (?, ?, ?)",
+                "INSERT OR REPLACE INTO endpoint_revision (endpoint, number, body) VALUES (?, ?, ?)",
                 (revision.endpoint, numbered.number, msgspec.json.encode(numbered).decode()),
             )
         return numbered

@@ -11,6 +11,13 @@ import sys
 
 from trackbridge_adapters.local.job_files import JobFiles
 
+# Not ``-m``: that puts the current folder first on the path, where a user's ``logging.py`` or ``types.py``
+# would be taken for Python's own.
+_BOOTSTRAP = (
+    "import sys; sys.path[:] = {path!r}; "
+    "from trackbridge.operations.settle import main; sys.exit(main(sys.argv[1:]))"
+)
+
 _RUN_STATUS = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
 
 
@@ -19,18 +26,17 @@ def start_settling(
 ) -> None:
     """Start the program that closes the run, in a session of its own; its failure changes nothing.
 
-    What it prints is kept in the runner's log. It is started in the job's folder: ``-m`` puts the current
-    folder first on the path, where a user's ``logging.py`` would be taken for Python's own.
+    What it prints is kept in the runner's log. It is started where the job was submitted, so that it finds
+    the settings of the same project.
     """
     if not run_id or not tracking_uri or not os.path.isdir(files.folder):
         return
-    command = [sys.executable, "-m", "trackbridge.operations.settle", "--tracking-uri", tracking_uri]
+    command = [sys.executable, "-c", _BOOTSTRAP.format(path=sys.path), "--tracking-uri", tracking_uri]
     command += ["--run-id", run_id, "--status", _RUN_STATUS[status], "--end-time", str(end_time)]
     log = os.open(files.runner_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         process = subprocess.Popen(
             command,
-            cwd=files.folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -24,7 +24,10 @@ COMMANDS = {
     "apply": Slot("apply:apply", "Apply a plan that was saved with --out."),
     "completion": Slot("completion:completion", "Print the script for completion in a shell."),
     "config": Slot("config:config", "Show settings and where they come from."),
-    "demo": Slot("demo:demo", "Train on real data, kill one of the trainings, and see that nothing is lost."),
+    "demo": Slot(
+        "demo:demo",
+        "Train on real data, kill a training, see that nothing is lost; then serve the best models.",
+    ),
     "deploy": Slot(
         "deploy:deploy", "Deploy a registered model to an endpoint: plan, show, ask, apply, check."
     ),

@@ -19,7 +19,6 @@ DEPLOY_APPLIED = "deploy.applied"
 DEPLOY_FAILED = "deploy.failed"
 DEPLOY_ROLLED_BACK = "deploy.rolled_back"
 ENDPOINT_DELETED = "endpoint.deleted"
-SERVER_RESTARTED = "endpoint.server_restarted"
 TEST = "bridge.test"
 
 KINDS = (
@@ -36,7 +35,6 @@ KINDS = (
     DEPLOY_FAILED,
     DEPLOY_ROLLED_BACK,
     ENDPOINT_DELETED,
-    SERVER_RESTARTED,
     TEST,
 )
 """Every kind of event. Kinds are added, never changed or taken away."""

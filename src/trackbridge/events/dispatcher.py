@@ -79,6 +79,7 @@ class Dispatcher:
             courier.cut_off()
         for courier in self._couriers:
             courier.join(CUT_OFF_S)
+        self._answer()  # the program may still be there: what is kept is not lost
         self._write_counts()
 
     def _lines(self) -> Iterator[bytes]:

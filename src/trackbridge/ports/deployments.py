@@ -182,7 +182,11 @@ class DeploymentTarget(Protocol):
     @needs(Feature.DEPLOYMENTS_REVISIONS)
     @abstractmethod
     def save_revision(self, revision: EndpointRevision) -> EndpointRevision:
-        """Keep how an endpoint stood, and return it with its number. The same state twice in a row is one."""
+        """Keep how an endpoint stood, and return it with its number.
+
+        The same deployments twice in a row are one revision: the later one (with what followed, who and why)
+        takes the place and the number of the earlier.
+        """
         ...
 
     @needs(Feature.DEPLOYMENTS_REVISIONS)

@@ -35,8 +35,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     publishing._forget()
     yield folder
-    end_dispatchers(folder)
     publishing._forget()
+    end_dispatchers(folder)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from trackbridge.domain.deployments import EndpointRevision
@@ -217,6 +218,9 @@ class RequestTests(DeploymentTests):
         one = self.spec("one")
         first = self.target.save_revision(self.revision("twice", one))
         assert self.target.save_revision(self.revision("twice", one)) == first
+        later = msgspec.structs.replace(first, operation="rollback", why="slower", time=first.time + 1)
+        assert self.target.save_revision(msgspec.structs.replace(later, number=0)) == later
+        assert list(self.target.list_revisions("twice")) == [later]
         other = self.target.save_revision(self.revision("twice"))
         assert self.target.save_revision(self.revision("twice", one)).number == other.number + 1
 

@@ -160,7 +160,8 @@ class ConcurrencyTests(JobTests):
 
     def test_one_key_submitted_by_all_starts_its_command_once(self, shared_folder: Path | None) -> None:
         folder = given(shared_folder)
-        self.at_once(mint_id(), f"open({str(folder / 'starts')!r}, 'a').write('x')")
+        note = f"with open({str(folder / 'starts')!r}, 'a') as starts: starts.write('x')"
+        self.at_once(mint_id(), f"{note}\nimport time; time.sleep(0.5)")  # so that a second start shows
         for job_id in self.submitted:
             self.ended(job_id)
         assert (folder / "starts").read_text(encoding="utf-8") == "x"
