@@ -16,6 +16,7 @@ import pytest
 from tests.contracts.test_local import open_local
 from tests.support.endpoints import kill, no_process_left, processes_of, wait_until
 from trackbridge.domain.deployments import EndpointState, EndpointStatus, Operation
+from trackbridge.domain.jobs import JobSpec, JobStatus
 from trackbridge.domain.plans import Change
 from trackbridge.errors import BridgeError, Locked, PlanStale, Transient, Unavailable
 from trackbridge.ports.deployments import DeploymentTarget
@@ -411,3 +412,21 @@ def test_a_refused_change_of_a_hostile_hand_changes_nothing(rig: Rig) -> None:
             rig.target.apply(change, payload=rig.models["one"])
     assert rig.observed() == before
     assert not (rig.folder / "store" / "outside").exists()
+
+
+def test_an_endpoint_outlives_the_job_that_started_its_processes(rig: Rig) -> None:
+    """All processes are killed, and a job's program, as the next to look, starts them again."""
+    for process_id in rig.pids():
+        kill(process_id)
+    look = f"from tests.contracts.test_local import open_local; from pathlib import Path; \
+open_local(Path({str(rig.folder)!r})).deployments.observe('wine')"
+    jobs = open_local(rig.folder).jobs
+    assert jobs is not None
+    job = jobs.submit(
+        JobSpec(name="look", command=(sys.executable, "-c", look), code_dir=str(Path.cwd())), key="look"
+    )
+    wait_until(lambda: jobs.status(job.job_id).status.is_final, "the end of the job")
+    assert jobs.status(job.job_id).status is JobStatus.SUCCEEDED
+    assert len(rig.pids(SUPERVISOR)) == 1  # before the next look, which would start another
+    rig.wait_until_ready()
+    assert rig.ask()

@@ -9,6 +9,7 @@ from trackbridge.errors import Unavailable
 from trackbridge_adapters.local.capabilities import ADAPTER
 from trackbridge_adapters.local.endpoint_folders import EndpointFolder, open_log
 from trackbridge_adapters.local.endpoint_processes import python_command
+from trackbridge_adapters.local.job_processes import JOB_VARIABLE
 from trackbridge_adapters.local.locks import is_held
 
 START_TIMEOUT_S = 30.0
@@ -34,6 +35,7 @@ def ensure_supervisor(folder: EndpointFolder) -> bool:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env={**os.environ, JOB_VARIABLE: ""},  # an endpoint outlives the job that deployed it
             cwd="/",
             start_new_session=True,
             timeout=START_TIMEOUT_S,
