@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from benchmarks import workers
@@ -34,6 +34,7 @@ CAPTURE_BLOCK = 150
 PERCENT = 50
 CONNECTIONS = 8
 ROWS = 1000
+HOOK_WARM_S, HOOK_S = 12.0, 40.0
 START_S = 120
 READ_BYTES = 1 << 18
 
@@ -80,6 +81,14 @@ def measure(*, quick: bool) -> list[Figure]:
             note=f"metrics: {result['metrics_us']:.1f} µs a request; capture: {result['capture_us']:.0f} µs, "
             "between requests of one server that are in its sample and such that are not",
         ),
+        Figure(
+            "scoring one row: 99th percentile with a webhook that hangs",
+            "µs",
+            result["hanging_p99_us"],
+            {"ours without a webhook": result["without_p99_us"]},
+            note=f"two of our servers asked by turns for {HOOK_S:.0f} s; telemetry goes out every 10 s, for "
+            "the first time before the measurement",
+        ),
     ]
 
 
@@ -90,7 +99,8 @@ def compare(rounds: str, share: str) -> dict[str, object]:
     """Start the servers, and measure them in turns."""
     folder = Path.cwd()
     bodies = save_model(folder / "model")
-    with ours(folder), theirs(folder) as port:
+    hook = p99_with_a_hanging_hook(folder, bodies["single"], HOOK_S * float(share))
+    with ours(folder, "ours"), theirs(folder) as port:
         place = (socket.AF_UNIX, str(folder / "ours.sock"))
         servers = {
             "ours": place,
@@ -104,6 +114,7 @@ def compare(rounds: str, share: str) -> dict[str, object]:
     metrics_us = cost_of_metrics()
     plain = median(found["ours"]["single_us"])
     result["metrics_us"], result["capture_us"] = metrics_us, capture_us
+    result["without_p99_us"], result["hanging_p99_us"] = hook
     result["telemetry_share"] = (metrics_us + max(0.0, capture_us)) / plain
     return result
 
@@ -181,6 +192,35 @@ def _block_us(connection: socket.socket, request: bytes) -> float:
     return (time.perf_counter() - began) / CAPTURE_BLOCK * 1e6
 
 
+def p99_with_a_hanging_hook(folder: Path, body: bytes, seconds: float) -> tuple[float, float]:
+    """Return the 99th percentiles of a server without a webhook, and of one whose webhook never answers."""
+    home = folder / "home"
+    home.mkdir()
+    request, names = request_of(body), ("quiet", "hooked")
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    with socket.socket() as never_answers:
+        never_answers.bind(("127.0.0.1", 0))
+        never_answers.listen()
+        url = f"http://127.0.0.1:{never_answers.getsockname()[1]}/"
+        (home / "config.toml").write_text(f'[webhooks.hangs]\nurl = "{url}"\n', encoding="utf-8")
+        with ours(folder, "quiet"), ours(folder, "hooked", BRIDGE_HOME=str(home)):
+            connections = {name: connected(socket.AF_UNIX, str(folder / f"{name}.sock")) for name in names}
+            begin = time.perf_counter() + HOOK_WARM_S
+            order = list(connections.items())
+            while time.perf_counter() < begin + seconds:
+                order.reverse()
+                for name, connection in order:
+                    for _ in range(BLOCK):
+                        before = time.perf_counter()
+                        ask(connection, request)
+                        if before > begin:
+                            taken[name].append((time.perf_counter() - before) * 1e6)
+            for connection in connections.values():
+                connection.close()
+    without, hanging = (quantiles(taken[name], n=100)[98] for name in names)
+    return without, hanging
+
+
 def cost_of_metrics() -> float:
     """Return the time that the metrics of one request take, in microseconds."""
     code = (
@@ -209,22 +249,22 @@ def cost_of_metrics() -> float:
 
 
 @contextmanager
-def ours(folder: Path) -> Iterator[None]:
+def ours(folder: Path, name: str, **variables: str) -> Iterator[None]:
     """Run our server on a Unix socket."""
     settings = {
         "model_path": str(folder / "model"),
-        "name": "ours",
-        "socket": str(folder / "ours.sock"),
-        "capture": {"percent": PERCENT, "folder": str(folder / "payloads")},
-        "ready_file": str(folder / "ours.json"),
+        "name": name,
+        "socket": str(folder / f"{name}.sock"),
+        "capture": {"percent": PERCENT, "folder": str(folder / f"payloads-{name}")},
+        "ready_file": str(folder / f"{name}.json"),
     }
-    config = folder / "ours.config.json"
+    config = folder / f"{name}.config.json"
     config.write_text(json.dumps(settings), encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "trackbridge.serving", str(config)], env=workers.environment()
+        [sys.executable, "-m", "trackbridge.serving", str(config)], env=workers.environment(**variables)
     )
     try:
-        wait_until(lambda: (folder / "ours.json").exists(), process)
+        wait_until(lambda: (folder / f"{name}.json").exists(), process)
         yield
     finally:
         process.terminate()

@@ -35,7 +35,7 @@ def ensure_supervisor(folder: EndpointFolder) -> bool:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, JOB_VARIABLE: ""},  # an endpoint outlives the job that deployed it
+            env=_environment(folder),
             cwd="/",
             start_new_session=True,
             timeout=START_TIMEOUT_S,
@@ -48,6 +48,15 @@ def ensure_supervisor(folder: EndpointFolder) -> bool:
     if started.returncode:
         raise _no_supervisor(folder, f"it ended with exit code {started.returncode}")
     return True
+
+
+def _environment(folder: EndpointFolder) -> dict[str, str]:
+    """Return the user's environment, without the job that this may be part of: an endpoint outlives it.
+
+    The settings of the store's folder are found from anywhere.
+    """
+    home = os.environ.get("BRIDGE_HOME") or str(folder.store)
+    return {**os.environ, JOB_VARIABLE: "", "BRIDGE_HOME": home}
 
 
 def _no_supervisor(folder: EndpointFolder, why: str) -> Unavailable:

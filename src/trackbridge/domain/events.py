@@ -19,6 +19,7 @@ DEPLOY_APPLIED = "deploy.applied"
 DEPLOY_FAILED = "deploy.failed"
 DEPLOY_ROLLED_BACK = "deploy.rolled_back"
 ENDPOINT_DELETED = "endpoint.deleted"
+REQUESTS_ANSWERED = "serving.requests_answered"
 TEST = "bridge.test"
 
 KINDS = (
@@ -35,6 +36,7 @@ KINDS = (
     DEPLOY_FAILED,
     DEPLOY_ROLLED_BACK,
     ENDPOINT_DELETED,
+    REQUESTS_ANSWERED,
     TEST,
 )
 """Every kind of event. Kinds are added, never changed or taken away."""

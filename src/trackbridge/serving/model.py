@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from io import StringIO
 from typing import Any
 
@@ -33,7 +34,9 @@ class ServedModel:
         self._server = require("mlflow.pyfunc.scoring_server", extra="mlflow")
         self._enforce_params = require("mlflow.models.utils", extra="mlflow")._enforce_params_schema
         try:
-            self._model = require("mlflow.pyfunc", extra="mlflow").load_model(path)
+            self._model = require("mlflow.pyfunc", extra="mlflow").load_model(
+                os.path.realpath(path)  # mlflow refuses a link
+            )
         except self._exception as error:
             raise ConfigError(f"mlflow cannot load {path}: {error.message}") from error
         self.metadata: Any = self._model.metadata

@@ -25,6 +25,7 @@ from trackbridge.serving.protocol import protocol_class
 from trackbridge.serving.scoring import ScoringThread
 from trackbridge.serving.tokens import TokenFile
 from trackbridge.serving.tracing import Tracing
+from trackbridge.serving.windows import WindowTelemetry
 
 LOAD_FAILED = 3
 HUNG = 4
@@ -85,7 +86,12 @@ class _Worker:
         )
         capture = self._capture()
         tracing = Tracing(settings) if settings.tracing else None
-        listeners = [self._metrics.on_answered, *([capture.on_answered] if capture else [])]
+        windows = WindowTelemetry(settings)
+        listeners = [
+            self._metrics.on_answered,
+            windows.on_answered,
+            *([capture.on_answered] if capture else []),
+        ]
         application = Application(
             settings,
             scoring=scoring,
@@ -107,6 +113,7 @@ class _Worker:
             await server.startup(sockets=[place.listener])
         self._report({"is_ready": True})
         await self._serve(server, application)
+        windows.stop()
         if capture is not None:
             capture.stop()
         if tracing is not None:

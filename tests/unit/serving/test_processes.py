@@ -247,3 +247,10 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, content: str |
         (tmp_path / "config.json").write_text(content, encoding="latin-1")
     assert main([str(tmp_path / "config.json")]) == 1
     assert main([]) == 2
+
+
+def test_a_model_behind_a_link_is_served(tmp_path: Path) -> None:
+    save_obedient_model(tmp_path / "model")
+    (tmp_path / "link").symlink_to("model")
+    with running(tmp_path / "server", model_path=str(tmp_path / "link")) as server:
+        assert server.invoke(order("echo")).status == 200
