@@ -173,12 +173,23 @@ _ELSEWHERE = {
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_meant(name)}")
     from importlib import import_module
 
     value = getattr(import_module(_ELSEWHERE.get(name, "trackbridge.api.fluent")), name)
     globals()[name] = value
     return value
+
+
+def _meant(name: str) -> str:
+    """Say where mlflow's users find what is called otherwise here."""
+    if name.startswith("_"):  # asked for by machinery, not by people
+        return ""
+    if name == "MlflowClient":
+        return "; it is trackbridge.Client here, with the same methods"
+    from trackbridge.api.client import Client
+
+    return f"; it is a method here: trackbridge.Client().{name}" if hasattr(Client, name) else ""
 
 
 def __dir__() -> list[str]:

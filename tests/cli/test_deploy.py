@@ -12,6 +12,7 @@ import pytest
 from tests.cli.conftest import Bridge
 from tests.support.endpoint_scenes import Scene
 from trackbridge.domain.models import Approval
+from trackbridge.operations import opening
 from trackbridge.ports.capabilities import Feature
 
 WINE = ("deploy", "models:/wine/1", "--endpoint", "wine")
@@ -48,6 +49,39 @@ def test_deploying_what_is_there_does_nothing(bridge: Bridge, scene: Scene) -> N
     bridge(*WINE, "--yes")
     result = bridge(*WINE)
     assert "Plan: nothing to do\neverything is as wanted\n" in result.out
+
+
+def test_nothing_that_changes_is_left_out_of_the_plan(bridge: Bridge, scene: Scene) -> None:
+    """Also what is called as the endpoint or the deployment is, and what only differs far behind."""
+    long = "x" * 300
+    bridge(*WINE, "--env", "MODE=wine", "--env", f"LONG={long}a", "--yes")
+    shown = bridge(*WINE, "--env", "MODE=v1", "--env", f"LONG={long}b", "--plan").out
+    assert "      variables.MODE: wine -> v1" in shown.splitlines()
+    (line,) = [line for line in shown.splitlines() if "variables.LONG" in line]
+    before, after = line.split(" -> ")
+    assert before.partition(": ")[2] != after
+    first = bridge("deploy", "models:/wine/2", "--endpoint", "beer", "--env", "MODE=beer", "--plan").out
+    assert "      variables.MODE: beer" in first.splitlines()
+    assert "endpoint: beer" not in first
+
+
+def test_a_plan_is_applied_with_the_registry_that_it_was_made_with(
+    bridge: Bridge, scene: Scene, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_REGISTRY_URI", f"file:{project}/shared")
+    bridge(*WINE, "--out", "wine.plan")
+    opened: list[str] = []
+    real = opening.open_place
+
+    def noting(uri: Any = None, **options: Any) -> opening.Opened:
+        place = real(uri, **options)
+        opened.append(place.uri)
+        return place
+
+    monkeypatch.delenv("BRIDGE_REGISTRY_URI")
+    monkeypatch.setattr("trackbridge.operations.model_source.open_place", noting)
+    bridge("apply", "wine.plan", "--yes")
+    assert opened[-1] == f"file:{project}/shared"
 
 
 def test_nobody_to_ask_changes_nothing(bridge: Bridge, scene: Scene) -> None:
@@ -200,7 +234,8 @@ def test_interrupted_and_gone_on_with(bridge: Bridge, scene: Scene, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(scene.state.deployments, "held", True)
         patch.setattr("trackbridge.operations.waiting.threading.Event.wait", _press_ctrl_c)
-        result = bridge("apply", "wine.plan", "--yes", code=130)
+        result = bridge("apply", "wine.plan", "--yes", "--json", code=130)
+    assert (result.objects[-1]["type"], result.objects[-1]["exit_code"]) == ("error", 130)
     assert "interrupted with 0 of 3 changes done" in result.err
     assert "bridge endpoints rollback wine goes back" in result.err
     bridge("apply", "wine.plan", "--yes")

@@ -159,6 +159,7 @@ def test_a_store_elsewhere(bridge: Bridge, project: Path, tmp_path: Path) -> Non
     try:
         assert tb.endpoint("wine", target=store).predict([[1.0]]) == [1.0]
         assert (tmp_path / "store/models").is_dir()
-        assert not (project / ".bridge/models").exists()
+        assert (tmp_path / "store/model-cache").is_dir()
+        assert not (project / ".bridge").exists() or not list((project / ".bridge").glob("model*"))
     finally:
         bridge("endpoints", "delete", "wine", "--target", store, "--yes")

@@ -10,6 +10,7 @@ import pytest
 
 import trackbridge as tb
 from tests.cli.conftest import Bridge, Result, bridge_process, rest_of
+from trackbridge.errors import NotFound
 from trackbridge.operations.following import wait_for_job
 from trackbridge.operations.opening import open_place
 
@@ -72,6 +73,25 @@ def test_for_people(bridge: Bridge, project: Path) -> None:
     assert result.err.startswith("job ")
 
 
+def test_nothing_of_a_long_line_is_lost(bridge: Bridge, project: Path) -> None:
+    script = "printf 'a\\tb\\n'; head -c 30000 /dev/zero | tr '\\0' x; echo y"
+    lines = bridge("run", "--", "sh", "-c", script).out.splitlines()
+    assert lines[0] == "a       b"
+    assert "".join(lines[1:]) == "x" * 30_000 + "y"
+
+
+def test_a_script_that_is_not_there(bridge: Bridge, project: Path) -> None:
+    for result in (
+        bridge("run", "none.py", "--json", code=1),
+        bridge("run", "a b/none.py", "--json", code=1),
+    ):
+        assert result.objects[-1]["error"] == "NotFound"
+    with pytest.raises(NotFound, match="no script"):
+        tb.submit("none.py")
+    assert bridge("jobs", "list", "--json").summary["jobs"] == 0
+    assert bridge("runs", "list", "--json").summary["runs"] == 0
+
+
 @pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -9 $$", 137)])
 def test_the_exit_status_is_the_jobs(bridge: Bridge, script: str, code: int) -> None:
     result = bridge("run", "--json", "--", "sh", "-c", script, code=code)
@@ -107,6 +127,10 @@ def test_the_same_key_is_the_same_job(bridge: Bridge, project: Path) -> None:
     assert (project / "log.txt").read_text() == "once\n"
     refused = bridge("run", "--key", "nightly", "--json", "true", code=1)
     assert refused.objects[-1]["error"] == "Conflict"
+
+
+def test_what_stands_behind_the_dashes_is_the_commands(bridge: Bridge, project: Path) -> None:
+    assert bridge("run", "--key", " ", "--", "true", "--json", code=1).out == ""
 
 
 def test_usage_errors(bridge: Bridge, empty: str) -> None:
@@ -148,6 +172,15 @@ def test_nothing_there_yet(bridge: Bridge) -> None:
     assert "there are no jobs" in bridge("jobs", "list").err
     for verb in ("show", "logs", "cancel", "wait"):
         assert bridge("jobs", verb, "nobody", "--json", code=1).objects[-1]["error"] == "NotFound"
+
+
+def test_an_unset_variable_of_a_shell_is_no_job(bridge: Bridge, project: Path) -> None:
+    job = bridge("run", "--detach", "--json", "--", "sleep", "600").summary["job_id"]
+    for verb in ("cancel", "show", "logs", "wait"):
+        bridge("jobs", verb, "", code=2)
+    assert not open_place().jobs.status(job).status.is_final
+    bridge("jobs", "cancel", job)
+    bridge("jobs", "wait", job, code=143)
 
 
 def test_a_beginning_that_several_have(bridge: Bridge, empty: str) -> None:

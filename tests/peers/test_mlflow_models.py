@@ -15,7 +15,7 @@ import trackbridge as tb
 from tests.unit.api.conftest import project
 from trackbridge.api import flavors
 from trackbridge.domain.model_digest import digest_of_path
-from trackbridge.errors import InvalidInput, MissingExtra
+from trackbridge.errors import ConfigError, InvalidInput, MissingExtra
 
 __all__ = ["project"]
 
@@ -311,3 +311,18 @@ assert not heavy, heavy
 
 def test_nothing_heavy_is_imported_before_a_model_needs_it() -> None:
     subprocess.run([sys.executable, "-c", LIGHT], check=True, timeout=60)
+
+
+def test_what_mlflow_refuses_is_told_as_our_error(project: Path) -> None:
+    with tb.start_run():
+        with pytest.raises(InvalidInput, match="mlflow cannot save"):
+            tb.log_model(lambda values: values, input_example=object())
+        with pytest.raises(ConfigError, match="cannot be read"):
+            tb.log_model(lambda values: values, requirements="numpy")
+
+
+def test_requirements_in_a_file(project: Path) -> None:
+    (project / "needs.txt").write_text("# what it needs\nnumpy\n\n")
+    with tb.start_run():
+        info = tb.log_model(lambda values: values, requirements="needs.txt")
+    assert "numpy" in info.requirements

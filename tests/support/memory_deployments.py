@@ -512,7 +512,8 @@ class MemoryDeployments(DeploymentTarget):
         status = EndpointStatus.READY if found.is_ready else EndpointStatus.CREATING
         if any(item.status is not EndpointStatus.READY for item in deployments):
             status = EndpointStatus.UPDATING
-        if any(item.status is EndpointStatus.FAILED and item.traffic_percent for item in deployments):
+        have_failed = [item for item in deployments if item.status is EndpointStatus.FAILED]
+        if any(item.traffic_percent for item in have_failed) or 0 < len(have_failed) == len(deployments):
             status = EndpointStatus.FAILED
         if found.is_deleting:
             status = EndpointStatus.DELETING

@@ -309,21 +309,26 @@ def _done() -> Operation:
 
 def _state(row: EndpointRow) -> EndpointState:
     deployments = tuple(_deployment_state(row, found) for found in row.deployments if not found.is_removing)
+    lack = "none of its deployments could be started" if _have_all_failed(deployments) else ""
     return EndpointState(
         endpoint=row.name,
         status=_status(row, deployments),
         deployments=deployments,
         url=f"http://127.0.0.1:{row.port}" if row.port else None,
-        reason=row.reason,
+        reason=row.reason or lack,
         native_id=row.name,
     )
+
+
+def _have_all_failed(deployments: tuple[DeploymentState, ...]) -> bool:
+    return {found.status for found in deployments} == {EndpointStatus.FAILED}
 
 
 def _status(row: EndpointRow, deployments: tuple[DeploymentState, ...]) -> EndpointStatus:
     if row.is_deleting:
         return EndpointStatus.DELETING
     answering = [found.status for found in deployments if found.traffic_percent]
-    if row.reason or EndpointStatus.FAILED in answering:
+    if row.reason or EndpointStatus.FAILED in answering or _have_all_failed(deployments):
         return EndpointStatus.FAILED
     if row.port is None:
         return EndpointStatus.CREATING

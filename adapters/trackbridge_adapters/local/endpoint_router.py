@@ -22,7 +22,7 @@ from trackbridge_adapters.local.endpoint_back import LostError, MovedError, NotS
 from trackbridge_adapters.local.endpoint_folders import EndpointFolder
 from trackbridge_adapters.local.endpoint_front import Door, Front
 from trackbridge_adapters.local.endpoint_http import DEPLOYMENT_HEADER, Answer, Request, refusal
-from trackbridge_adapters.local.endpoint_routes import NO_ROUTES, Route, Routes
+from trackbridge_adapters.local.endpoint_routes import BODY_BYTES_MAX, NO_ROUTES, Route, Routes
 from trackbridge_adapters.local.endpoint_rows import EndpointRow, note_routed, note_router, read_endpoint
 from trackbridge_adapters.local.endpoint_telemetry import Telemetry, compact, write_figures
 
@@ -233,7 +233,7 @@ def routes_of(row: EndpointRow) -> Routes:
 
 def body_bytes_max(options: dict[str, str]) -> int:
     """Return how large a request may be."""
-    return int(options.get("body_bytes_max", 16 * 1024 * 1024))
+    return int(options.get("body_bytes_max", BODY_BYTES_MAX))
 
 
 async def serve(folder: EndpointFolder) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+BODY_BYTES_MAX = 16 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -32,7 +34,7 @@ class Routes:
         self.by_name = dict(routes)
         self.traffic = {name: percent for name, percent in traffic.items() if name in routes and percent}
         self.mirror = {name: percent for name, percent in mirror.items() if name in routes and percent}
-        self.body_bytes_max = max((route.body_bytes_max for route in routes.values()), default=0)
+        self.body_bytes_max = max((route.body_bytes_max for route in routes.values()), default=BODY_BYTES_MAX)
         self._credit = dict.fromkeys(self.traffic, 0)
         self._copies = dict.fromkeys(self.mirror, 0)
 

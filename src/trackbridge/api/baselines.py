@@ -133,7 +133,9 @@ def _column(name: object, values: Sequence[Any]) -> dict[str, Any]:
 def _is_missing(value: Any) -> bool:
     if value is None or type(value).__name__ in ("NaTType", "NAType"):
         return True
-    return isinstance(value, Real | Decimal) and value != value
+    if isinstance(value, Decimal):
+        return value.is_nan()  # a signalling one cannot be compared
+    return isinstance(value, Real) and value != value
 
 
 def _kind(present: Sequence[Any]) -> str:

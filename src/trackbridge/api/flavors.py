@@ -29,7 +29,9 @@ from typing import Any
 from trackbridge.api.extras import require
 from trackbridge.api.requirements import installed_versions, packages_of
 from trackbridge.domain.model_digest import MLMODEL
+from trackbridge.domain.secrets import shown
 from trackbridge.errors import InvalidInput
+from trackbridge.operations.submit import requirement_lines
 
 PYFUNC = "pyfunc"
 FLAVORS: Mapping[str, str] = {
@@ -57,13 +59,19 @@ def flavor_of(model: Any) -> str:
     Raises:
         InvalidInput: No flavor is known for it.
     """
+    if isinstance(model, type):
+        raise InvalidInput(
+            f"{model.__name__} is a class, not a model",
+            operation="log_model",
+            hint=f"log an object of it: {model.__name__}()",
+        )
     for kind in type(model).__mro__:
-        module = kind.__module__.partition(".")[0]
+        module = str(kind.__module__).partition(".")[0]
         if module == "keras" and _keras_version() < _KERAS_OF_ITS_OWN:
             return "tensorflow"
         if module in FLAVORS:
             return FLAVORS[module]
-        if kind.__module__.startswith("mlflow.pyfunc"):
+        if str(kind.__module__).startswith("mlflow.pyfunc"):
             return PYFUNC
     if callable(model):
         return PYFUNC
@@ -86,7 +94,7 @@ def save(
     flavor: str,
     run_id: str,
     name: str,
-    requirements: Sequence[str] | None,
+    requirements: Sequence[str] | str | os.PathLike[str] | None,
     options: Mapping[str, Any],
 ) -> Any:
     """Write a model to a folder that does not exist yet, and return mlflow's ``Model`` that describes it.
@@ -109,7 +117,7 @@ def save(
     wanted = dict(options)
     named = ("pip_requirements", "extra_pip_requirements", "conda_env")
     if requirements is not None:
-        wanted["pip_requirements"] = list(requirements)
+        wanted["pip_requirements"] = list(requirement_lines(requirements))
     elif not any(option in wanted for option in named):
         wanted["pip_requirements"] = read_requirements(model, module)
 
@@ -128,7 +136,11 @@ def save(
         except mlflow.exceptions.MlflowException as error:
             # From mlflow 3.11 on scikit-learn models are skops files, which hold no class of others.
             if "untrusted types" not in str(error) or "serialization_format" in wanted:
-                raise
+                raise InvalidInput(
+                    f"mlflow cannot save the model: {shown(str(error))}",
+                    operation="log_model",
+                    hint="see what mlflow says, and the arguments for its flavor",
+                ) from error
             shutil.rmtree(folder)
             return write(serialization_format="cloudpickle")
 
@@ -175,7 +187,7 @@ def load(folder: Path, flavor: str | None) -> Any:
     mlflow = load_mlflow()
     flavors = mlflow.models.Model.load(str(folder / MLMODEL)).flavors
     wanted = flavor or native_flavor(flavors)
-    if wanted != PYFUNC and wanted not in flavors:
+    if ("python_function" if wanted == PYFUNC else wanted) not in flavors:
         known = ", ".join(sorted({PYFUNC if name == "python_function" else name for name in flavors}))
         raise InvalidInput(
             f"the model was not saved with the flavor {wanted!r}",

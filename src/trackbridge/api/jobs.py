@@ -96,11 +96,12 @@ def submit(
         wait: Whether to wait for its end.
 
     Raises:
-        InvalidInput: A variable or parameter looks like a secret.
+        InvalidInput: A variable, a parameter or an option looks like a secret.
+        NotFound: There is no such script.
         Rejected: It cannot run there; the message says why.
         Conflict: The key was used for another job.
     """
-    from trackbridge.operations.submit import command_line, requirement_lines
+    from trackbridge.operations.submit import command_line, refuse_missing_script, requirement_lines
 
     words = _words(command)
     texts = {name: str(value) for name, value in (parameters or {}).items()}
@@ -116,6 +117,7 @@ def submit(
         time_limit_s=time_limit_s,
         attempts_max=attempts_max,
     )
+    refuse_missing_script(words[0], str(spec.code_dir))
     job = _submitted(spec, words[0], on=on, experiment_name=experiment_name, key=key)
     if wait:
         job.wait()

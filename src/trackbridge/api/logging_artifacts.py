@@ -28,7 +28,8 @@ def log_folder(recorder: RunRecorder, folder: Path, artifact_path: str | None) -
         The digest of each by its artifact path; None for one that the full journal refuses.
 
     Raises:
-        InvalidInput: It is no folder, or holds a symbolic link that leads out of it; then nothing is logged.
+        InvalidInput: It is no folder, or holds a symbolic link that leads out of it, a folder that cannot be
+            read, or what is neither file nor folder; then nothing is logged.
     """
     if not folder.is_dir():
         raise InvalidInput(
@@ -42,14 +43,26 @@ def log_folder(recorder: RunRecorder, folder: Path, artifact_path: str | None) -
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     root = folder.resolve()
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         folders.sort()
         for name in [*folders, *sorted(names)]:
             path = Path(parent) / name
             if path.is_symlink():
                 _check_link(path, root)
-            if not path.is_dir():
-                yield path, path.relative_to(folder).as_posix()
+            if path.is_dir():
+                continue
+            if not path.is_file():
+                raise InvalidInput(f"{path} is not a regular file", operation="log_artifacts")
+            yield path, path.relative_to(folder).as_posix()
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """Raise for a folder that would otherwise be passed over."""
+    raise InvalidInput(
+        f"{error.filename} cannot be read: {error.strerror}",
+        operation="log_artifacts",
+        hint="make the folder readable",
+    ) from error
 
 
 def _check_link(link: Path, root: Path) -> None:

@@ -3,6 +3,10 @@
 Everything goes through the journal, in this order: files, tag, data set, registration; so nothing here waits
 for a backend, and a program that is killed in between leaves a run without the model or without the
 registration, never a registered model without its files.
+
+A name that is used again within a run means the new model from then on, as in mlflow. Only where that would
+take its files from a registered version, or mix them with files of another model, the new one goes beside it:
+``model-0123456789ab``, after its digest; the result, and a warning, say so.
 """
 
 from __future__ import annotations
@@ -11,18 +15,19 @@ import io
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trackbridge.api import flavors, logging_artifacts
 from trackbridge.api.baselines import BASELINE_FILE, baseline_of
 from trackbridge.api.model_results import ModelInfo
-from trackbridge.api.recorder import RunRecorder, now_ms
+from trackbridge.api.recorder import LoggedModel, RunRecorder, now_ms
 from trackbridge.api.registration import dataset_names
-from trackbridge.api.values import as_text
+from trackbridge.api.values import as_text, checked_key, checked_mapping
 from trackbridge.delivery.registrations import registration_key
 from trackbridge.domain.artifacts import artifact_uri, checked_path
 from trackbridge.domain.model_digest import ModelDigest, files_of, needs_bytes
@@ -37,6 +42,8 @@ DEFAULT_NAME = "model"
 TAG_HISTORY = "mlflow.log-model.history"
 SIGNATURE_ROWS = 100
 """How many rows of the training data a signature is inferred from."""
+PLACE_DIGITS = 12
+"""How many digits of its digest tell a model from another one of its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +55,7 @@ class ModelLogging:
     input_example: Any = None
     signature: Any = None
     training_data: Any = None
-    requirements: Sequence[str] | None = None
+    requirements: Sequence[str] | str | os.PathLike[str] | None = None
     registered_model_name: str | None = None
     tags: Mapping[str, object] | None = None
     description: str = ""
@@ -66,7 +73,11 @@ def log(model: Any, how: ModelLogging, recorder: RunRecorder, binding: RegistryB
             folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="trackbridge-")))
             path = folder / "model"
             description = _save(model, path, how, recorder.run_id)
+        how = replace(how, name=_place(path, how, baseline, recorder))
         digest = _log_files(path, how.name, baseline, recorder)
+        recorder.models[how.name] = LoggedModel(
+            digest, _members(path, baseline), how.registered_model_name is not None
+        )
         info = _info(path, description, how, recorder.run_id, digest)
     _log_history(info, recorder)
     if how.training_data is not None:
@@ -80,7 +91,7 @@ def log(model: Any, how: ModelLogging, recorder: RunRecorder, binding: RegistryB
 
 def _check(how: ModelLogging, binding: RegistryBinding) -> None:
     """Refuse at the call what could not be delivered."""
-    checked_path(how.name)
+    checked_path(checked_key(how.name, kind="model"))
     if how.registered_model_name is None:
         if how.tags or how.description:
             raise InvalidInput(
@@ -90,6 +101,8 @@ def _check(how: ModelLogging, binding: RegistryBinding) -> None:
             )
         return
     checked_model_name(how.registered_model_name)
+    _texts(how.tags)
+    as_text(how.description or "", key="description", kind="model")
     _ = binding.port  # raises Unsupported without a registry
 
 
@@ -155,6 +168,38 @@ def _encoded(baseline: dict[str, Any]) -> bytes:
     return json.dumps(baseline, ensure_ascii=False, allow_nan=False, indent=1).encode()
 
 
+def _members(path: Path, baseline: bytes | None) -> frozenset[str]:
+    return frozenset([name for name, _ in files_of(path)] + ([] if baseline is None else [BASELINE_FILE]))
+
+
+def _place(path: Path, how: ModelLogging, baseline: bytes | None, recorder: RunRecorder) -> str:
+    """Return the name that the files are to lie below."""
+    before = recorder.models.get(how.name)
+    if before is None:
+        return how.name
+    digest = _digest(path, baseline)
+    is_mixed = how.registered_model_name is not None and not before.members <= _members(path, baseline)
+    if digest == before.digest or not (before.is_registered or is_mixed):
+        return how.name
+    place = f"{how.name}-{digest.rpartition(':')[2][:PLACE_DIGITS]}"
+    warnings.warn(
+        f"the run has another model under {how.name!r}, whose files are kept; "
+        f"this one is logged as {place!r}",
+        stacklevel=4,
+    )
+    return place
+
+
+def _digest(path: Path, baseline: bytes | None) -> str:
+    digest = ModelDigest()
+    for member, file in files_of(path):
+        with file.open("rb") as content:
+            digest.add(member, content)
+    if baseline is not None:
+        digest.add(BASELINE_FILE, io.BytesIO(baseline))
+    return digest.text()
+
+
 def _log_files(path: Path, name: str, baseline: bytes | None, recorder: RunRecorder) -> str:
     """Log the files below the model's name, and return the digest of them."""
     if path.is_dir():
@@ -206,11 +251,24 @@ def _log_history(info: ModelInfo, recorder: RunRecorder) -> None:
         "model_uuid": info.model_uuid,
         "mlflow_version": info.mlflow_version,
     }
-    before = recorder.snapshot().data.tags.get(TAG_HISTORY)
-    history = json.loads(before) if before else []
-    kept = [item for item in history if item["artifact_path"] != info.artifact_path]
+    history = _history(recorder.snapshot().data.tags.get(TAG_HISTORY, "[]"))
+    kept = [item for item in history if item.get("artifact_path") != info.artifact_path]
     text = json.dumps([*kept, {key: value for key, value in entry.items() if value is not None}], default=str)
     recorder.tags({TAG_HISTORY: text})
+
+
+def _history(text: str) -> list[dict[str, Any]]:
+    """Return what the tag holds; nothing where somebody has set it to something else."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _texts(tags: Mapping[str, object] | None) -> dict[str, str]:
+    given = checked_mapping(tags or {}, of="tags")
+    return {checked_key(key, kind="tag"): as_text(value, key=key, kind="tag") for key, value in given.items()}
 
 
 def _register(how: ModelLogging, digest: str, recorder: RunRecorder, binding: RegistryBinding) -> None:
@@ -225,8 +283,8 @@ def _register(how: ModelLogging, digest: str, recorder: RunRecorder, binding: Re
             digest=digest,
             key=registration_key(artifact_uri(recorder.run_id, how.name), digest),
             user=binding.reason().user,
-            description=how.description,
-            tags={key: as_text(value, key=key, kind="tag") for key, value in (how.tags or {}).items()},
+            description=as_text(how.description or "", key="description", kind="model"),
+            tags=_texts(how.tags),
             datasets=list(dataset_names(recorder.snapshot().inputs)),
         )
     )

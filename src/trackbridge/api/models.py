@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from trackbridge.api import active, fluent
 from trackbridge.api.model_results import Found, ModelInfo, ModelVersion, RegisteredModel
 from trackbridge.domain.artifacts import split_artifact_uri
-from trackbridge.domain.model_digest import MLMODEL
+from trackbridge.domain.model_digest import MLMODEL, files_of
 from trackbridge.domain.model_references import (
     PathReference,
     RunReference,
     parse_model_reference,
 )
 from trackbridge.domain.models import Approval, RegistryChange
-from trackbridge.errors import InvalidInput, NotFound
+from trackbridge.errors import Conflict, InvalidInput, NotFound
 from trackbridge.operations.model_payloads import (
     CACHE_FOLDER,
     OnProgress,
@@ -39,7 +39,7 @@ def log_model(
     input_example: Any = None,
     signature: Any = None,
     training_data: Any = None,
-    requirements: Sequence[str] | None = None,
+    requirements: Sequence[str] | str | os.PathLike[str] | None = None,
     registered_model_name: str | None = None,
     tags: Mapping[str, object] | None = None,
     description: str = "",
@@ -60,7 +60,8 @@ def log_model(
         training_data: A frame, array or mapping of columns. A summary of each column is kept inside the model
             (``bridge-baseline.json``), the data set is logged as an input of the run, and where the model
             says which columns it takes, the signature is inferred from them.
-        requirements: pip requirements; by default the packages that the model needs, as they are installed.
+        requirements: pip requirements, or the path of a file of them; by default the packages that the model
+            needs, as they are installed.
         registered_model_name: Register it under this name; that is delivered after the files.
         tags: Tags of the registered version.
         description: Description of the registered version.
@@ -183,25 +184,50 @@ def download_model(
 
     Args:
         model_uri: As for ``load_model``.
-        dst_path: A folder to copy them to, which is made; None for the project's cache, whose files are not
-            to be changed.
+        dst_path: A folder to copy them to, which is made, and may hold an older copy; None for the project's
+            cache, whose files are not to be changed.
         on_progress: Told how many bytes of how many are here.
 
     Raises:
         NotFound: There is no such model.
         Rejected: Its files are not those that were registered.
+        Conflict: The folder holds files of something else.
     """
     found = local_path(_active_client(), os.fspath(model_uri), on_progress=on_progress)
     return str(found if dst_path is None else copy_files(found, Path(dst_path)))
 
 
 def copy_files(path: Path, folder: Path) -> Path:
-    """Copy a folder, or a file, of a model into a folder, which is made; return where the copy lies."""
-    if path.is_dir():
-        shutil.copytree(path, folder, dirs_exist_ok=True)
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy2(path, folder / path.name))
+    """Copy a folder, or a file, of a model into a folder, which is made; return where the copy lies.
+
+    Raises:
+        Conflict: The folder holds files of something else, which the copy of a folder would be mixed with.
+        InvalidInput: There cannot be a folder.
+    """
+    try:
+        if path.is_dir():
+            _refuse_mixture(path, folder)
+            shutil.copytree(path, folder, dirs_exist_ok=True)
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy2(path, folder / path.name))
+    except (OSError, shutil.Error) as error:
+        raise InvalidInput(
+            f"the model cannot be copied to {folder}: {error}",
+            operation="download_model",
+            hint="name another folder",
+        ) from error
+
+
+def _refuse_mixture(path: Path, folder: Path) -> None:
+    there = {name for name, _ in files_of(folder)} if folder.is_dir() else set()
+    foreign = sorted(there - {name for name, _ in files_of(path)})
+    if foreign:
+        raise Conflict(
+            f"{folder} holds what is not the model's: {', '.join(foreign[:3])}",
+            operation="download_model",
+            hint="name an empty folder, or one that is not there yet",
+        )
 
 
 def local_path(client: Client, model_uri: str, *, on_progress: OnProgress | None = None) -> Path:
@@ -224,8 +250,9 @@ def local_path(client: Client, model_uri: str, *, on_progress: OnProgress | None
         cache=client.session.root.parent / CACHE_FOLDER,
         on_progress=on_progress,
     )
-    file = folder / version.source.rstrip("/").rpartition("/")[2]
-    return file if file.is_file() else folder
+    name = version.source.rstrip("/").rpartition("/")[2]
+    is_single = (folder / name).is_file() and [found.name for found in folder.iterdir()] == [name]
+    return folder / name if is_single else folder
 
 
 # The registry.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -57,6 +58,15 @@ def now_ms() -> int:
     return _time_ns() // 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedModel:
+    """What lies below the name of a model: digest, files, and whether a registered version needs them."""
+
+    digest: str
+    members: frozenset[str]
+    is_registered: bool
+
+
 class RunRecorder:
     """Logs to one run through a journal.
 
@@ -78,6 +88,8 @@ class RunRecorder:
         self._inputs: dict[tuple[str, str], DatasetInput] = {}
         self.tables: dict[str, bytes] = {}
         """What this process logged as tables, by path: rows are added to them."""
+        self.models: dict[str, LoggedModel] = {}
+        """What this process logged, or registered, as models, by path."""
         self.announce(opened.how)
 
     def announce(self, how: OpenMode) -> None:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from trackbridge.api.model_results import Found, ModelVersion, RegisteredModel
-from trackbridge.api.registration import find_payload, local_path_of, register_payload
-from trackbridge.api.values import as_text
+from trackbridge.api.recorder import LoggedModel
+from trackbridge.api.registration import Payload, find_payload, local_path_of, register_payload
+from trackbridge.api.values import as_text, checked_mapping
 from trackbridge.domain import models as domain
+from trackbridge.domain.artifacts import ARTIFACT_SCHEME, split_artifact_uri
 from trackbridge.domain.model_digest import digest_of_path
 from trackbridge.domain.model_references import (
     RegisteredReference,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from trackbridge.api.reading import Reader
     from trackbridge.api.recorder import RunRecorder
     from trackbridge.api.registry_binding import RegistryBinding
+    from trackbridge.api.session import Session
 
 Item = TypeVar("Item")
 
@@ -57,6 +60,7 @@ class RegistryMethods(ABC):
 
     reader: Reader
     models: RegistryBinding
+    session: Session
 
     @abstractmethod
     def recorder(self, run_id: str) -> RunRecorder:
@@ -203,6 +207,8 @@ class RegistryMethods(ABC):
         port, address = self.models.port, os.fspath(model_uri)
         checked_model_name(name)
         path = local_path_of(address)
+        texts = _texts(tags)
+        description = as_text(description or "", key="description", kind="model")
         if path is not None:
             known = self._same_files(path, name) if run_id is None else None
             if known is not None:
@@ -212,8 +218,9 @@ class RegistryMethods(ABC):
         reason = self.models.reason(why)
         port.ensure_model(name, reason=reason)
         version = register_payload(
-            payload, name, self.models, description=description, tags=_texts(tags), reason=reason
+            payload, name, self.models, description=description, tags=texts, reason=reason
         )
+        self._keep_files(address, payload)
         return ModelVersion.of(version)
 
     def create_model_version(
@@ -254,6 +261,7 @@ class RegistryMethods(ABC):
             tags=_texts(tags),
             reason=self.models.reason(why),
         )
+        self._keep_files(source, payload)
         return ModelVersion.of(version)
 
     def copy_model_version(self, src_model_uri: str, dst_name: str, *, why: str = "") -> ModelVersion:
@@ -418,15 +426,30 @@ class RegistryMethods(ABC):
 
     def _log_path(self, path: Path, name: str, run_id: str | None) -> str:
         """Log a folder or a file to a run, so that every version has one, and return its address."""
-        from trackbridge.api.logging_models import ModelLogging, log
+        from trackbridge.api.logging_models import DEFAULT_NAME, PLACE_DIGITS, ModelLogging, log
 
-        if run_id is not None:
-            return log(path, ModelLogging(), self.recorder(run_id), self.models).model_uri
+        if run_id is not None:  # which may have a model already: its files stay as they are
+            digits = digest_of_path(path).rpartition(":")[2][:PLACE_DIGITS]
+            how = ModelLogging(name=f"{DEFAULT_NAME}-{digits}")
+            return log(path, how, self.recorder(run_id), self.models).model_uri
         recorder = self.open_run_here(f"register {name}")
         try:
             return log(path, ModelLogging(), recorder, self.models).model_uri
         finally:
             self.set_terminated(recorder.run_id)
+
+    def _keep_files(self, address: str, payload: Payload) -> None:
+        """See to it that what this process logs later does not change the files of a registered version."""
+        place = split_artifact_uri(payload.source) or split_artifact_uri(address)
+        if place is None and address.startswith("runs:"):  # a registry elsewhere has another address
+            place = split_artifact_uri(address.replace("runs:", f"{ARTIFACT_SCHEME}:", 1))
+        recorder = None if place is None else self.session.recorders.get(place[0])
+        if place is None or recorder is None:
+            return
+        path = place[1].strip("/")
+        before = recorder.models.get(path)
+        members = before.members if before is not None else frozenset()
+        recorder.models[path] = LoggedModel(payload.digest, members, is_registered=True)
 
     def _all_models(self) -> Iterator[domain.RegisteredModel]:
         port = self.models.drained()
@@ -463,7 +486,8 @@ def checked_approval(approval: str | Approval) -> Approval:
 
 
 def _texts(tags: Mapping[str, object] | None) -> dict[str, str]:
-    return {key: as_text(value, key=key, kind="tag") for key, value in (tags or {}).items()}
+    given = checked_mapping(tags or {}, of="tags")
+    return {str(key): as_text(value, key=str(key), kind="tag") for key, value in given.items()}
 
 
 def _filter(text: str | None) -> str:

@@ -23,7 +23,7 @@ def packages_of(model: Any) -> set[str]:
     """Return the top packages of a model's classes and code, and numpy, pandas and scipy where loaded."""
     found = {name for name in _DATA_PACKAGES if name in sys.modules}
     for item in _reachable(model):
-        found |= {kind.__module__.partition(".")[0] for kind in _classes(item)}
+        found |= {_top_package(kind) for kind in _classes(item)}
         for code_owner in _functions(item):
             found |= _packages_of_code(code_owner, set())
     return found - set(sys.stdlib_module_names) - {"__main__", "builtins", "trackbridge"}
@@ -91,6 +91,10 @@ def _parts(item: Any) -> list[Any]:
     return list(getattr(item, "__dict__", {}).values())
 
 
+def _top_package(item: type | types.FunctionType) -> str:
+    return str(item.__module__).partition(".")[0]  # which anybody may set to None
+
+
 def _classes(item: Any) -> Iterable[type]:
     return (item if isinstance(item, type) else type(item)).__mro__
 
@@ -101,7 +105,7 @@ def _functions(item: Any) -> Iterator[types.FunctionType]:
         yield item
         return
     for kind in _classes(item):
-        if kind.__module__.partition(".")[0] not in _distributions():
+        if _top_package(kind) not in _distributions():
             yield from (member for member in vars(kind).values() if isinstance(member, types.FunctionType))
 
 
@@ -125,8 +129,8 @@ def _packages_of_code(function: types.FunctionType, seen: set[types.CodeType]) -
             if isinstance(value, types.ModuleType):
                 found.add(value.__name__.partition(".")[0])
             elif isinstance(value, types.FunctionType | type):
-                found.add(value.__module__.partition(".")[0])
-                is_own = value.__module__.partition(".")[0] not in _distributions()
+                found.add(_top_package(value))
+                is_own = _top_package(value) not in _distributions()
                 if isinstance(value, types.FunctionType) and is_own:
                     found |= _packages_of_code(value, seen)
     return found

@@ -89,7 +89,7 @@ def deploy(
     registry = open_registry(uri, settings=settings)
     spec = pinned_spec(
         model,
-        registry,
+        registry.registry,
         endpoint=endpoint,
         deployment=deployment,
         traffic_percent=traffic,
@@ -101,7 +101,9 @@ def deploy(
         request_timeout_s=timeout,
         options=pairs_of(options_, "--option"),
     )
-    plan = plan_deploy(place, spec, models_uri=open_place(uri, settings=settings).uri)
+    plan = plan_deploy(
+        place, spec, models_uri=open_place(uri, settings=settings).uri, registry_uri=registry.uri
+    )
     applied = carry_out(output, plan, place, options)
     state = applied.state if applied is not None else place.target.observe(endpoint)
     if state is not None:

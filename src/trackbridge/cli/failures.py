@@ -49,6 +49,7 @@ def run(command: Callable[[], object], *, as_json: bool) -> int:
         return ending.code if type(ending.code) is int else 0 if ending.code is None else EXIT_ERROR
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted", "")
+        _finish_interrupted(as_json)
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         return _report_usage(error, as_json)
@@ -135,6 +136,17 @@ def _finish_json(fields: dict[str, object], as_json: bool) -> None:
         from trackbridge.cli.output import Output
 
         Output(as_json=True).record("error", fields)
+
+
+def _finish_interrupted(as_json: bool) -> None:
+    """Write the last line of JSON, unless the command has summed up itself."""
+    if not as_json:
+        return
+    from trackbridge.cli.output import Output
+
+    if Output.last_kind != "summary":
+        fields = {"error": "KeyboardInterrupt", "message": "interrupted", "hint": None}
+        _finish_json({**fields, "exit_code": EXIT_INTERRUPTED}, as_json)
 
 
 def _drop_stdout() -> None:

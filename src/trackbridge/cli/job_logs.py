@@ -12,7 +12,8 @@ LINE_HELD_CHARS_MAX = 8192
 def print_log(output: Output, pieces: Iterable[str]) -> None:
     """Print the pieces of a log, one line at a time; with ``--json`` each line is an event ``log``.
 
-    A line without an end is held until its end comes, or it is long.
+    A line without an end is held until its end comes, or it is long. A long line becomes several lines for
+    people; tabs become spaces.
     """
     held = ""
     try:
@@ -32,4 +33,6 @@ def print_log(output: Output, pieces: Iterable[str]) -> None:
 def _print_line(output: Output, line: str) -> None:
     text = line.removesuffix("\r").rpartition("\r")[2]  # a progress bar's last state
     output.event("log", {"text": text})
-    output.show(text)
+    shown = text.expandtabs()
+    for start in range(0, max(1, len(shown)), LINE_HELD_CHARS_MAX):
+        output.show(shown[start : start + LINE_HELD_CHARS_MAX])

@@ -177,11 +177,13 @@ def find_job(place: Opened, job: str) -> JobState:
 
     Raises:
         NotFound: There is none.
-        UsageError: Several begin so.
+        UsageError: Several begin so, or nothing was said.
     """
     from trackbridge.errors import NotFound
     from trackbridge.ports.capabilities import Feature
 
+    if not job.strip():  # such as an unset variable of a shell, which every id begins with
+        raise click.UsageError("name a job; see: bridge jobs list", click.get_current_context())
     try:
         return place.jobs.status(job)
     except NotFound:

@@ -87,7 +87,7 @@ class Bridge(click.Group):
             lambda: super(Bridge, self).main(
                 arguments, prog_name=prog_name or "bridge", standalone_mode=False, **extra
             ),
-            as_json="--json" in arguments,
+            as_json="--json" in arguments[: arguments.index("--") if "--" in arguments else None],
         )
         if standalone_mode:
             sys.exit(code)

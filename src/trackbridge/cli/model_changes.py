@@ -147,7 +147,7 @@ def tag(
         raise click.UsageError("name a tag to set, KEY=VALUE, or to delete, --remove KEY")
     client = open_client(uri)
     name, number = name_and_version(client, model)
-    client.models.port.set_tags(name, number, tags=changes, reason=client.models.reason(why))
+    client.models.drained().set_tags(name, number, tags=changes, reason=client.models.reason(why))
     output.show(f"{_shown(name, number)}: {', '.join(sorted(changes))} changed")
     output.summary({"name": name, "version": number, "tags": changes})
 

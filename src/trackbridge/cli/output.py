@@ -23,7 +23,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import click
 
@@ -35,8 +35,12 @@ COLUMNS_WITHOUT_TERMINAL = 100_000
 class Output:
     """The one sink of a command."""
 
+    last_kind: ClassVar[str] = ""
+    """The type of the JSON object that this process has printed last."""
+
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        Output.last_kind = ""
 
     def show(self, text: str = "", *, colour: str | None = None) -> None:
         """Print a line for people."""
@@ -102,6 +106,7 @@ class Output:
 
     def record(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Print a JSON object and see to it that a reader of the pipe has it at once."""
+        Output.last_kind = kind
         click.echo(json.dumps({"type": kind, **plain(fields)}, allow_nan=False))
 
     def end(self, exit_code: int) -> None:
@@ -120,6 +125,7 @@ class Output:
             raise click.ClickException("there is no terminal to ask on; add --yes to go ahead")
         if not click.confirm(_printable(question, LINE_CHARS_MAX), err=True):
             self.note("nothing was changed")
+            self.summary({"agreed": False})
             self.end(1)
 
     @contextlib.contextmanager

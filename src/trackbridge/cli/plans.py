@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import sys
 import time
@@ -125,10 +126,11 @@ def field_lines(change: Change) -> Iterator[str]:
     What the subject says already is left out, and so is what is nothing on both sides.
     """
     before, after = dict(_flat(change.before or {})), dict(_flat(change.after or {}))
-    said = change.subject.partition(" ")[2].split("/")
+    said = (None, *change.subject.partition(" ")[2].split("/"))
     for name in dict.fromkeys((*before, *after)):
         old, new = before.get(name), after.get(name)
-        if old == new or (_is_nothing(old) and _is_nothing(new)) or (old or new) in said:
+        is_in_subject = name in ("endpoint", "deployment") and old in said and new in said
+        if old == new or is_in_subject or (_is_nothing(old) and _is_nothing(new)):
             continue
         yield f"{name}: {_value(new)}" if change.before is None else f"{name}: {_value(old)} -> {_value(new)}"
 
@@ -149,7 +151,10 @@ def _value(value: object) -> str:
     if _is_nothing(value):
         return "(none)"
     text = str(value)
-    return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "..."
+    if len(text) <= VALUE_CHARS_MAX:
+        return text
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
+    return f"{text[:VALUE_CHARS_MAX]}... ({len(text):,} characters, sha256 {digest})"
 
 
 def _change_fields(change: Change) -> dict[str, Any]:
@@ -217,7 +222,11 @@ def apply_and_tell(output: Output, plan: Plan, place: Opened, *, why: str) -> Ap
 
     settings = Settings()
     teller = _Teller(output)
-    models = open_models(plan.parameters.get("models", place.uri), settings=settings)
+    models = open_models(
+        plan.parameters.get("models", place.uri),
+        registry_uri=plan.parameters.get("registry"),
+        settings=settings,
+    )
     try:
         applied = apply_plan(
             plan, place, models=models, user=user_name(settings), why=why, on_progress=teller.tell

@@ -95,7 +95,12 @@ def run(
     """
     from trackbridge.domain.jobs import Environment, JobSpec
     from trackbridge.operations.opening import find_place, open_place
-    from trackbridge.operations.submit import command_line, requirement_lines, submit
+    from trackbridge.operations.submit import (
+        command_line,
+        refuse_missing_script,
+        requirement_lines,
+        submit,
+    )
     from trackbridge.resolve.config import Settings
 
     settings = Settings()
@@ -111,16 +116,17 @@ def run(
         time_limit_s=None if time_limit is None else max(1, round(time_limit)),
         attempts_max=1 + retries,
     )
+    refuse_missing_script(command[0], str(spec.code_dir))
     tracking = open_place(uri, settings=settings)
     place = tracking if find_place(on, settings=settings).uri.text == tracking.uri else open_place(on)
     wanted = _run_wanted(tracking, spec, command[0], experiment or str(settings.value("experiment_name")))
     submitted = submit(spec, place.jobs, wanted, key=key, place=place.uri)
-    _tell_submitted(output, submitted)
     if is_detached:
+        _tell_submitted(output, submitted)
         output.note(f"follow it with: bridge jobs logs {submitted.state.job_id} --follow")
         output.summary(job_summary(submitted.state))
         return
-    _end_with(output, _follow(output, place, submitted.state))
+    _end_with(output, _follow(output, place, submitted))
 
 
 def _run_wanted(tracking: Opened, spec: JobSpec, source: str, experiment: str) -> RunWanted:
@@ -156,14 +162,15 @@ def _tell_submitted(output: Output, submitted: Submitted) -> None:
     output.event("submitted", job_fields(state))
 
 
-def _follow(output: Output, place: Opened, state: JobState) -> JobState:
+def _follow(output: Output, place: Opened, submitted: Submitted) -> JobState:
     """Print the job's log to its end and return how it ended; Ctrl-C cancels it."""
     from trackbridge.cli.job_logs import print_log
     from trackbridge.operations.following import follow_log, wait_for_job
     from trackbridge.ports.capabilities import Feature
 
-    jobs, job_id = place.jobs, state.job_id
+    jobs, job_id = place.jobs, submitted.state.job_id
     try:
+        _tell_submitted(output, submitted)
         if place.capabilities.supports(Feature.JOBS_LOGS):
             pieces = follow_log(lambda cursor: jobs.read_logs(job_id, cursor=cursor), on_trouble=output.warn)
             print_log(output, pieces)

@@ -142,7 +142,11 @@ def deployment_changes(spec: DeploymentSpec, observed: EndpointState | None) -> 
         _refuse_deleting(observed)
         changes = []
     changes += _deployment_change(spec, observed.find(spec.deployment))
-    current = {name: percent for name, percent in observed.traffic.items() if name != spec.deployment}
+    current = {
+        name: percent
+        for name, percent in observed.traffic.items()
+        if name != spec.deployment and not _has_failed(observed, name)
+    }
     shares = shared_traffic(current, spec.deployment, spec.traffic_percent)
     mirrors = {**_mirrors(observed), spec.deployment: spec.mirror_percent}
     changes += _traffic_change(observed, shares, mirrors)
@@ -247,7 +251,7 @@ def traffic_changes(
 
 
 def _has_failed(observed: EndpointState, deployment: str) -> bool:
-    """Tell whether a deployment that is to get more than it has is one that has failed."""
+    """Tell whether a deployment has failed and has no traffic; what it had before it failed it may keep."""
     found = observed.find(deployment)
     return found is not None and found.status is EndpointStatus.FAILED and not found.traffic_percent
 

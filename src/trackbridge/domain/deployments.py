@@ -147,7 +147,8 @@ def shared_traffic(current: Mapping[str, int], deployment: str, percent: int) ->
     if not others:
         if rest:
             raise InvalidInput(
-                f"{deployment!r} is the endpoint's only deployment, and nobody could take the other {rest} %",
+                f"{deployment!r} is the endpoint's only deployment that serves, and nobody could take "
+                f"the other {rest} %",
                 hint="leave the share of the traffic out, or deploy with 100 %",
             )
         return {deployment: 100}

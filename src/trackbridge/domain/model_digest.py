@@ -103,7 +103,7 @@ def files_of(path: Path) -> Iterator[tuple[str, Path]]:
 
     Raises:
         NotFound: There is nothing at the path.
-        InvalidInput: It is neither a file nor a folder.
+        InvalidInput: It is neither a file nor a folder, or holds what is neither, or what cannot be read.
     """
     if path.is_file():
         yield path.name, path
@@ -114,11 +114,22 @@ def files_of(path: Path) -> Iterator[tuple[str, Path]]:
         raise InvalidInput(
             f"{path} is neither a file nor a folder", operation="models", hint="name a file or a folder"
         )
-    for parent, folders, names in os.walk(path):
+    for parent, folders, names in os.walk(path, onerror=_refuse_unreadable):
         folders.sort()
         for name in sorted(names):
             file = Path(parent) / name
+            if not file.is_file():  # reading a pipe would wait for ever
+                raise InvalidInput(
+                    f"{file} is no file that can be read", operation="models", hint="take it out of the model"
+                )
             yield file.relative_to(path).as_posix(), file
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """Raise for a folder that would otherwise be passed over."""
+    raise InvalidInput(
+        f"{error.filename} cannot be read: {error.strerror}", operation="models", hint="make it readable"
+    ) from error
 
 
 def needs_bytes(path: str) -> bool:

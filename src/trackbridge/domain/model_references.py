@@ -19,13 +19,14 @@ import msgspec
 
 from trackbridge.domain.file_uris import file_path
 from trackbridge.domain.models import STAGES
+from trackbridge.domain.secrets import shown
 from trackbridge.errors import InvalidInput
 
 NAME_CHARS_MAX = 250
 ALIAS_CHARS_MAX = 255
 LATEST = "latest"
 
-_NAME_FORBIDDEN = re.compile(r"[/:@%\x00-\x1f\x7f]")
+_NAME_FORBIDDEN = re.compile(r"[/:@%\x00-\x1f\x7f\ud800-\udfff]")
 _ALIAS = re.compile(r"[\w\-]+")  # as mlflow: no dot, no space
 _VERSION_LIKE = re.compile(r"v\d+", re.IGNORECASE)
 
@@ -76,11 +77,20 @@ def parse_model_reference(text: str) -> ModelReference:
         return _registered(text, text.removeprefix("models:").lstrip("/"))
     if text.startswith("runs:"):
         return _of_run(text, text.removeprefix("runs:").lstrip("/"))
+    if text in ("", "file:") or "\0" in text:
+        raise _wrong(text, "has none of the forms that a model's name has")
     if text.startswith("file:"):
         return PathReference(file_path(text))
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.\-]+:", text) or not text or "\0" in text:
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.\-]+:", text):
         raise _wrong(text, "has none of the forms that a model's name has")
-    return PathReference(Path(text).expanduser())
+    return PathReference(_expanded(text))
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise _wrong(text, "is below the home of a user who is not known") from error
 
 
 def _registered(text: str, rest: str) -> RegisteredReference:
@@ -110,7 +120,7 @@ def _of_run(text: str, rest: str) -> RunReference:
 
 def _wrong(text: str, problem: str) -> InvalidInput:
     return InvalidInput(
-        f"{text[:120]!r} {problem}",
+        f"{shown(text, chars_max=120)!r} {problem}",
         operation="models",
         hint="write models:/NAME/3, models:/NAME@ALIAS, runs:/RUN_ID/PATH, or the path of a folder",
     )
@@ -120,11 +130,13 @@ def checked_model_name(name: str) -> str:
     """Return the name of a registered model unchanged.
 
     Raises:
-        InvalidInput: It is empty, longer than 250 characters, or holds ``/ : @ %`` or a control character.
+        InvalidInput: It is no text, empty, longer than 250 characters, or holds ``/ : @ %``, a control
+            character or a lone surrogate.
     """
-    if not name or not name.strip() or len(name) > NAME_CHARS_MAX or _NAME_FORBIDDEN.search(name):
+    is_text = isinstance(name, str) and name.strip()
+    if not is_text or len(name) > NAME_CHARS_MAX or _NAME_FORBIDDEN.search(name):
         raise InvalidInput(
-            f"{name[:80]!r} cannot be the name of a registered model",
+            f"{shown(str(name), chars_max=80)!r} cannot be the name of a registered model",
             operation="models",
             hint=f"use up to {NAME_CHARS_MAX} characters without / : @ % and control characters",
         )

@@ -35,7 +35,7 @@ def stage_file(folder: JournalFolder, source: Path) -> Staged:
         JournalFull: The disk is full; nothing is left behind.
     """
     try:
-        with open(source, "rb") as original:
+        with open(source, "rb", opener=_without_waiting) as original:
             if not os.path.isfile(original.fileno()):
                 raise InvalidInput(f"{source} is not a regular file", operation="log_artifact")
             return _stage(folder, original.fileno())
@@ -97,6 +97,10 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise _full(error) from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe has nobody who writes
 
 
 def _private(path: str, flags: int) -> int:

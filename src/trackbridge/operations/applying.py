@@ -49,6 +49,11 @@ from trackbridge.ports.capabilities import Feature
 CHANGE_S_MAX = 1800.0
 """How long one change may take, in seconds; clouds start machines for it."""
 
+SETTLE_S_MAX = 60.0
+"""How long to wait, in seconds, for what an interrupted command has left under way."""
+
+_UNDER_WAY = (EndpointStatus.CREATING, EndpointStatus.UPDATING)
+
 OnProgress = Callable[[int, int, Change, str], None]
 """Called with the number of a change (from 1), how many there are, the change, and what becomes of it:
 ``started``, ``done``, ``failed``, or while it lasts ``waiting`` again and again."""
@@ -170,6 +175,8 @@ class _Application:
         """Apply what is left, and check."""
         observed = self._place.target.observe(self._goal.endpoint)
         progress = self._progress(observed)
+        if progress == 0:
+            observed = self._settled(observed)
         if isinstance(self._goal, Deploy):
             self._models.recheck(self._goal.spec)
         if progress == 0 and self._changes:
@@ -186,6 +193,23 @@ class _Application:
             self._check()
         self._tell()
         return self._result
+
+    def _settled(self, observed: EndpointState | None) -> EndpointState | None:
+        """Return how the endpoint stands once what another, interrupted plan began is no longer under way.
+
+        What this plan changes itself is applied again, and waited for then.
+        """
+        started_s = self._pace.clock()
+        own = {change.subject for change in self._changes}
+        while observed is not None and any(
+            found.status in _UNDER_WAY and f"deployment {observed.endpoint}/{found.deployment}" not in own
+            for found in observed.deployments
+        ):
+            if self._pace.clock() - started_s > SETTLE_S_MAX:
+                break
+            self._pace.wait(started_s)
+            observed = self._place.target.observe(self._goal.endpoint)
+        return observed
 
     def _progress(self, observed: EndpointState | None) -> int:
         """Return how many changes are done.

@@ -84,19 +84,20 @@ def refuse_rejected(version: ModelVersion) -> None:
         )
 
 
-def plan_deploy(place: Opened, spec: DeploymentSpec, *, models_uri: str = "") -> Plan:
+def plan_deploy(place: Opened, spec: DeploymentSpec, *, models_uri: str = "", registry_uri: str = "") -> Plan:
     """Plan a deployment.
 
     Args:
         place: Where to deploy.
         spec: What; see ``pinned_spec``.
         models_uri: The tracking URI that the model is from; by default the configured one.
+        registry_uri: Where it is registered, and asked again when the plan is applied; by default the same.
 
     Raises:
         Rejected: The target cannot hold the spec.
         Unsupported: The spec asks for a feature that the target does not declare.
     """
-    return _plan(place, Deploy(spec=spec), models_uri=models_uri)
+    return _plan(place, Deploy(spec=spec), models=models_uri, registry=registry_uri)
 
 
 def plan_traffic(
@@ -205,12 +206,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _plan(place: Opened, goal: Goal, *, models_uri: str = "") -> Plan:
+def _plan(place: Opened, goal: Goal, **uris: str) -> Plan:
     observed = place.target.observe(goal.endpoint)
     changes = changes_to(goal, observed, target=place.target, capabilities=place.capabilities)
     parameters: dict[str, Any] = {"target": place.uri, "goal": msgspec.to_builtins(goal)}
-    if models_uri:
-        parameters["models"] = models_uri
+    parameters |= {name: uri for name, uri in uris.items() if uri}
     return Plan(
         operation=str(goal.__struct_config__.tag),
         basis=basis_of(state_for_basis(observed)),

@@ -199,7 +199,7 @@ class _Restoring:
             share = 100
         if not self._capabilities.supports(Feature.DEPLOYMENTS_TRAFFIC):
             share = spec.traffic_percent
-        mirror = found.mirror_percent if found else 0
+        mirror = found.mirror_percent if found and not share else 0  # who answers gets no copies
         step = msgspec.structs.replace(spec, traffic_percent=share, mirror_percent=mirror)
         self._add(self._target.plan(step, self._draft if self._exists else None))
         self._exists = True
@@ -233,7 +233,7 @@ class _Restoring:
                 name: msgspec.structs.replace(
                     found,
                     traffic_percent=shares.get(name, 0),
-                    mirror_percent=found.mirror_percent if mirrors is None else mirrors[name],
+                    mirror_percent=0 if shares.get(name) else (mirrors or {}).get(name, found.mirror_percent),
                 )
                 for name, found in self._by_name().items()
             }

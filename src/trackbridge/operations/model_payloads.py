@@ -8,9 +8,11 @@ The cache holds each payload once, under its digest, whatever it is registered a
 
     <cache>/<64 hex>/            whole: it came here by one rename, after its digest was found right
     <cache>/<64 hex>.part/       on its way; files of it that are whole are not fetched again
+    <cache>/<64 hex>.spoiled/    was changed after it came here, and is about to be removed
     <cache>/<64 hex>.lock        held by the process that fetches it
 
-A process that is killed leaves the part behind, and the next one goes on with it.
+A process that is killed leaves the part behind, and the next one goes on with it. What is here is checked by
+its digest each time; what Python writes into it (``__pycache__``) does not count.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import BinaryIO
 from trackbridge.delivery.payload_members import known_payload_digest, payload_members
 from trackbridge.domain.artifacts import ArtifactInfo, artifact_uri, split_artifact_uri
 from trackbridge.domain.file_uris import file_path
-from trackbridge.domain.model_digest import digest_of_path, files_of
+from trackbridge.domain.model_digest import ModelDigest, digest_of_path, files_of
 from trackbridge.domain.model_references import (
     PathReference,
     RegisteredReference,
@@ -36,12 +38,13 @@ from trackbridge.domain.model_references import (
     parse_model_reference,
 )
 from trackbridge.domain.models import ModelVersion
+from trackbridge.domain.secrets import shown
 from trackbridge.errors import InvalidInput, Locked, NotFound, Rejected, Unsupported
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.registry import ModelRegistry
 
-CACHE_FOLDER = "models"
-"""Name of the cache within the project's folder."""
+CACHE_FOLDER = "model-cache"
+"""Name of the cache within the project's folder; what is deployed has a folder of its own and its own end."""
 LOCK_WAIT_S = 600.0
 """How long to wait for another process that fetches the same payload."""
 
@@ -62,9 +65,9 @@ def resolve_version(reference: str, registry: ModelRegistry) -> ModelVersion:
     parsed = parse_model_reference(reference)
     if not isinstance(parsed, RegisteredReference):
         raise InvalidInput(
-            f"{reference[:120]!r} is no registered model",
+            f"{shown(reference, chars_max=120)!r} is no registered model",
             operation="models",
-            hint=f"register it first: bridge models register {reference[:120]} NAME",
+            hint=f"register it first: bridge models register {shown(reference, chars_max=120)} NAME",
         )
     return registered_version(parsed, registry)
 
@@ -175,20 +178,45 @@ def materialise(
     """
     source = source_of(version.source, artifacts)
     digest = version.digest or source.known_digest()
-    if digest is not None:
-        whole = cache / _hex_of(digest)
-        if whole.is_dir():
-            return whole
+    if digest is not None and _is_whole(cache / _hex_of(digest), digest):
+        return cache / _hex_of(digest)
     key = hashlib.sha256(version.source.encode()).hexdigest()[:32] if digest is None else _hex_of(digest)
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / f"{key}.lock"):
         part = cache / f"{key}.part"
         if digest is None:
             shutil.rmtree(part, ignore_errors=True)
-        elif (cache / key).is_dir():  # another process was faster
+        elif _is_whole(cache / key, digest):  # another process was faster
             return cache / key
+        is_resumed = part.is_dir()
         _fetch(source, part, on_progress or _silent)
+        if is_resumed and digest != digest_of_path(part):  # a leftover had the right size and the wrong bytes
+            shutil.rmtree(part)
+            _fetch(source, part, on_progress or _silent)
         return _complete(part, version, digest, cache)
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    """Tell whether a payload is here as it came."""
+    if not folder.is_dir():
+        return False
+    if digest_of_path(folder) == digest:
+        return True
+    found = ModelDigest()
+    for name, file in files_of(folder):
+        if "__pycache__" not in name.split("/"):
+            with file.open("rb") as content:
+                found.add(name, content)
+    return found.text() == digest
+
+
+def _discard(folder: Path) -> None:
+    """Take away a payload that somebody has changed since it came here."""
+    spoiled = folder.with_name(f"{folder.name}.spoiled")
+    shutil.rmtree(spoiled, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(spoiled)
+    shutil.rmtree(spoiled, ignore_errors=True)
 
 
 def _complete(part: Path, version: ModelVersion, digest: str | None, cache: Path) -> Path:
@@ -200,13 +228,14 @@ def _complete(part: Path, version: ModelVersion, digest: str | None, cache: Path
             f"the files of {reference_of(version)} are not those that were registered: "
             f"their digest is {found}, not {digest}",
             operation="models",
-            resource=version.source,
+            resource=shown(version.source, chars_max=200),
             hint="somebody has changed them; put them back, or register what is there as a new version",
         )
     whole = cache / _hex_of(found)
-    if whole.is_dir():
+    if _is_whole(whole, found):
         shutil.rmtree(part)
         return whole
+    _discard(whole)
     _sync(part)
     with contextlib.suppress(OSError):  # the same payload came here under another name meanwhile
         part.rename(whole)
@@ -282,7 +311,7 @@ def source_of(address: str, artifacts: ArtifactStore | None) -> Source:
         place = (reference.run_id, reference.path)
     if place is None or artifacts is None:
         raise Unsupported(
-            f"a model cannot be read from {address[:120]}",
+            f"a model cannot be read from {shown(address, chars_max=120)}",
             operation="models",
             hint="log the model to a run and register that, or name the tracking URI that holds its files",
         )

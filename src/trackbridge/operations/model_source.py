@@ -49,8 +49,12 @@ class ModelSource:
             refuse_rejected(self.registry.get_version(version.name, version.version))
 
 
-def open_models(uri: UriArgument = None, *, settings: Settings) -> ModelSource:
-    """Return the source of the models of a tracking URI: its files, and the registry of ``registry_uri``.
+def open_models(
+    uri: UriArgument = None, *, registry_uri: str | None = None, settings: Settings
+) -> ModelSource:
+    """Return the source of the models of a tracking URI: its files, and where they are registered.
+
+    Without ``registry_uri`` that is where the setting of this name says, else with the files.
 
     Raises:
         ConfigError: The URI or a setting is wrong.
@@ -62,22 +66,21 @@ def open_models(uri: UriArgument = None, *, settings: Settings) -> ModelSource:
     return ModelSource(
         artifacts=tracking.adapter.artifacts,
         cache=home / CACHE_FOLDER,
-        registry=_registry_place(tracking, settings).adapter.registry,
+        registry=_registry_place(tracking, registry_uri, settings).adapter.registry,
     )
 
 
-def open_registry(uri: UriArgument = None, *, settings: Settings) -> ModelRegistry:
-    """Return the registry of ``registry_uri``, else of a tracking URI.
+def open_registry(uri: UriArgument = None, *, settings: Settings) -> Opened:
+    """Return where the setting ``registry_uri`` says that models are registered, else a tracking URI's place.
 
     Raises:
         ConfigError: The URI or a setting is wrong.
-        Unsupported: There is no registry.
     """
-    return _registry_place(open_place(uri, settings=settings), settings).registry
+    return _registry_place(open_place(uri, settings=settings), None, settings)
 
 
-def _registry_place(tracking: Opened, settings: Settings) -> Opened:
-    named = settings.value("registry_uri")
+def _registry_place(tracking: Opened, uri: str | None, settings: Settings) -> Opened:
+    named = uri or settings.value("registry_uri")
     return open_place(str(named), settings=settings) if named else tracking
 
 

@@ -153,7 +153,9 @@ def _no_plan(path: Path, problem: str) -> ConfigError:
 
 
 def _step(change: Change) -> tuple[str, str, bytes]:
-    return change.action.value, change.subject, _canonical(change.after)
+    """Return what makes a change the same: of the traffic also from where, since anybody may shift it."""
+    states = (change.before, change.after) if change.subject.startswith("traffic ") else (change.after,)
+    return change.action.value, change.subject, b" ".join(map(_canonical, states))
 
 
 def _canonical(value: object) -> bytes:

@@ -5,6 +5,7 @@
     check -> open the run (RUNNING) -> submit -> note the job on the run
                                          |
                                          +-- refused: the run is closed as FAILED
+                                         +-- Ctrl-C: what was started by then is cancelled
 
 The key makes it repeatable: the same key is the same run and the same job. Who closes the run at the job's
 end is told in ``settle``.
@@ -12,6 +13,7 @@ end is told in ``settle``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -34,6 +36,7 @@ from trackbridge.errors import (
     NotFound,
     Rejected,
     Transient,
+    Unsupported,
 )
 from trackbridge.operations.plans import refuse_secrets
 from trackbridge.ports.findings import Finding, Severity
@@ -43,6 +46,9 @@ from trackbridge.ports.tracking import TrackingStore
 TAG_JOB = "bridge.job"
 TAG_JOB_PLACE = "bridge.job.place"
 SOURCE_TYPE = "JOB"
+JOBS_LOOKED_AT = 100
+
+_NAME = re.compile(r"-{0,2}[A-Za-z_][A-Za-z0-9_.\-]*")
 
 VARIABLE_TRACKING_URI = "BRIDGE_TRACKING_URI"
 VARIABLE_RUN_ID = "BRIDGE_RUN_ID"
@@ -88,12 +94,15 @@ def submit(
         place: The URI of the job backend, for the run's tags and events.
 
     Raises:
-        InvalidInput: A variable or parameter looks like a secret, or a secret's reference is none.
+        InvalidInput: A variable, a parameter or an option looks like a secret, or a secret's reference is
+            none.
         Rejected: The backend does not take the spec; the message says why.
         Conflict: The key was used for another spec.
     """
     refuse_secrets("the variable", spec.variables)
     refuse_secrets("the parameter", spec.parameters)
+    for name, value in _named_words(spec.command):
+        refuse_secrets("the command's", {name: value})
     _refuse_values_as_secrets(spec.secrets)
     is_minted_here = key is None
     key = mint_id() if key is None else _checked_key(key)
@@ -101,19 +110,52 @@ def submit(
     complete = _with_run(spec, run, run_id)
     warnings = _checked(complete, jobs)
     is_new = is_minted_here or not _exists(run.tracking, run_id)
-    _open_run(run, run_id)
     try:
+        _open_run(run, run_id)
         state = jobs.submit(complete, key=key)
     except (Transient, Exhausted) as error:  # it may have been taken all the same: the run stays open
         error.hint = f"submit it again with --key {key}: it is the same job, started once"
         raise
     except (BridgeError, KeyboardInterrupt) as error:
-        if is_new:
+        if is_new and not (isinstance(error, KeyboardInterrupt) and _cancel_of_run(jobs, run_id)):
             _close_refused(run.tracking, run_id, error)
         raise
-    _note_job(run.tracking, run_id, state, place)
-    _tell(state, run_id, place)
+    try:
+        _note_job(run.tracking, run_id, state, place)
+        _tell(state, run_id, place)
+    except KeyboardInterrupt:
+        if is_new:
+            jobs.cancel(state.job_id)
+        raise
+    except BridgeError as error:
+        error.hint = f"the job goes on all the same: bridge jobs show {state.job_id}"
+        raise
     return Submitted(state, run_id, warnings)
+
+
+def _named_words(command: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """Yield each word by its name: ``--token x``, ``--token=x``, ``TOKEN=x``, else by its place.
+
+    What a shell is to make of ``$NAME`` is no secret yet.
+    """
+    for number, (word, following) in enumerate(zip(command, (*command[1:], "-"), strict=True), 1):
+        name, equals, value = word.partition("=")
+        if equals and value and _NAME.fullmatch(name) and not value.startswith("$"):
+            yield name, value
+        elif word.startswith("-") and not following.startswith("-"):
+            yield word, following
+        else:
+            yield f"word {number}", word
+
+
+def _cancel_of_run(jobs: JobBackend, run_id: str) -> bool:
+    """Cancel the job of a run, where one was started; True when there is one."""
+    with contextlib.suppress(Unsupported):
+        for state in jobs.list_jobs(max_results=JOBS_LOOKED_AT).items:
+            if state.run_id == run_id:
+                jobs.cancel(state.job_id)
+                return True
+    return False
 
 
 def _with_run(spec: JobSpec, run: RunWanted, run_id: str) -> JobSpec:
@@ -173,7 +215,8 @@ def _open_run(run: RunWanted, run_id: str) -> None:
 def _close_refused(tracking: TrackingStore, run_id: str, error: BaseException) -> None:
     """Close the run of a job that was not taken: there is nobody else to do it."""
     status = RunStatus.FAILED if isinstance(error, BridgeError) else RunStatus.KILLED
-    tracking.close_run(run_id, status=status, end_time=time.time_ns() // 1_000_000)
+    with contextlib.suppress(NotFound):  # it was not opened either
+        tracking.close_run(run_id, status=status, end_time=time.time_ns() // 1_000_000)
 
 
 def _note_job(tracking: TrackingStore, run_id: str, state: JobState, place: str) -> None:
@@ -231,8 +274,23 @@ def command_line(words: tuple[str, ...], parameters: Mapping[str, str]) -> tuple
     """Return the command of a script or a command: a script of Python gets ``--name value``, as in mlflow."""
     if not words[0].endswith(".py"):
         return words
+    script = f"./{words[0]}" if words[0].startswith("-") else words[0]
     options = tuple(word for name, value in parameters.items() for word in (f"--{name}", value))
-    return ("python", *words, *options)
+    return ("python", script, *words[1:], *options)
+
+
+def refuse_missing_script(script: str, code_dir: str) -> None:
+    """Refuse a script of Python that is not there, before a run is opened for it.
+
+    Raises:
+        NotFound: There is none.
+    """
+    if script.endswith(".py") and "\0" not in script and not Path(code_dir, script).exists():
+        raise NotFound(
+            f"there is no script {script!r} in {code_dir}",
+            operation="submit",
+            hint="name it as it is seen from the folder that the job runs in",
+        )
 
 
 def requirement_lines(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 from datetime import date, datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import numpy as np  # noqa: TID253
@@ -130,3 +131,8 @@ def test_large_data_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_table(data: Any) -> None:
     with pytest.raises(InvalidInput):
         baseline_of(data)
+
+
+def test_decimals_that_are_no_numbers_are_missing() -> None:
+    found = column([Decimal("sNaN"), Decimal("NaN"), Decimal("1.5"), Decimal("Infinity")])
+    assert (found["kind"], found["missing"], found["count"], found["infinite"]) == ("number", 2, 1, 1)

@@ -142,3 +142,15 @@ def test_public_names_are_there() -> None:
         assert getattr(trackbridge, name) is not None
     code = "import sys, trackbridge; assert 'trackbridge.api' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_class_that_names_no_module() -> None:
+    kind = type("Model", (), {"__module__": None, "__call__": lambda self, values: values})
+    assert flavor_of(kind()) == "pyfunc"
+    assert packages_of(kind()) >= set()
+
+
+def test_a_class_instead_of_an_object() -> None:
+    with pytest.raises(InvalidInput, match="is a class") as caught:
+        flavor_of(dict)
+    assert caught.value.hint == "log an object of it: dict()"

@@ -377,3 +377,134 @@ def test_a_registry_of_its_own(folder: Path, project: Path, monkeypatch: pytest.
     monkeypatch.delenv("BRIDGE_REGISTRY_URI")
     assert tb.Client("./.bridge").registry_uri == tb.get_tracking_uri()
     assert tb.Client(project / "shared").get_registered_model("wine").name == "wine"
+
+
+# A name that is used again, and other ways to lose a model.
+
+
+def test_a_registered_version_keeps_its_files_when_its_name_is_used_again(folder: Path) -> None:
+    with tb.start_run() as run:
+        first = tb.log_model(folder, registered_model_name="wine")
+        with pytest.warns(UserWarning, match="whose files are kept"):
+            second = tb.log_model(another(folder), registered_model_name="wine")
+        again = tb.log_model(another(folder, b"1234"), registered_model_name="wine")
+    assert (first.artifact_path, again.artifact_path) == ("model", "model")
+    assert second.model_uri == f"runs:/{run.info.run_id}/model-{second.digest[7:19]}"
+    for number, content in ((1, b"1234"), (2, b"5678")):
+        here = Path(tb.download_model(f"models:/wine/{number}"))
+        assert (here / "data" / "weights.bin").read_bytes() == content
+    assert len(tb.search_model_versions("name = 'wine'")) == 2
+
+
+def test_what_is_registered_later_keeps_its_files_too(folder: Path) -> None:
+    with tb.start_run():
+        tb.register_model(tb.log_model(folder).model_uri, "wine")
+        with pytest.warns(UserWarning, match="whose files are kept"):
+            tb.log_model(another(folder))
+    assert Path(tb.download_model("models:/wine/1"), "data", "weights.bin").read_bytes() == b"1234"
+
+
+def test_a_name_that_nobody_registered_means_the_newest(folder: Path) -> None:
+    with tb.start_run():
+        tb.log_model(folder)
+        info = tb.log_model(another(folder))
+    assert info.artifact_path == "model"
+    assert Path(tb.download_model(info.model_uri), "data", "weights.bin").read_bytes() == b"5678"
+
+
+def test_leftovers_of_another_model_are_not_registered_with_one(folder: Path) -> None:
+    with tb.start_run():
+        tb.log_model(folder)
+        (folder / "data" / "weights.bin").rename(folder / "other.bin")
+        with pytest.warns(UserWarning, match="whose files are kept"):
+            info = tb.log_model(folder, registered_model_name="wine")
+    here = Path(tb.download_model("models:/wine/1"))
+    assert digest_of_path(here) == info.digest == tb.get_model_version("wine", 1).digest
+
+
+def test_registering_a_folder_spares_the_model_of_the_active_run(folder: Path, project: Path) -> None:
+    (project / "other").mkdir()
+    (project / "other" / "b.bin").write_bytes(b"b")
+    with tb.start_run():
+        tb.log_model(folder, registered_model_name="wine")
+        versions = [tb.register_model("other", "beer").version for _ in range(2)]
+    assert versions == ["1", "1"]
+    assert digest_of_path(Path(tb.download_model("models:/wine/1"))) == digest_of_path(folder)
+    assert digest_of_path(Path(tb.download_model("models:/beer/1"))) == digest_of_path(project / "other")
+
+
+def test_a_folder_with_a_file_of_its_own_name(project: Path) -> None:
+    (project / "exported").mkdir()
+    (project / "exported" / "model").write_bytes(b"1")
+    (project / "exported" / "words.txt").write_bytes(b"2")
+    with tb.start_run():
+        info = tb.log_model("exported")
+    assert sorted(file.name for file in Path(tb.load_model(info.model_uri)).iterdir()) == [
+        "model",
+        "words.txt",
+    ]
+
+
+def test_what_no_registry_could_hold_is_refused_before_anything_is_logged(folder: Path) -> None:
+    odd: list[dict[str, object]] = [
+        {"description": "\ud800"},
+        {"tags": {"\ud800": 1}},
+        {"tags": {"a": "\ud800"}},
+        {"tags": [1]},
+        {"registered_model_name": 5},
+        {"registered_model_name": "\ud800"},
+        {"name": 5},
+    ]
+    with tb.start_run() as run:
+        for options in odd:
+            with pytest.raises(InvalidInput):
+                tb.log_model(folder, **{"registered_model_name": "wine", **options})  # type: ignore[arg-type]
+        tb.log_model(folder, registered_model_name="wine", description=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput):
+        tb.register_model(folder, "beer", description="\ud800")
+    assert tb.get_model_version("wine", 1).description == "5"
+    assert [model.name for model in tb.search_registered_models()] == ["wine"]
+    assert len(tb.search_runs()) == 1
+    assert len(tb.Client().list_artifacts(run.info.run_id, "model")) == 2
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "data" / "pipe")
+    with tb.start_run() as run:
+        for call in (lambda: tb.log_model(folder), lambda: tb.log_model(folder / "data" / "pipe")):
+            with pytest.raises(InvalidInput, match="regular file"):
+                call()
+    with pytest.raises(InvalidInput, match="no file that can be read"):
+        tb.register_model(folder, "wine")
+    assert tb.Client().list_artifacts(run.info.run_id, "model") == []
+
+
+def test_a_tag_that_somebody_has_set_to_something_else(folder: Path) -> None:
+    for text in ("nonsense", "3", "[3]"):
+        with tb.start_run() as run:
+            tb.set_tag("mlflow.log-model.history", text)
+            tb.log_model(folder)
+        (item,) = json.loads(tb.get_run(run.info.run_id).data.tags["mlflow.log-model.history"])
+        assert item["artifact_path"] == "model"
+
+
+def test_addresses_with_secrets_do_not_reach_errors(project: Path) -> None:
+    address = "https://ana:hunter2@host/model?sig=abcdef123456"
+    for call in (tb.load_model, lambda uri: tb.register_model(uri, "wine"), tb.download_model):
+        with pytest.raises(InvalidInput) as caught:
+            call(address)
+        assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+        assert "abcdef123456" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_copy_is_not_mixed_with_other_files(three: tb.Client, project: Path) -> None:
+    place = project / "copy"
+    for uri, content in (("models:/wine/1", b"1"), ("models:/wine/2", b"2")):
+        tb.download_model(uri, place)
+        assert (place / "data" / "weights.bin").read_bytes() == content
+    (place / "mine.txt").write_text("mine")
+    with pytest.raises(Conflict, match=r"mine\.txt"):
+        tb.download_model("models:/wine/3", place)
+    assert (place / "data" / "weights.bin").read_bytes() == b"2"
+    with pytest.raises(InvalidInput, match="cannot be copied"):
+        tb.download_model("models:/wine/3", place / "mine.txt")

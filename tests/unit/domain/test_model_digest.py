@@ -18,7 +18,7 @@ from trackbridge.domain.model_digest import (
     digest_of_path,
     without_identity,
 )
-from trackbridge.errors import NotFound
+from trackbridge.errors import InvalidInput, NotFound
 
 MLMODEL = """\
 artifact_path: model
@@ -180,3 +180,26 @@ def test_known_digests_of_members_give_the_same() -> None:
 def test_nothing_at_the_path(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no model at"):
         digest_of_path(tmp_path / "absent")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    os.mkfifo(tmp_path / "net" / "pipe")
+    with pytest.raises(InvalidInput, match="no file that can be read"):
+        digest_of_path(tmp_path / "net")
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net" / "closed").mkdir(parents=True)
+    scan = os.scandir
+
+    def refusing(path: str) -> object:
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", refusing)
+    with pytest.raises(InvalidInput, match="Permission denied"):
+        digest_of_path(tmp_path / "net")

@@ -144,6 +144,21 @@ def test_what_happens_is_published(scene: Scene, monkeypatch: pytest.MonkeyPatch
     assert events == [(kind, "wine") for kind in kinds]
 
 
+def test_what_has_failed_gets_no_traffic_that_it_did_not_have(scene: Scene) -> None:
+    scene.deploy(1)
+    scene.deploy(2)
+    scene.state.deployments.broken["wine", "v1"] = "crashed"
+    for wanted in ({"traffic_percent": 10}, {"mirror_percent": 50}):
+        with pytest.raises(InvalidInput, match="only deployment that serves"):
+            scene.plan(2, **wanted)
+    scene.deploy(3, traffic_percent=10)
+    assert scene.shape == {
+        "v1": ("models:/wine/1", 0, 0),
+        "v2": ("models:/wine/2", 90, 0),
+        "v3": ("models:/wine/3", 10, 0),
+    }
+
+
 def test_a_saved_plan_is_applied_by_another_process(scene: Scene, tmp_path: Path) -> None:
     save_plan(scene.plan(1), tmp_path / "plan")
     scene.apply(load_plan(tmp_path / "plan")).raise_if_incomplete()
@@ -161,6 +176,40 @@ def test_a_stale_plan_changes_nothing(scene: Scene) -> None:
     with pytest.raises(PlanStale, match="has changed since the plan was made"):
         scene.apply(plan)
     assert scene.shape == before
+
+
+def test_a_plan_that_somebody_else_has_done_otherwise_is_stale_not_interrupted(scene: Scene) -> None:
+    """The same deployment is there, with other traffic: nothing of this plan was begun."""
+    scene.deploy(1)
+    plan = scene.plan(2, traffic_percent=10)
+    scene.deploy(2, traffic_percent=20)
+    before = scene.shape
+    with pytest.raises(PlanStale, match="has changed since the plan was made"):
+        scene.apply(plan)
+    assert scene.shape == before
+
+
+def test_what_an_interrupted_command_has_under_way_is_waited_for(scene: Scene) -> None:
+    """The plan made after it has the traffic alone to change, and for that the server must be up."""
+    scene.deploy(1)
+    world = scene.state.deployments
+    world.held = True
+    first = next(change for change in scene.plan(2).changes if change.subject == "deployment wine/v2")
+    scene.place().target.apply(first, payload=scene.models.folder_of(scene.spec(2)))
+    plan = scene.plan(2)
+    assert [change.subject for change in plan.changes] == ["traffic wine"]
+    waits: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            world.finish()
+            world.held = False
+
+    scene.apply(plan, pace=Pace(pause=pause)).raise_if_incomplete()
+    assert len(waits) > 3
+    assert scene.shape is not None
+    assert scene.shape["v2"][1] == 100
 
 
 def test_a_plan_for_an_endpoint_that_is_gone_is_stale(scene: Scene) -> None:
@@ -312,6 +361,67 @@ def test_rollback_of_the_first_deploy_takes_the_endpoint_away(scene: Scene) -> N
     assert subjects(plan) == ["delete endpoint wine"]
     scene.apply(plan).raise_if_incomplete()
     assert scene.shape is None
+
+
+def test_rollback_gives_mirrors_back_that_the_deploy_had_taken(scene: Scene) -> None:
+    """What was live becomes a mirror, and what was a mirror goes live: none can be both on the way back."""
+    scene.deploy(1)
+    scene.deploy(2, mirror_percent=50)
+    one = scene.shape
+    scene.deploy(1, mirror_percent=1)
+    two = scene.shape
+    assert two == {"v1": ("models:/wine/1", 0, 1), "v2": ("models:/wine/2", 100, 0)}
+    for wanted in (one, two, one):
+        scene.apply(plan_rollback(scene.place(), "wine")).raise_if_incomplete()
+        assert scene.shape == wanted
+
+
+OPERATIONS = ("deploy", "mirror", "traffic", "remove", "delete", "rollback", "to")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rollback_after_anything_returns_to_before(scene: Scene, seed: int) -> None:
+    """Operations by chance; after each that changes something the way back and forward again is exact."""
+    chance = random.Random(seed)
+    for _ in range(12):
+        before = scene.shape
+        try:
+            plan = _by_chance(scene, chance)
+        except (Rejected, NotFound, InvalidInput):
+            assert scene.shape == before
+            continue
+        scene.apply(plan).raise_if_incomplete()
+        after = scene.shape
+        scene.apply(plan).raise_if_incomplete()
+        assert scene.shape == after
+        if plan.changes_something and (before is None or any(share for _, share, _ in before.values())):
+            for wanted in (before, after):
+                scene.apply(plan_rollback(scene.place(), "wine")).raise_if_incomplete()
+                assert scene.shape == wanted
+
+
+def _by_chance(scene: Scene, chance: random.Random) -> Plan:
+    names = list(scene.shape or {})
+    chance.shuffle(names)
+    operation = chance.choice(OPERATIONS)
+    place = scene.place()
+    if operation == "delete":
+        return plan_deletion(place, "wine")
+    if operation == "rollback":
+        return plan_rollback(place, "wine")
+    if operation == "to":
+        numbers = [revision.number for revision in list_revisions(place, "wine")]
+        return plan_rollback(place, "wine", to=chance.choice(numbers or [1]))
+    if operation == "remove":
+        return plan_removal(place, "wine", (names or ["none"])[0])
+    if operation == "traffic":
+        shares = dict(zip(names, (70, 30) if len(names) > 1 else (100,), strict=False))
+        mirrors = {name: chance.choice((0, 20)) for name in names if name not in shares}
+        return plan_traffic(place, "wine", shares, mirrors or None)
+    wanted: dict[str, Any] = {"deployment": chance.choice((None, "a", "b"))}
+    share = chance.choice((0, 1, 10, 33, 99, 100))
+    wanted["mirror_percent" if operation == "mirror" else "traffic_percent"] = share or None
+    return scene.plan(chance.choice((1, 2, 3)), **wanted)
 
 
 def test_rollback_of_a_deletion_brings_everything_back(scene: Scene) -> None:

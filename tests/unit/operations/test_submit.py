@@ -158,6 +158,71 @@ def test_ctrl_c_while_submitting_leaves_no_run_open(
     assert run.status is RunStatus.KILLED
 
 
+def press(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_after_the_job_was_taken_cancels_it(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = backend.jobs.submit
+
+    def press_too_late(spec: JobSpec, *, key: str) -> Any:
+        real(spec, key=key)
+        press()
+
+    monkeypatch.setattr(backend.jobs, "submit", press_too_late)
+    with pytest.raises(KeyboardInterrupt):
+        backend.submit("sleep", "60")
+    (state,) = backend.jobs.list_jobs()
+    assert wait_for_job(state.job_id, backend.jobs).status is JobStatus.CANCELLED
+
+
+def test_ctrl_c_before_the_run_knows_its_job_cancels_the_job(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trackbridge.operations.submit._note_job", press)
+    with pytest.raises(KeyboardInterrupt):
+        backend.submit("sleep", "60")
+    (state,) = backend.jobs.list_jobs()
+    assert wait_for_job(state.job_id, backend.jobs).status is JobStatus.CANCELLED
+
+
+def test_ctrl_c_with_a_key_that_was_used_before_leaves_the_job_alone(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = backend.submit("sleep", "60", key="nightly")
+    monkeypatch.setattr("trackbridge.operations.submit._note_job", press)
+    with pytest.raises(KeyboardInterrupt):
+        backend.submit("sleep", "60", key="nightly")
+    assert not backend.jobs.status(first.state.job_id).status.is_final
+    backend.jobs.cancel(first.state.job_id)
+    wait_for_job(first.state.job_id, backend.jobs)
+
+
+def test_params_that_the_run_does_not_take_leave_no_run_open(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise Rejected("a value is too long")
+
+    monkeypatch.setattr("trackbridge.operations.submit._write", refuse)
+    with pytest.raises(Rejected, match="too long"):
+        backend.submit("true")
+    (run,) = backend.adapter.state.runs.values()
+    assert run.status is RunStatus.FAILED
+    assert len(backend.jobs.list_jobs()) == 0
+
+
+def test_a_job_that_its_run_cannot_note_is_named(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise Unavailable("down")
+
+    monkeypatch.setattr("trackbridge.operations.submit._note_job", fail)
+    with pytest.raises(Unavailable) as raised:
+        backend.submit("true")
+    (state,) = backend.jobs.list_jobs()
+    assert raised.value.hint == f"the job goes on all the same: bridge jobs show {state.job_id}"
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -171,6 +236,35 @@ def test_values_of_secrets_are_refused(backend: Backend, fields: dict[str, Any])
         backend.submit("true", **fields)
     assert "hunter2" not in str(raised.value)
     assert backend.adapter.state.runs == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("curl", "--token", "hunter2"),
+        ("curl", "--password=hunter2", "--password=x"),
+        ("env", "API_TOKEN=hunter2", "true"),
+        ("echo", "ghp_hunter2hunter2hunter2hunter2"),
+        ("sh", "-c", "curl -H 'Authorization: Bearer ghp_hunter2hunter2hunter2hunter2'"),
+    ],
+)
+def test_secrets_in_a_command_are_refused(backend: Backend, command: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInput, match="looks like a secret") as raised:
+        backend.submit(*command)
+    assert "hunter2" not in f"{raised.value} {raised.value.hint}"
+    assert backend.adapter.state.runs == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("true", "--no-token", "--tokenizer", "bert", "--max-tokens=5", "--token-file", "x"),
+        ("sh", "-c", 'TOKEN=$(cat file) && test "$TOKEN"; true'),
+        ("true", "a=b", "--token"),
+    ],
+)
+def test_commands_that_only_speak_of_secrets(backend: Backend, command: tuple[str, ...]) -> None:
+    assert wait_for_job(backend.submit(*command).state.job_id, backend.jobs).status.is_final
 
 
 def test_spot_is_asked_for_where_it_is_declared(backend: Backend) -> None:
@@ -246,6 +340,7 @@ def test_command_lines() -> None:
         *("--lr", "0.1", "--name", "a b"),
     )
     assert command_line(("./train", "--fast"), parameters) == ("./train", "--fast")
+    assert command_line(("-train.py",), {}) == ("python", "./-train.py")
 
 
 def test_requirements_without_comments(tmp_path: Path) -> None:

@@ -137,6 +137,9 @@ class ChangeTests(DeploymentTests):
         assert error
         assert (found.status, found.traffic_percent) == (FAILED, 0)
         assert found.reason
+        state = self.target.observe("unlucky")
+        assert state is not None
+        assert state.status is FAILED, "an endpoint that nobody can ask is not ready"
         with pytest.raises((PlanStale, Rejected)):
             self.target.apply(traffic)
         assert self.plan(spec), "a failure is not what is wanted"
