@@ -87,9 +87,12 @@ def test_numbers_of_a_dead_worker_still_count(two_workers: Server) -> None:
     before = server.metric("bridge_serving_requests_total")
     for _ in range(10):
         server.invoke(order("echo"))
-    os.kill(worker_of(server), signal.SIGKILL)
+    worker = worker_of(server)
+    # An answer is counted just after it was sent; the worker must not die in between.
+    wait_until(lambda: server.metric("bridge_serving_requests_total") >= before + 11)
+    os.kill(worker, signal.SIGKILL)
     wait_until(lambda: together(lambda: server.invoke(order("echo")).status) == [200])
-    assert server.metric("bridge_serving_requests_total") >= before + 12
+    wait_until(lambda: server.metric("bridge_serving_requests_total") >= before + 12)
 
 
 def test_a_worker_whose_model_hangs_is_replaced(two_workers: Server) -> None:
