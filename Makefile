@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
+FLOOR_VENV := .venv-mlflow-floor
 LOCK_VENV := .venv-lock
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10)
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 10))
@@ -20,7 +21,7 @@ help:  ## list the targets
 demo: $(VENV)/.ready-demo  ## train on real data, kill a run, see that nothing is lost
 	@$(BIN)/bridge demo
 
-test: lint  ## everything that CI checks; PYTEST_FLAGS="-k journal" narrows it
+test: lint $(FLOOR_VENV)/.ready-floor  ## everything that CI checks; PYTEST_FLAGS="-k journal" narrows it
 	@$(BIN)/python -m pytest --quiet $(PYTEST_FLAGS)
 
 lint: $(VENV)/.ready-dev  ## style, types and layers, without the tests
@@ -39,12 +40,14 @@ lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
 	    --constraints requirements/dev.txt --output-file requirements/demo.txt
 	@$(compile) requirements/bench.in --extra system --extra mlflow --extra serve --extra jobs --upgrade \
 	    --constraints requirements/dev.txt --output-file requirements/bench.txt
+	@$(LOCK_VENV)/bin/uv pip compile requirements/mlflow-floor.in --quiet --universal --python-version 3.10 \
+	    --no-header --no-annotate --output-file requirements/mlflow-floor.txt
 
 compile = $(LOCK_VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 \
     --no-header --no-annotate
 
 clean:  ## remove environments, caches and built files; tracked runs in .bridge stay
-	@rm -rf $(VENV) $(BENCH_VENV) $(LOCK_VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(BENCH_VENV) $(FLOOR_VENV) $(LOCK_VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src adapters tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 python:  ## print the interpreter that a new environment is made from
@@ -68,12 +71,19 @@ $(BENCH_VENV)/.ready-bench: requirements/bench.txt pyproject.toml $(BENCH_VENV)/
 	@$(call install,$(BENCH_VENV),requirements/bench.txt)
 	@touch $@
 
+# The oldest mlflow that we support, as a server for the tests; our package is not installed there.
+$(FLOOR_VENV)/.ready-floor: requirements/mlflow-floor.txt $(FLOOR_VENV)/bin/python
+	@$(call make_venv,$(FLOOR_VENV))
+	@echo 'Installing requirements/mlflow-floor.txt into $(FLOOR_VENV) (a minute, only when it changed) ...' >&2
+	@$(FLOOR_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --requirement requirements/mlflow-floor.txt
+	@touch $@
+
 $(LOCK_VENV)/.ready-lock: $(LOCK_VENV)/bin/python
 	@$(call make_venv,$(LOCK_VENV))
 	@$(LOCK_VENV)/bin/python -m pip install $(PIP_FLAGS) uv
 	@touch $@
 
-$(BIN)/python $(BENCH_VENV)/bin/python $(LOCK_VENV)/bin/python: ;
+$(BIN)/python $(BENCH_VENV)/bin/python $(FLOOR_VENV)/bin/python $(LOCK_VENV)/bin/python: ;
 
 # Sets the shell variable python, or says what is missing.
 define find_python

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.memory_adapter import HERE, NEVER_HERE, MemoryAdapter, MemoryState
+from trackbridge.domain.metric_values import NON_FINITE
 from trackbridge.ports.adapter import Adapter
 from trackbridge.ports.capabilities import Limits
 from trackbridge.testing.contracts import (
@@ -27,7 +28,7 @@ NARROW = Limits(
     param_value_chars_max=500,
     tag_value_chars_max=256,
     metric_age_ms_max=14 * 24 * 3600 * 1000,
-    metrics_may_be_non_finite=False,
+    metric_values_unheld=NON_FINITE,
     artifact_bytes_max=9 * 1024 * 1024,
     page_items_max=1000,
 )
@@ -96,7 +97,7 @@ class MemoryMachine(TrackingStateMachine):
 class MachineWithoutDedup(TrackingStateMachine):
     def new_store(self) -> Callable[[], Adapter]:
         state = MemoryState()
-        return lambda: MemoryAdapter(state, dedup=False, limits=Limits(metrics_may_be_non_finite=False))
+        return lambda: MemoryAdapter(state, dedup=False, limits=Limits(metric_values_unheld=NON_FINITE))
 
 
 TestMachine = MemoryMachine.TestCase

@@ -50,7 +50,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     run([sys.executable, "-c", log_and_register], folder)
     run([sys.executable, "-c", f"{log_and_register}\n{load}"], folder)
     yield folder
-    run(f"{BRIDGE} endpoints delete wine --yes", folder)
     no_process_left(folder)
 
 
@@ -69,14 +68,19 @@ def test_models_are_promoted_with_who_and_why(project: Path) -> None:
 
 def test_models_are_deployed_asked_and_rolled_back(project: Path) -> None:
     bridge("bridge models alias wine/1 champion", project)
-    for command in commands("bridge deploy"):
-        bridge(f"{command} --yes", project)
-    run([sys.executable, "-c", f"{PROGRAMS[0].partition('tb.set_experiment')[0]}\n{PROGRAMS[2]}"], project)
-    (show,) = commands("bridge endpoints show")
-    assert re.search(r"v1.*90 %", bridge(show, project))
-    (back,) = commands("bridge endpoints rollback")
-    bridge(f"{back} --yes", project)
-    assert re.search(r"v1.*100 %", bridge(show, project))
+    try:
+        for command in commands("bridge deploy"):
+            bridge(f"{command} --yes", project)
+        run(
+            [sys.executable, "-c", f"{PROGRAMS[0].partition('tb.set_experiment')[0]}\n{PROGRAMS[2]}"], project
+        )
+        (show,) = commands("bridge endpoints show")
+        assert re.search(r"v1.*90 %", bridge(show, project))
+        (back,) = commands("bridge endpoints rollback")
+        bridge(f"{back} --yes", project)
+        assert re.search(r"v1.*100 %", bridge(show, project))
+    finally:
+        run(f"{BRIDGE} endpoints delete wine --yes", project)
 
 
 def test_a_script_runs_as_a_job(project: Path) -> None:

@@ -14,6 +14,7 @@ from tests.support.memory_adapter import MemoryAdapter, MemoryArtifacts, MemoryR
 from tests.support.memory_registry import MemoryRegistry
 from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.domain.batches import Batch, MetricColumns, Receipt
+from trackbridge.domain.metric_values import NON_FINITE
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import Experiment, Run, RunSpec, RunStatus
 from trackbridge.errors import Unsupported
@@ -243,7 +244,7 @@ def without_reason() -> MemoryAdapter:
 
 def with_limit_that_it_ignores() -> MemoryAdapter:
     """Return an adapter that says it takes no NaN, and takes it."""
-    return declaring(MemoryAdapter(), limits=Limits(metrics_may_be_non_finite=False))
+    return declaring(MemoryAdapter(), limits=Limits(metric_values_unheld=NON_FINITE))
 
 
 def with_limit_that_it_undercuts() -> MemoryAdapter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 import re
 import threading
 import time
@@ -20,6 +19,7 @@ from tests.support.memory_registry import MemoryRegistry, MemoryRegistryState
 from trackbridge.delivery.fitting import estimated_bytes
 from trackbridge.domain.artifacts import ArtifactInfo, checked_path
 from trackbridge.domain.batches import Batch, MetricColumns, Receipt, Rejection
+from trackbridge.domain.metric_values import kind_of
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import (
     TAG_NAME,
@@ -402,8 +402,8 @@ class MemoryTracking(TrackingStore):
         run.points.setdefault(key, []).append((step, timestamp, value))
 
     def _point_problem(self, timestamp: int, value: float) -> str | None:
-        if not self.limits.metrics_may_be_non_finite and not math.isfinite(value):
-            return f"{value} is not finite"
+        if kind_of(value) in self.limits.metric_values_unheld:
+            return f"{value} cannot be kept by its bits"
         age_max = self.limits.metric_age_ms_max
         if age_max is not None and self.clock_ms() - timestamp > age_max:
             return f"the point is older than {age_max} ms"

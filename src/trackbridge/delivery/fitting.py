@@ -34,6 +34,7 @@ from trackbridge.delivery.spills import (
     spill_points,
 )
 from trackbridge.domain.batches import Batch, InputAdded, MetricColumns, Rejection, Setting
+from trackbridge.domain.metric_values import kind_of
 from trackbridge.ports.capabilities import Limits
 
 # Bytes of JSON beside the texts: names of the fields, and numbers at their longest.
@@ -76,7 +77,7 @@ def fit(batch: Batch, limits: Limits, *, now_ms: int, datasets: bool = True) -> 
     if batch.inputs and not datasets:
         spills.extend(SpilledInput(dataset=added.dataset, sequence=added.sequence) for added in batch.inputs)
         batch = replace(batch, inputs=[])
-    if limits.metric_age_ms_max is not None or not limits.metrics_may_be_non_finite:
+    if limits.metric_age_ms_max is not None or limits.metric_values_unheld:
         batch = _without_untaken_points(batch, limits, now_ms, spills)
     if limits.key_chars_max is not None or limits.key_pattern is not None:
         names, problems = _escaped_keys(batch, limits)
@@ -129,13 +130,14 @@ def split(batch: Batch, limits: Limits) -> list[Batch]:
 
 def _without_untaken_points(batch: Batch, limits: Limits, now_ms: int, spills: list[Spill]) -> Batch:
     oldest = -math.inf if limits.metric_age_ms_max is None else now_ms - limits.metric_age_ms_max
+    unheld = limits.metric_values_unheld
     metrics: dict[str, MetricColumns] = {}
     for key, columns in batch.metrics.items():
         kept, taken = MetricColumns(), MetricColumns()
         for step, timestamp, value, sequence in zip(
             columns.steps, columns.timestamps, columns.values, columns.sequences, strict=True
         ):
-            held = timestamp >= oldest and (limits.metrics_may_be_non_finite or math.isfinite(value))
+            held = timestamp >= oldest and kind_of(value) not in unheld
             (kept if held else taken).append(step=step, timestamp=timestamp, value=value, sequence=sequence)
         if len(kept):
             metrics[key] = kept

@@ -58,7 +58,7 @@ class LifecycleStage(str, Enum):
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
-    """A named group of runs."""
+    """A named group of runs. ``native_id`` is the backend's own id where it differs."""
 
     experiment_id: str
     name: str
@@ -67,6 +67,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = msgspec.field(default_factory=dict)
     creation_time: int | None = None
     last_update_time: int | None = None
+    native_id: str | None = None
 
 
 class Metric(msgspec.Struct, frozen=True, gc=False):
@@ -108,7 +109,11 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Identity and life cycle of a run. ``native_id`` is the backend's own id where it differs."""
+    """Identity and life cycle of a run.
+
+    ``native_id`` is the backend's own id where it differs, ``native_url`` its page in a browser where it
+    has one.
+    """
 
     run_id: str
     experiment_id: str
@@ -120,6 +125,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle_stage: LifecycleStage = LifecycleStage.ACTIVE
     artifact_uri: str = ""
     native_id: str | None = None
+    native_url: str | None = None
 
 
 class RunData(msgspec.Struct, frozen=True, kw_only=True):

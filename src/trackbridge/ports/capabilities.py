@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from trackbridge.domain.metric_values import ValueKind
 from trackbridge.errors import Unsupported
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -83,7 +84,10 @@ def absent(absence: Absence, reason: str) -> Capability:
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Numeric limits of a backend; None means that there is none. Lengths are in characters."""
+    """Numeric limits of a backend; None means that there is none. Lengths are in characters.
+
+    Metric values of the kinds in ``metric_values_unheld`` are not kept by their bits: the store refuses them.
+    """
 
     metrics_per_write_max: int | None = None
     params_per_write_max: int | None = None
@@ -95,7 +99,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     param_value_chars_max: int | None = None
     tag_value_chars_max: int | None = None
     metric_age_ms_max: int | None = None
-    metrics_may_be_non_finite: bool = True
+    metric_values_unheld: frozenset[ValueKind] = frozenset()
     artifact_bytes_max: int | None = None
     page_items_max: int = 1000
 
@@ -110,7 +114,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             self.tag_value_chars_max,
             self.metric_age_ms_max,
         )
-        return self.metrics_may_be_non_finite and all(bound is None for bound in bounds)
+        return not self.metric_values_unheld and all(bound is None for bound in bounds)
 
 
 class Tier(str, Enum):

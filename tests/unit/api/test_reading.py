@@ -13,6 +13,7 @@ from trackbridge.api import reading
 from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.calls.policy import CallPolicy
 from trackbridge.delivery import connect
+from trackbridge.domain.metric_values import NON_FINITE
 from trackbridge.errors import InvalidInput, Unavailable
 from trackbridge.ports.adapter import Adapter
 from trackbridge.ports.capabilities import Feature, Limits
@@ -38,7 +39,7 @@ def test_what_a_backend_cannot_hold_reads_as_if_it_could(stand_in) -> None:  # t
         key_chars_max=40,
         key_pattern=r"[a-z0-9_.]+",
         param_value_chars_max=50,
-        metrics_may_be_non_finite=False,
+        metric_values_unheld=NON_FINITE,
     )
     client = stand_in(MemoryAdapter(limits=limits, missing={Feature.TRACKING_DATASETS: "not here"}))
     with tb.start_run() as run:

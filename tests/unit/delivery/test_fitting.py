@@ -32,6 +32,7 @@ from trackbridge.delivery.spills import (
     unspill_inputs,
 )
 from trackbridge.domain.batches import Batch, InputAdded, MetricColumns, Setting
+from trackbridge.domain.metric_values import NON_FINITE, ValueKind, kind_of
 from trackbridge.domain.runs import DatasetInput, RunData, RunInputs
 from trackbridge.errors import JournalCorrupt
 from trackbridge.ports.capabilities import Limits
@@ -66,7 +67,7 @@ LIMITS = st.builds(
     param_value_chars_max=st.none() | st.integers(25, 60),
     tag_value_chars_max=st.none() | st.integers(25, 60),
     metric_age_ms_max=st.none() | st.integers(0, 2000),
-    metrics_may_be_non_finite=st.booleans(),
+    metric_values_unheld=st.frozensets(st.sampled_from(list(ValueKind)[1:])),
 )
 
 
@@ -206,7 +207,7 @@ def test_fitted_writes_hold_only_what_the_backend_takes(batch: Batch, limits: Li
         for item in part.batch.tags:
             assert limits.tag_value_chars_max is None or len(item.value or "") <= limits.tag_value_chars_max
         for columns in part.batch.metrics.values():
-            assert limits.metrics_may_be_non_finite or all(map(math.isfinite, columns.values))
+            assert not limits.metric_values_unheld & set(map(kind_of, columns.values))
             age_max = limits.metric_age_ms_max
             assert age_max is None or all(NOW_MS - time <= age_max for time in columns.timestamps)
 
@@ -365,7 +366,7 @@ def test_old_and_non_finite_points_are_spilled_bit_for_bit() -> None:
     batch = one_point(payload)
     batch.metrics["old"] = one_point(timestamp=NOW_MS - 1001).metrics["loss"]
     batch.metrics["new"] = one_point(timestamp=NOW_MS - 1000).metrics["loss"]
-    limits = Limits(metrics_may_be_non_finite=False, metric_age_ms_max=1000)
+    limits = Limits(metric_values_unheld=NON_FINITE, metric_age_ms_max=1000)
     (part,) = fit(batch, limits, now_ms=NOW_MS)
     assert list(part.batch.metrics) == ["new"]
     spills = decode_spills(encode_spills(part.spills)[1])
@@ -374,7 +375,7 @@ def test_old_and_non_finite_points_are_spilled_bit_for_bit() -> None:
 
 
 def test_a_spilled_point_is_the_last_value_only_when_it_comes_last() -> None:
-    limits = Limits(metrics_may_be_non_finite=False)
+    limits = Limits(metric_values_unheld=NON_FINITE)
     native = one_point(2.0, step=5).metrics["loss"]
     for step, expected in ((4, 2.0), (6, math.inf)):
         (part,) = fit(one_point(math.inf, step=step), limits, now_ms=NOW_MS)
@@ -383,7 +384,7 @@ def test_a_spilled_point_is_the_last_value_only_when_it_comes_last() -> None:
 
 
 def test_a_spilled_nan_is_less_than_a_number_of_the_same_step_and_time() -> None:
-    (part,) = fit(one_point(math.nan), Limits(metrics_may_be_non_finite=False), now_ms=NOW_MS)
+    (part,) = fit(one_point(math.nan), Limits(metric_values_unheld=NON_FINITE), now_ms=NOW_MS)
     for value in (-1e300, 1.0):
         native = one_point(value).metrics["loss"]
         assert unspill_data(RunData(), part.spills, histories={"loss": native}).metrics == {"loss": value}
@@ -393,7 +394,7 @@ def test_a_spilled_nan_is_less_than_a_number_of_the_same_step_and_time() -> None
 def test_among_spilled_points_a_nan_is_least(values: tuple[float, float]) -> None:
     batch = one_point(values[0])
     batch.metrics["loss"].append(step=0, timestamp=NOW_MS, value=values[1], sequence=8)
-    (part,) = fit(batch, Limits(metrics_may_be_non_finite=False), now_ms=NOW_MS)
+    (part,) = fit(batch, Limits(metric_values_unheld=NON_FINITE), now_ms=NOW_MS)
     assert unspill_data(RunData(), part.spills, histories={}).metrics == {"loss": -math.inf}
 
 

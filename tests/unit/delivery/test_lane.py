@@ -12,6 +12,7 @@ import pytest
 from tests.support.journals import URI, Bench, opened
 from tests.support.memory_adapter import MemoryAdapter, MemoryState
 from trackbridge.delivery.lane import Progress
+from trackbridge.domain.metric_values import NON_FINITE
 from trackbridge.domain.records import MetricLogged, OpenMode
 from trackbridge.domain.runs import Metric, RunStatus
 from trackbridge.errors import NotFound, Unavailable
@@ -299,7 +300,7 @@ def test_a_conflicting_param_is_kept_and_nothing_else_suffers(tmp_path: Path) ->
 
 
 def test_what_exceeds_the_limits_arrives_in_parts_and_side_cars(tmp_path: Path) -> None:
-    limits = Limits(metrics_per_write_max=10, param_value_chars_max=40, metrics_may_be_non_finite=False)
+    limits = Limits(metrics_per_write_max=10, param_value_chars_max=40, metric_values_unheld=NON_FINITE)
     adapter = MemoryAdapter(limits=limits)
     bench = Bench(tmp_path / "journal", adapter)
     recorder = bench.run()

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from trackbridge.domain.batches import Batch
 from trackbridge.domain.ids import experiment_id_of
+from trackbridge.domain.metric_values import kind_of
 from trackbridge.domain.runs import TAG_NAME, LifecycleStage, RunSpec, RunStatus
 from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.adapter import Adapter
@@ -184,11 +185,11 @@ class TrackingStateMachine(RuleBasedStateMachine):
     def log_metrics(self, run_id: str, data: list[tuple[str, str, int, int]]) -> None:
         """Write points."""
         values = FINITE_VALUES | NON_FINITE_VALUES
-        finite = not self.capabilities.limits.metrics_may_be_non_finite
+        unheld = self.capabilities.limits.metric_values_unheld
         points: list[Point] = [
             (key, values[name], step, at)
             for key, name, step, at in data
-            if not finite or name in FINITE_VALUES
+            if kind_of(values[name]) not in unheld
         ]
         model = self.write(run_id, batch_of(run_id, metrics=points))
         if model is None:

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from trackbridge.domain.batches import MetricColumns
+from trackbridge.domain.metric_values import kind_of
 from trackbridge.ports.capabilities import Feature
 from trackbridge.testing.contracts.base import requires
 from trackbridge.testing.contracts.samples import (
@@ -44,6 +45,9 @@ NON_FINITE_LAST_VALUES: dict[str, tuple[list[tuple[float, int, int]], float]] = 
 class MetricTests(TrackingTests):
     """``write`` of metrics, ``metric_history``, and the last values of ``get_run``."""
 
+    def holds(self, value: float) -> bool:
+        return kind_of(value) not in self.limits.metric_values_unheld
+
     def point_is_accepted(
         self, run_id: str, value: float, *, step: int = 0, timestamp: int | None = None
     ) -> bool:
@@ -55,7 +59,7 @@ class MetricTests(TrackingTests):
         value = (FINITE_VALUES | NON_FINITE_VALUES)[name]
         run_id = self.open_run()
         accepted = self.point_is_accepted(run_id, value)
-        assert accepted == (name in FINITE_VALUES or self.limits.metrics_may_be_non_finite)
+        assert accepted == self.holds(value)
         metrics = self.store.get_run(run_id).data.metrics
         assert {key: bits_of(found) for key, found in metrics.items()} == (
             {"m": bits_of(value)} if accepted else {}
@@ -67,9 +71,7 @@ class MetricTests(TrackingTests):
 
     @requires(Feature.TRACKING_METRIC_HISTORY)
     def test_a_history_keeps_every_value_by_its_bits(self) -> None:
-        values = list(FINITE_VALUES.values())
-        if self.limits.metrics_may_be_non_finite:
-            values += NON_FINITE_VALUES.values()
+        values = [value for value in (FINITE_VALUES | NON_FINITE_VALUES).values() if self.holds(value)]
         run_id, now = self.open_run(), self.now
         points = [("m", value, step, now) for step, value in enumerate(values)]
         self.write_all(batch_of(run_id, metrics=points))
@@ -77,9 +79,8 @@ class MetricTests(TrackingTests):
 
     @requires(Feature.TRACKING_METRIC_HISTORY)
     def test_values_of_different_bits_are_different_points(self) -> None:
-        values = [0.0, -0.0]
-        if self.limits.metrics_may_be_non_finite:
-            values += [NON_FINITE_VALUES["nan"], NON_FINITE_VALUES["nan_with_payload"]]
+        alike = [0.0, -0.0, NON_FINITE_VALUES["nan"], NON_FINITE_VALUES["nan_with_payload"]]
+        values = [value for value in alike if self.holds(value)]
         run_id, now = self.open_run(), self.now
         self.write_all(batch_of(run_id, metrics=[("m", value, 0, now) for value in values]))
         assert self.history(run_id, "m") == [(0, now, bits_of(value)) for value in values]
@@ -207,8 +208,9 @@ class MetricTests(TrackingTests):
         self, name: str, at_once: bool, turned: bool
     ) -> None:
         points, expected = NON_FINITE_LAST_VALUES[name]
-        if not self.limits.metrics_may_be_non_finite:
-            assert not self.point_is_accepted(self.open_run(), INF)
+        unheld = [value for value, _, _ in points if not self.holds(value)]
+        if unheld:
+            assert not self.point_is_accepted(self.open_run(), unheld[0])
             return
         found = self.last_value(points, at_once=at_once, turned=turned)
         assert found == expected or (math.isnan(found) and math.isnan(expected))

@@ -1,0 +1,137 @@
+"""Real MLflow servers of two versions, each with a SQLite database that a test can empty."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+NEWEST, FLOOR = "newest", "floor"
+PYTHONS = {NEWEST: Path(sys.executable), FLOOR: REPOSITORY / ".venv-mlflow-floor/bin/python"}
+"""The interpreter that has each version: the tests' own, and one with the oldest that we support."""
+
+PROXIED = "proxied"
+READY_S = 120.0
+KEPT_TABLES = ("alembic_version", "workspaces")
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+
+
+class MlflowServer:
+    """A server process with one worker; its address stays the same when it is started again."""
+
+    def __init__(self, folder: Path, *, version: str, artifacts: str) -> None:
+        self.folder = folder
+        self.version = version
+        self.database = folder / "mlflow.db"
+        self.artifacts = folder / "artifacts"
+        self._artifacts_option = artifacts
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        assert self._process is None, "it runs already"
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                env={**_without_mlflow(os.environ), **QUIET},
+            )
+        self._wait_until_ready()
+
+    def kill(self) -> None:
+        """Kill it with all its workers, as a machine that loses power."""
+        if self._process is None:
+            return
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def reset(self) -> None:
+        """Empty the database; the server stays up and asks it anew for everything."""
+        with closing(sqlite3.connect(self.database, timeout=30, isolation_level=None)) as database:
+            database.execute("PRAGMA foreign_keys = OFF")
+            tables = [
+                name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            ]
+            database.execute("BEGIN IMMEDIATE")
+            for table in tables:
+                if table not in KEPT_TABLES and not table.startswith("sqlite_"):
+                    database.execute(f'DELETE FROM "{table}"')
+            database.execute("COMMIT")
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
+        """Ask the server's own database."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)) as database:
+            return database.execute(query, parameters).fetchall()
+
+    def _command(self) -> list[str]:
+        proxied = self._artifacts_option == PROXIED
+        where = str(self.artifacts) if proxied else self._artifacts_option
+        return [
+            str(PYTHONS[self.version]),
+            "-m",
+            "mlflow",
+            "server",
+            *("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{self.database}"),
+            *(("--artifacts-destination", where) if proxied else ("--default-artifact-root", where)),
+            *(() if proxied else ("--no-serve-artifacts",)),
+        ]
+
+    def _wait_until_ready(self) -> None:
+        process = self._process
+        assert process is not None
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                break
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
+                time.sleep(0.1)
+        log = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
+        raise AssertionError(f"mlflow server ({self.version}) did not start:\n{log[-4000:]}")
+
+
+@contextmanager
+def mlflow_server(folder: Path, *, version: str = NEWEST, artifacts: str = PROXIED) -> Iterator[MlflowServer]:
+    """Run a server below a folder.
+
+    Args:
+        folder: For its database, log and artifacts; made when missing.
+        version: ``newest`` or ``floor``.
+        artifacts: ``proxied`` through the server, or the URI or path that clients write to themselves.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    server = MlflowServer(folder, version=version, artifacts=artifacts)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def _without_mlflow(environment: os._Environ[str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith(("MLFLOW_", "BRIDGE_"))}
