@@ -136,7 +136,7 @@ class TrackingStore(Protocol):
     @needs(Feature.TRACKING_METRIC_HISTORY)
     @abstractmethod
     def metric_history(self, run_id: str, key: str) -> MetricColumns:
-        """Return every point of a metric in order of step, then timestamp, then as written.
+        """Return every point of a metric in order of step, then timestamp; of equal ones, in any order.
 
         ``sequences`` is left empty. An unknown key has no points.
 

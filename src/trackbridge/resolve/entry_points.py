@@ -27,8 +27,8 @@ DISTRIBUTION = "trackbridge"
 
 SCHEME_EXTRAS: Mapping[str, str | None] = {
     "file": None,
-    "http": "mlflow",
-    "https": "mlflow",
+    "http": None,
+    "https": None,
     "mlflow": "mlflow",
     "azureml": "azure",
     "arn": "aws",

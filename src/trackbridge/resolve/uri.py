@@ -106,7 +106,10 @@ def parse(uri: str | os.PathLike[str] | None, *, around: Surroundings | None = N
         return _local(text, around)
     _refuse_credentials(text)
     if text[:7].lower() == "mlflow+":
-        return _mlflow(text[7:], around)
+        found = _mlflow(text[7:], around)
+        if found.address != found.address.strip():  # it would be another one when it is read back
+            raise _malformed(text, "ends in a blank", "rename the folder or the file")
+        return found
     if _NAME.fullmatch(text):
         return TrackingUri("", text, is_name=True)
     match = _SCHEME.fullmatch(text)

@@ -24,6 +24,13 @@ DISTRIBUTION = "trackbridge"
 FILES = (Path("README.md"), Path("adapters/README.md"))
 PORTS = ("tracking", "artifacts", "registry", "jobs", "deployments")
 EXIT_DIFFERENT = 4
+EXAMPLES = {
+    "http": "http://mlflow.example:5000",
+    "azureml": "azureml://00000000-0000-0000-0000-000000000000/group/workspace",
+    "sagemaker": "arn:aws:sagemaker:eu-west-1:000000000000:mlflow-tracking-server/example",
+    "databricks": "databricks://example",
+}
+"""Addresses that an adapter's declaration is asked at; without one, a folder of its scheme."""
 
 _UNDECLARED = Capability(supported=False, absence=Absence.NOT_YET, reason="the adapter does not declare it")
 
@@ -45,7 +52,7 @@ class Declared:
 def declared_adapters(distribution: str = DISTRIBUTION) -> tuple[Declared, ...]:
     """Return what each adapter of an installed distribution declares, in order of name.
 
-    Each is opened at an empty folder, ``<scheme>:<folder>``, which contacts nobody.
+    Each is opened at an example's address, or at an empty folder, ``<scheme>:<folder>``; nobody is contacted.
     """
     schemes: dict[OpenAdapter, list[str]] = {}
     for point in entry_points(group="trackbridge.adapters"):
@@ -59,7 +66,7 @@ def _declared(open_adapter: OpenAdapter, schemes: tuple[str, ...]) -> Declared:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
         context = AdapterContext(home=home, options={}, clock_ms=lambda: time.time_ns() // 1_000_000)
-        adapter = open_adapter(f"{schemes[0]}:{home}", context=context)
+        adapter = open_adapter(EXAMPLES.get(schemes[0], f"{schemes[0]}:{home}"), context=context)
         try:
             return Declared(schemes=schemes, ports=_ports(adapter), capabilities=adapter.capabilities())
         finally:

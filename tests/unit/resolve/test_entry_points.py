@@ -52,7 +52,6 @@ def test_an_adapter_of_anybody_is_opened(install, open_uri, tmp_path):
         ("arn:aws:sagemaker:eu-west-1:123456789012:mlflow-app/x", "sagemaker"),
         ("databricks-uc://p", "databricks"),
         ("mlflow+sqlite:////x.db", "mlflow"),
-        ("https://host", "https"),
         ("theirs+tls://x", "theirs"),
     ],
 )
@@ -69,8 +68,6 @@ def test_schemes_that_another_name_serves(text, name, install, open_uri):
         ("sagemaker:", "pip install 'trackbridge[aws]'"),
         ("databricks:", "pip install 'trackbridge[databricks]'"),
         ("databricks-uc:", "pip install 'trackbridge[databricks]'"),
-        ("http://host", "pip install 'trackbridge[mlflow]'"),
-        ("https://host", "pip install 'trackbridge[mlflow]'"),
         ("mlflow+sqlite:////x.db", "pip install 'trackbridge[mlflow]'"),
     ],
 )

@@ -1,0 +1,1 @@
+"""What the adapters of every MLflow endpoint share: the wire, and the ports on top of it."""

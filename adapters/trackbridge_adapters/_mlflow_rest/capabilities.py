@@ -1,0 +1,61 @@
+"""What every MLflow endpoint declares, less the gaps of the service at hand."""
+
+from __future__ import annotations
+
+from trackbridge.domain.metric_values import ValueKind
+from trackbridge.domain.search import COMPARISONS
+from trackbridge.ports.capabilities import (
+    SUPPORTED,
+    Absence,
+    Capabilities,
+    Capability,
+    Feature,
+    Limits,
+    absent,
+)
+from trackbridge_adapters._mlflow_rest.service import Service
+
+PAGE_ITEMS_MAX = 1000
+
+KEY_PATTERN = r"(?!\.\.)(?!\.{1,2}(?:/|\Z))[\w.\- :]+(?:/(?!\.{1,2}(?:/|\Z))[\w.\- :]+)*"
+"""Names of metrics, params and tags (mlflow/utils/validation.py): word characters, ``-. :``, slashes."""
+
+LIMITS = Limits(
+    metrics_per_write_max=1000,
+    params_per_write_max=100,
+    tags_per_write_max=100,
+    write_bytes_max=1_000_000,
+    key_chars_max=250,
+    key_pattern=KEY_PATTERN,
+    param_value_chars_max=6000,
+    tag_value_chars_max=5000,
+    metric_values_unheld=frozenset({ValueKind.INFINITY, ValueKind.NEGATIVE_ZERO, ValueKind.NAN_WITH_PAYLOAD}),
+    page_items_max=PAGE_ITEMS_MAX,
+)
+"""Limits of mlflow 2.16 (mlflow/utils/validation.py); 3.x keeps longer tags. SQL columns change three kinds
+of values: an infinity becomes the greatest number, -0.0 becomes 0.0, and a NaN loses its payload."""
+
+FEATURES: dict[Feature, Capability] = {
+    Feature.TRACKING_EXPERIMENT_LISTING: SUPPORTED,
+    Feature.TRACKING_METRIC_HISTORY: SUPPORTED,
+    Feature.TRACKING_METRIC_DEDUP: SUPPORTED,
+    Feature.TRACKING_SEARCH: SUPPORTED,
+    Feature.TRACKING_DELETE: SUPPORTED,
+    Feature.TRACKING_DATASETS: SUPPORTED,
+    Feature.TRACKING_TRACES: absent(Absence.NOT_YET, "traces are not sent to MLflow endpoints so far"),
+    Feature.TRACKING_LOGGED_MODELS: absent(
+        Absence.NOT_YET, "models are logged as artifacts of a run; MLflow 3's own entity is not used so far"
+    ),
+}
+
+
+def capabilities_of(service: Service) -> Capabilities:
+    """Return what a service declares."""
+    features = {**FEATURES, **service.gaps}
+    return Capabilities(
+        adapter=service.adapter,
+        features=features,
+        limits=service.limits,
+        search_comparisons=COMPARISONS if features[Feature.TRACKING_SEARCH].supported else frozenset(),
+        tier=service.tier,
+    )
