@@ -67,7 +67,7 @@ LIARS: dict[str, tuple[str, str]] = {
     "lying(CutsAtNul)": (TRACKING, "test_a_hostile_value_of_a_tag[nul]"),
     "lying(ListsOldestFirst)": (TRACKING, "test_runs_are_listed_newest_start_first_then_by_id"),
     "lying(IgnoresTokens)": (TRACKING, "test_runs_are_paged[2]"),
-    "lying(HistoryAsWritten)": (TRACKING, "test_a_history_is_in_order_of_step_then_time_then_as_written"),
+    "lying(HistoryAsWritten)": (TRACKING, "test_a_history_is_in_order_of_step_then_time"),
     "lying(LastWrittenIsLast)": (TRACKING, "test_the_last_value_of_a_metric"),
     "lying(ReplacesParams)": (TRACKING, "test_another_value_of_a_param_is_rejected_and_the_first_stays"),
     "lying(LosesTheRestOfARejectedBatch)": (TRACKING, "test_a_rejected_param_is_named"),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from trackbridge.calls.call import PORTS, Attempt, Operation, operations_of
 from trackbridge.calls.observe import Observation, Observer
+from trackbridge.calls.places import Places
 from trackbridge.calls.policy import CallPolicy
 from trackbridge.calls.throttle import Throttle
 from trackbridge.calls.timeout import Timeouts
@@ -29,13 +30,14 @@ Port = TypeVar("Port")
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What the calls to one backend share: one pace, one set of threads, one observer."""
+    """What the calls to one backend share: one pace, its places, one set of threads, one observer."""
 
     capabilities: Capabilities
     policy: CallPolicy
     observer: Observer | None
     world: World
     throttle: Throttle
+    places: Places
     timeouts: Timeouts
 
     @classmethod
@@ -50,11 +52,11 @@ class Pipeline:
         """Return a pipeline with a pace and threads of its own."""
         policy, world = policy or CallPolicy(), world or World()
         throttle = Throttle(world, rate_per_s_min=policy.rate_per_s_min)
-        return cls(capabilities, policy, observer, world, throttle, Timeouts())
+        return cls(capabilities, policy, observer, world, throttle, Places(world), Timeouts())
 
 
 def perform(operation: Operation, attempt: Attempt, pipeline: Pipeline) -> Any:
-    """Make one call: observe -> capability check -> retry -> throttle -> timeout -> the adapter.
+    """Make one call: observe -> capability check -> retry -> throttle -> a place -> timeout -> the adapter.
 
     Raises:
         Unsupported: The backend does not declare the feature that the method needs.
@@ -70,7 +72,8 @@ def perform(operation: Operation, attempt: Attempt, pipeline: Pipeline) -> Any:
     def one_attempt() -> Any:
         throttle.take_turn(deadline_s)
         try:
-            return pipeline.timeouts.run(attempt, operation, _time_left_s(policy, world, deadline_s))
+            with pipeline.places.taken(deadline_s):
+                return pipeline.timeouts.run(attempt, operation, _time_left_s(policy, world, deadline_s))
         except BridgeError as error:
             throttle.learn(error)
             _complete(error, operation)

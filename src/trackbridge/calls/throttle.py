@@ -17,6 +17,7 @@ from trackbridge.errors import BridgeError, RateLimited, Unavailable
 
 DECREASE_FACTOR = 0.5
 INCREASE_PER_S_SHARE = 0.05  # of the rate at the first refusal, each second
+INCREASE_PER_S_MIN = 0.5  # for a refusal that came when hardly any calls had been made
 OFF_AGAIN_FACTOR = 4.0
 DECREASE_INTERVAL_S = 1.0
 _RECENT_CALLS_MAX = 200
@@ -89,7 +90,7 @@ class Throttle:
         if self._rate is None:
             return
         grown_for_s = max(0.0, now - self._rate_changed_s)
-        self._rate += self._rate_before * INCREASE_PER_S_SHARE * grown_for_s
+        self._rate += max(self._rate_before * INCREASE_PER_S_SHARE, INCREASE_PER_S_MIN) * grown_for_s
         self._rate_changed_s = now
         if self._rate > self._rate_before * OFF_AGAIN_FACTOR:
             self._rate = None

@@ -111,8 +111,8 @@ def escaped_key(key: str, limits: Limits) -> str | None:
 def split(batch: Batch, limits: Limits) -> list[Batch]:
     """Cut a batch into parts that obey the limits of a write; the batch itself when it does.
 
-    Params and tags keep their order. The size is estimated as JSON; a record that is larger than the
-    limit by itself stands alone.
+    Params and tags keep their order. ``metrics_per_write_max`` counts records of every kind, as MLflow does.
+    The size is estimated as JSON; a record that is larger than the limit by itself stands alone.
     """
     if _is_small(batch, limits):
         return [batch]
@@ -259,7 +259,7 @@ def _tag_fits(tag: Setting, limits: Limits) -> bool:
 
 def _is_small(batch: Batch, limits: Limits) -> bool:
     counts = (
-        (sum(map(len, batch.metrics.values())), limits.metrics_per_write_max),
+        (len(batch) if batch.metrics else 0, limits.metrics_per_write_max),
         (len(batch.params), limits.params_per_write_max),
         (len(batch.tags), limits.tags_per_write_max),
     )
@@ -334,6 +334,7 @@ class _Cutter:
             count = min(self._room_for_points(size) + 1, len(columns) - start)
             _extend(self._part.metrics.setdefault(key, MetricColumns()), columns, start, start + count)
             self._counts["metrics"] += count - 1
+            self._records += count - 1
             self._bytes += (count - 1) * size
             start += count
 
@@ -341,7 +342,7 @@ class _Cutter:
         rooms: list[int] = []
         most = self._most["metrics"]
         if most is not None:
-            rooms.append(most - self._counts["metrics"])
+            rooms.append(most - self._records)
         if self._bytes_max is not None:
             rooms.append((self._bytes_max - self._bytes) // size)
         return max(min(rooms), 0) if rooms else sys.maxsize
@@ -349,16 +350,19 @@ class _Cutter:
     def _make_room(self, kind: str, size: int) -> None:
         """Count one record into the part that is being filled, or into a new one."""
         most = self._most[kind]
-        is_full = most is not None and self._counts[kind] >= most
+        count = self._records if kind == "metrics" else self._counts[kind]
+        is_full = most is not None and count >= most
         is_heavy = self._bytes_max is not None and self._bytes + size > self._bytes_max
         if is_full or (is_heavy and len(self._part)):
             self._begin()
         self._counts[kind] += 1
+        self._records += 1
         self._bytes += size
 
     def _begin(self) -> None:
         self._part = Batch(run_id=self._run_id)
         self._counts = dict.fromkeys(self._most, 0)
+        self._records = 0
         self._bytes = ENVELOPE_BYTES
         self.parts.append(self._part)
 

@@ -2,11 +2,15 @@
 
 ::
 
-    read_window -> plan_steps -> each step: Sender.send -> next
+    read_window -> plan_steps -> Agenda -> as many at once as may be: Sender.run -> next
                                                 |
                                                 +-- refused records: dead letters
                                                 +-- Transient: keep the rest, try again later
     all steps done -> move the cursor
+
+To a local store the steps go one after the other (``Sender.send``): it has one writer anyhow. After a failure
+one call goes ahead alone; the others follow once it succeeds. When nothing has succeeded for CIRCUIT_S, that
+is told once, kept with the cursor, and told again when it is over.
 
 The cursor moves only when every record of a window is durable at the destination or lies in its dead
 letters. What was under way when a process died is delivered again, which changes nothing.
@@ -32,15 +36,18 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import msgspec
 
+from trackbridge.delivery.agenda import Agenda
 from trackbridge.delivery.announcements import Announcements
 from trackbridge.delivery.backend import Backend
+from trackbridge.delivery.circuit import Circuit
+from trackbridge.delivery.crew import Crew
 from trackbridge.delivery.dead_letters import DeadLetters
-from trackbridge.delivery.sending import PERMANENT, Refused, Sender, is_visit
+from trackbridge.delivery.sending import PERMANENT, Errand, Refused, Sender, is_visit
 from trackbridge.delivery.steps import BatchStep, Step, plan_steps
 from trackbridge.domain.records import ArtifactLogged, OpenMode, RunClosed, RunOpened
 from trackbridge.domain.runs import RunStatus
@@ -51,6 +58,10 @@ from trackbridge.journal.reader import WINDOW_BYTES, read_window
 
 RETRY_S_MIN = 0.5
 RETRY_S_MAX = 60.0
+CALLS_AT_ONCE = 8
+"""Calls under way to a destination that is not local, unless it declares fewer."""
+REMOTE_WINDOW_BYTES = 2 * WINDOW_BYTES
+"""Read at once for such a destination: between two windows nothing is under way for the time of a call."""
 
 
 class Progress(Enum):
@@ -73,8 +84,10 @@ class _Work:
     steps: deque[Step]
     cursor: Cursor
     is_last: bool  # the writer was dead before the window was read, and nothing follows it
-    staged: list[str]
     records: int
+    staged: list[str] = field(default_factory=list)
+    agenda: Agenda | None = None  # takes the steps over when they are sent several at once
+    taken: deque[tuple[Step, list[Refused]]] = field(default_factory=deque)  # steps to be accounted for
 
 
 class Lane:
@@ -113,6 +126,9 @@ class Lane:
         )
         self._news = Announcements(uri, folder.journal_id)
         self._work: _Work | None = None
+        self._crew: Crew[Errand, list[Errand]] = Crew(self._sender.run)
+        self._circuit = Circuit(uri)
+        self._is_probing = False  # after a failure, until something succeeds
         self._retry_s = RETRY_S_MIN
         self.retry_at = 0.0
         self.deadline = math.inf
@@ -154,6 +170,7 @@ class Lane:
 
     def close(self) -> None:
         """Let go of the destination; ``advance`` would open it again."""
+        self._crew.close()
         if self._opened is not None:
             self._opened.close()
             self._opened = None
@@ -162,10 +179,13 @@ class Lane:
         if self._work is None:
             self._work = self._read()
         work = self._work
-        was_empty = not work.steps and work.cursor.position == self.cursor.position
+        was_empty = not work.records and work.cursor.position == self.cursor.position
+        if work.agenda is not None or (work.steps and self._calls_at_once() > 1):
+            self._deliver_together(work)
         while work.steps:
-            self._deliver(work.steps[0], work)
+            self._account(work.steps[0], self._sender.send(work.steps[0]), work)
             work.steps.popleft()
+            self._succeed()
         if work.is_last:
             self._finish(work)
         elif was_empty and self.cursor.problem is None:
@@ -178,7 +198,12 @@ class Lane:
 
     def _read(self) -> _Work:
         writer_lives = self.folder.writer_lives()  # before reading: see read_window
-        window = read_window(self.folder, self.cursor.position, writer_lives=writer_lives)
+        bytes_max = WINDOW_BYTES
+        if self._opened is not None and not self._opened.capabilities.is_local:
+            bytes_max = REMOTE_WINDOW_BYTES
+        window = read_window(
+            self.folder, self.cursor.position, writer_lives=writer_lives, bytes_max=bytes_max
+        )
         journal = self.folder.journal_id
         if window.damages:
             self._dead_letters.add_damages(journal, window.damages)
@@ -194,9 +219,10 @@ class Lane:
             delivered=self.cursor.delivered + len(window.records),
             rejected=self.cursor.rejected + rejected,
             problem=None,
+            failing_since_ms=None,
         )
         is_last = window.at_end and not writer_lives
-        return _Work(deque(plan_steps(window.records)), cursor, is_last, [], len(window.records))
+        return _Work(deque(plan_steps(window.records)), cursor, is_last, len(window.records))
 
     def _store(self, cursor: Cursor) -> None:
         store_cursor(self.folder, cursor)
@@ -206,26 +232,74 @@ class Lane:
         self._store(work.cursor)
         self._news.tell(work.records)
         self._work = None
-        self._retry_s = RETRY_S_MIN
         self._sender.is_repeating = False
         self._on_commit(self, work.staged)
 
+    def _succeed(self) -> None:
+        """Take account of a call that the destination has answered."""
+        self._is_probing = False
+        self._retry_s = RETRY_S_MIN
+        self._circuit.succeed()
+
     def _block(self, error: BridgeError) -> None:
-        wait_s = self._retry_s
-        if isinstance(error, RateLimited) and error.retry_after_s is not None:
-            wait_s = max(wait_s, error.retry_after_s)
+        wait_s = max(self._retry_s, _asked_s(error))
         self._retry_s = min(self._retry_s * 2, RETRY_S_MAX)
-        self._sender.is_repeating = True
+        self._is_probing = True
         self.retry_at = time.monotonic() + wait_s
-        problem = f"{type(error).__name__}: {error}"
+        problem = self._circuit.fail(f"{type(error).__name__}: {error}")
         if problem != self.cursor.problem:
+            cursor = msgspec.structs.replace(
+                self.cursor, problem=problem, failing_since_ms=self._circuit.failing_since_ms
+            )
             with contextlib.suppress(OSError):  # a full disk: it is told when there is room
-                self._store(msgspec.structs.replace(self.cursor, problem=problem))
+                self._store(cursor)
 
     # Steps.
 
-    def _deliver(self, step: Step, work: _Work) -> None:
-        refused = self._sender.send(step)
+    def _calls_at_once(self) -> int:
+        """Return how many calls may be under way; this opens the destination, in one thread."""
+        capabilities = self._backend().capabilities
+        if capabilities.is_local:
+            return 1
+        return min(CALLS_AT_ONCE, capabilities.limits.calls_at_once_max or CALLS_AT_ONCE)
+
+    def _deliver_together(self, work: _Work) -> None:
+        """Send steps at the same time. When one fails, those under way are waited for, and no more begun."""
+        at_once = self._calls_at_once()
+        if work.agenda is None:
+            work.agenda = Agenda(work.steps, is_repeating=self._sender.is_repeating)
+            work.steps = deque()
+        agenda, crew = work.agenda, self._crew
+        failure = self._account_for_taken(work)
+        while True:
+            while failure is None and agenda and crew.busy < (1 if self._is_probing else at_once):
+                crew.begin(agenda.take())
+            if not crew.busy:
+                break
+            ended = crew.wait()
+            if ended.error is None:
+                self._succeed()
+                step = agenda.finish(ended.job, ended.result or ())
+                work.taken.extend([step] if step else [])
+                failure = failure or self._account_for_taken(work)
+            else:
+                agenda.put_back(ended.job)
+                failure = _graver(failure, ended.error)
+        if failure is not None:
+            raise failure
+
+    def _account_for_taken(self, work: _Work) -> BaseException | None:
+        """Account for steps that are done; return why that cannot be stored now."""
+        try:
+            while work.taken:
+                step, refused = work.taken[0]
+                self._account(step, refused, work)
+                work.taken.popleft()
+        except (BridgeError, OSError) as error:
+            return error
+        return None
+
+    def _account(self, step: Step, refused: list[Refused], work: _Work) -> None:
         self._bury(refused, work)
         self._note(step, work)
         self._news.note(step, refused)
@@ -326,3 +400,16 @@ class Lane:
             if not tracking.get_run(run_id).info.status.is_final:
                 tracking.close_run(run_id, status=RunStatus.KILLED, end_time=last_ms)
                 self._news.note_closed(run_id, RunStatus.KILLED, last_ms)
+
+
+def _graver(first: BaseException | None, second: BaseException) -> BaseException:
+    """Return which of two failures to raise: a bug before what goes away by itself, else the first."""
+    is_expected = isinstance(second, (BridgeError, _OutOfTime))
+    return second if first is None or not is_expected else first
+
+
+def _asked_s(error: BridgeError) -> float:
+    """Return how long the destination asks us to wait, 0 when it does not."""
+    limited = error if isinstance(error, RateLimited) else error.__cause__
+    asked_s = limited.retry_after_s if isinstance(limited, RateLimited) else None
+    return asked_s if asked_s is not None and math.isfinite(asked_s) else 0.0

@@ -24,7 +24,7 @@ from trackbridge.delivery.fitting import FittedBatch, fit
 from trackbridge.delivery.readback import without_present
 from trackbridge.delivery.registrations import register
 from trackbridge.delivery.spills import Spill, encode_spills
-from trackbridge.delivery.steps import BatchStep, ControlRecord, Step, halves, records_of
+from trackbridge.delivery.steps import BatchStep, ControlRecord, ControlStep, Step, halves, records_of
 from trackbridge.domain.batches import Batch, Rejection, Setting
 from trackbridge.domain.records import (
     ArtifactLogged,
@@ -54,12 +54,17 @@ class Refused:
     reason: str
 
 
-@dataclass(slots=True)
-class _Unfinished:
-    """A batch on its way: what is left to write, and what was refused so far."""
+@dataclass(slots=True, eq=False)
+class Errand:
+    """A step on its way, or a part of one that may be sent beside the others.
 
-    step: BatchStep
-    left: deque[Batch] = field(default_factory=deque)
+    ``left`` is what is still to be written of a batch, None before it was made to fit; ``refused`` what was
+    refused so far. ``is_repeating`` says that it may have been sent before.
+    """
+
+    step: Step
+    is_repeating: bool
+    left: deque[Batch] | None = None
     refused: list[Refused] = field(default_factory=list)
 
 
@@ -91,19 +96,53 @@ class Sender:
         self._staged = staged
         self._scratch = scratch
         self._registers = registers
-        self._unfinished: _Unfinished | None = None
+        self._errand: Errand | None = None  # what ``send`` did not finish
         self._unopened: dict[str, BridgeError] = {}  # runs whose opening was refused
         self.is_repeating = True
-        """Whether what is sent may have been sent before."""
+        """Whether what ``send`` begins may have been sent before."""
 
     def send(self, step: Step) -> list[Refused]:
         """Send one step; return what was refused.
 
         Raises:
-            BridgeError: The destination does not take anything now. The step is to be sent again.
+            BridgeError: The destination does not take anything now. The step is to be sent again; that goes
+                on with what is left of it.
         """
-        if isinstance(step, BatchStep):
-            return self._write(step)
+        errand = self._errand
+        if errand is None or errand.step is not step:
+            errand = self._errand = Errand(step, is_repeating=self.is_repeating)
+        self._finish(errand)
+        self._errand = None
+        return errand.refused
+
+    def run(self, errand: Errand) -> list[Errand]:
+        """Do an errand, and return those that it leads to, which may be done at the same time.
+
+        Safe on several threads, each with an errand of its own. Params and tags of a batch stay together and
+        in order; each part that holds nothing but metrics becomes an errand.
+
+        Raises:
+            BridgeError: As for ``send``; the same errand is to be done again.
+        """
+        if isinstance(errand.step, BatchStep) and errand.left is None:
+            self._fit(errand, errand.step.batch)
+            assert errand.left is not None
+            if len(errand.left) > 1:
+                return _parts(errand)
+        self._finish(errand)
+        return []
+
+    def _finish(self, errand: Errand) -> None:
+        try:
+            if isinstance(errand.step, BatchStep):
+                self._write(errand, errand.step.batch)
+            else:
+                errand.refused = self._send_control(errand.step)
+        except BaseException:
+            errand.is_repeating = True
+            raise
+
+    def _send_control(self, step: ControlStep) -> list[Refused]:
         try:
             if isinstance(step.record, RunOpened):
                 return self._open_run(step.record, step.sequence)
@@ -158,8 +197,11 @@ class Sender:
             resume=record.how is OpenMode.RESUME,
         )
         self._backend().tracking.open_run(spec)
-        refused = [] if fit_as_they_are else self._write(BatchStep(tags, record.start_time))
-        return _as_one(refused, sequence)
+        if fit_as_they_are:
+            return []
+        errand = Errand(BatchStep(tags, record.start_time), is_repeating=False)  # tags are no points
+        self._write(errand, tags)
+        return _as_one(errand.refused, sequence)
 
     def _wait_for_creator(self, run_id: str) -> None:
         """Let the journal that created the run go first: it knows the run's name, tags and experiment.
@@ -196,27 +238,25 @@ class Sender:
 
     # Batches.
 
-    def _write(self, step: BatchStep) -> list[Refused]:
+    def _write(self, errand: Errand, batch: Batch) -> None:
         """Write a batch in parts. When the destination fails, the next call goes on with what is left."""
-        if self._unfinished is None or self._unfinished.step is not step:
-            self._unfinished = self._fit(step)
-        unfinished = self._unfinished
-        while unfinished.left:
-            smaller = self._write_or_halve(unfinished.left[0], unfinished.refused)
-            unfinished.left.popleft()
-            unfinished.left.extendleft(reversed(smaller))
-        self._unfinished = None
-        return unfinished.refused
+        if errand.left is None:
+            self._fit(errand, batch)
+        left = errand.left
+        assert left is not None
+        while left:
+            smaller = self._write_or_halve(left[0], errand)
+            left.popleft()
+            left.extendleft(reversed(smaller))
 
-    def _fit(self, step: BatchStep) -> _Unfinished:
+    def _fit(self, errand: Errand, batch: Batch) -> None:
         """Make a batch fit; what the destination cannot hold is in a side-car before the rest is written."""
-        unfinished = _Unfinished(step)
-        for part in self._fitted(step.batch):
+        parts = self._fitted(batch)
+        for part in parts:
             if part.spills:
-                self._put_spills(step.batch.run_id, part.spills)
-            unfinished.refused += _refused_by_sequence(step.batch, part.rejected)
-            unfinished.left.append(part.batch)
-        return unfinished
+                self._put_spills(batch.run_id, part.spills)
+        errand.refused = [item for part in parts for item in _refused_by_sequence(batch, part.rejected)]
+        errand.left = deque(part.batch for part in parts)
 
     def _fitted(self, batch: Batch) -> list[FittedBatch]:
         capabilities = self._backend().capabilities
@@ -242,10 +282,10 @@ class Sender:
             file.write_bytes(content)
             artifacts.put(run_id, path, file, digest=digest, size=len(content))
 
-    def _write_or_halve(self, batch: Batch, refused: list[Refused]) -> tuple[Batch, ...]:
+    def _write_or_halve(self, batch: Batch, errand: Errand) -> tuple[Batch, ...]:
         """Write a batch; return its halves when it was refused as a whole."""
         to = self._backend()
-        if self.is_repeating and not to.capabilities.supports(Feature.TRACKING_METRIC_DEDUP):
+        if errand.is_repeating and not to.capabilities.supports(Feature.TRACKING_METRIC_DEDUP):
             batch = without_present(batch, to.tracking)
         if not len(batch):
             return ()
@@ -254,15 +294,27 @@ class Sender:
         except PERMANENT as error:
             if len(batch) > 1 and not isinstance(error, NotFound):
                 return halves(batch)
-            refused += [_refused(sequence, record, error) for sequence, record in records_of(batch)]
+            errand.refused += [_refused(sequence, record, error) for sequence, record in records_of(batch)]
         else:
-            refused += _refused_by_sequence(batch, receipt.rejected)
+            errand.refused += _refused_by_sequence(batch, receipt.rejected)
         return ()
 
 
 def is_visit(record: RunOpened) -> bool:
     """Tell whether the process only adds to a run, and does not answer for its end."""
     return record.how is OpenMode.JOIN and not record.experiment_name
+
+
+def _parts(errand: Errand) -> list[Errand]:
+    """Return an errand for each part that holds only metrics, and one for the rest, in its order."""
+    together: deque[Batch] = deque()
+    groups = [together]
+    for batch in errand.left or ():
+        if batch.params or batch.tags or batch.inputs:
+            together.append(batch)
+        else:
+            groups.append(deque([batch]))
+    return [Errand(errand.step, errand.is_repeating, group) for group in groups if group]
 
 
 def _as_one(refused: list[Refused], sequence: int) -> list[Refused]:

@@ -164,6 +164,9 @@ class DeliveryService:
     def stop(self) -> None:
         """Stop soon, after the writes that are under way."""
         self._stop.set()
+        for delivery, _ in list(self._deliveries.values()):
+            for lane in delivery.lanes:
+                lane.deadline = 0.0  # begins no further call of its window
 
     def hurry(self) -> None:
         """Deliver what is there, and end at the first obstacle."""

@@ -26,7 +26,8 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 class LaneStatus:
     """One destination of a journal, counted in points, params, tags and so on.
 
-    ``delivered`` is what it has got or rejected, ``pending`` what it still gets.
+    ``delivered`` is what it has got or rejected, ``pending`` what it still gets. ``problem`` says why it gets
+    nothing now, and ``failing_since_ms`` since when that is so.
     """
 
     destination: str
@@ -34,6 +35,7 @@ class LaneStatus:
     pending: int
     rejected: int
     problem: str | None
+    failing_since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,7 @@ def _lane(folder: JournalFolder, uri: str, newest: int) -> LaneStatus:
         pending=pending,
         rejected=cursor.rejected,
         problem=cursor.problem,
+        failing_since_ms=cursor.failing_since_ms,
     )
 
 

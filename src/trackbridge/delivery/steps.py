@@ -1,7 +1,7 @@
 """A window of journal records as the steps that deliver it.
 
 Order is kept where it matters: a run is opened before its data, and closed after them; a tag's values
-keep their order. Everything else of a run in the window goes into one batch.
+keep their order. Everything else of a run in the window goes into one batch, also across its artifacts.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def plan_steps(records: Iterable[tuple[int, Record]]) -> list[Step]:
                 points = run.points[record.key] = []
             points.append((sequence, record))
         elif isinstance(record, ControlRecord):
-            run = None if isinstance(record, ExperimentOpened) else gathered.pop(record.run_id, None)
+            run = None
+            if not isinstance(record, (ExperimentOpened, ArtifactLogged)):
+                run = gathered.pop(record.run_id, None)
             if run is not None:
                 steps.append(run.step())
             steps.append(ControlStep(sequence, record))

@@ -18,7 +18,8 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
     ``open_runs`` are the runs that the journal has opened and not closed by there, with the time of their
     last record in milliseconds; ``joined_runs`` are those of them that another process created.
-    ``problem`` says why delivery is waiting, None when it is not. ``drained`` says that the writer is dead
+    ``problem`` says why delivery is waiting, None when it is not, and ``failing_since_ms`` since when nothing
+    has succeeded. ``drained`` says that the writer is dead
     and every record delivered, ``finished`` that the runs it left open are seen to as well.
     """
 
@@ -29,6 +30,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int = 0
     rejected: int = 0
     problem: str | None = None
+    failing_since_ms: int | None = None
     drained: bool = False
     finished: bool = False
 

@@ -486,7 +486,7 @@ def test_several_destinations_get_everything(tmp_path: Path) -> None:
         assert "a.txt" in [info.path for info in client.list_artifacts(run.info.run_id)]
 
 
-@pytest.mark.parametrize("uri", ["azureml:", "https://example.org", "sagemaker:", "nonsense:", "databricks"])
+@pytest.mark.parametrize("uri", ["azureml:", "sagemaker:", "nonsense:", "databricks"])
 def test_a_backend_that_is_not_there_is_refused_at_once(uri: str) -> None:
     before = tb.get_tracking_uri()
     with pytest.raises(ConfigError) as caught:
