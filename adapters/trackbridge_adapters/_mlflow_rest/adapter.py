@@ -9,6 +9,7 @@ from trackbridge.ports.findings import Finding
 from trackbridge.ports.registry import ModelRegistry
 from trackbridge_adapters._mlflow_rest.capabilities import capabilities_of
 from trackbridge_adapters._mlflow_rest.health import examine
+from trackbridge_adapters._mlflow_rest.registry import RestRegistry
 from trackbridge_adapters._mlflow_rest.service import Service
 from trackbridge_adapters._mlflow_rest.tracking import RestTracking
 from trackbridge_adapters._mlflow_rest.wire import Wire
@@ -25,7 +26,7 @@ class RestAdapter(Adapter):
         self.artifacts: ArtifactStore | None = (
             None if service.artifacts is None else service.artifacts(self.tracking)
         )
-        self.registry: ModelRegistry | None = None
+        self.registry: ModelRegistry | None = RestRegistry(self.tracking, self.artifacts)
         self.jobs = None
         self.deployments = None
 

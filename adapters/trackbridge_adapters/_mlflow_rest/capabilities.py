@@ -49,9 +49,37 @@ FEATURES: dict[Feature, Capability] = {
 }
 
 
+REGISTRY_FEATURES: dict[Feature, Capability] = {
+    Feature.REGISTRY_DESCRIPTION: SUPPORTED,
+    Feature.REGISTRY_ALIAS: SUPPORTED,
+    Feature.REGISTRY_STAGE: SUPPORTED,
+    Feature.REGISTRY_APPROVAL: SUPPORTED,
+    Feature.REGISTRY_HISTORY: absent(Absence.NOT_OFFERED, "MLflow keeps no history of a registry's changes"),
+    Feature.REGISTRY_DELETE: SUPPORTED,
+    Feature.REGISTRY_ATOMIC_TAGS: absent(Absence.NOT_OFFERED, "MLflow sets one tag a call"),
+    Feature.REGISTRY_NUMBERS_KEPT: absent(
+        Absence.NOT_OFFERED, "MLflow forgets a deleted model; one of the same name begins at 1 again"
+    ),
+}
+
+ARTIFACT_FEATURES: dict[Feature, Capability] = {
+    Feature.ARTIFACTS_DELETE: SUPPORTED,
+    Feature.ARTIFACTS_PRESIGN: absent(
+        Absence.NOT_OFFERED, "only buckets sign addresses; ask where the server keeps its files in one"
+    ),
+    Feature.ARTIFACTS_RESUMABLE_UPLOAD: absent(
+        Absence.NOT_YET, "a large file goes up in parts within one call; parts are not kept for a later one"
+    ),
+}
+"""What an endpoint declares whose runs may lie anywhere; one whose runs lie in buckets adds presigning."""
+
+
 def capabilities_of(service: Service) -> Capabilities:
     """Return what a service declares."""
-    features = {**FEATURES, **service.gaps}
+    features = {**FEATURES, **REGISTRY_FEATURES}
+    if service.artifacts is not None:
+        features |= ARTIFACT_FEATURES
+    features |= service.gaps
     return Capabilities(
         adapter=service.adapter,
         features=features,

@@ -34,6 +34,10 @@ CODES: dict[str, type[BridgeError]] = {
 API = "/api/2.0/mlflow/"
 MISSING_ROUTE_CODES = frozenset({"", "ENDPOINT_NOT_FOUND"})
 
+DATABASE_TROUBLE = "(Background on this error at: https://sqlalche.me"
+"""What SQLAlchemy says of a database that is locked, or in which two writes met; servers answer 400 then, and
+the same call succeeds later."""
+
 THROTTLED = frozenset({"REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "Throttled"})
 
 
@@ -48,15 +52,18 @@ class RouteMissing(Unavailable):
 def code_of(body: Mapping[str, Any]) -> str:
     """Return the error code in an answer of either style, "" without one."""
     nested = body.get("error")
-    if isinstance(nested, Mapping):
+    if isinstance(nested, Mapping) and "error_code" not in body:
         return str(nested.get("code") or "")
     return str(body.get("error_code") or "")
 
 
 def message_of(body: Mapping[str, Any]) -> str:
     """Return what the server says in words."""
-    nested = body.get("error")
-    text = nested.get("message") if isinstance(nested, Mapping) else body.get("message")
+    nested = body.get("error") or body.get("Error")  # Azure ML's MLflow routes write capitals
+    if isinstance(nested, Mapping):
+        text = nested.get("message") or nested.get("Message")
+    else:
+        text = body.get("message")
     return shown(str(text or ""), chars_max=MESSAGE_CHARS_MAX)
 
 
@@ -75,6 +82,9 @@ def error_of(
         hint = "check the address; an old server, or a proxy whose server is away, answers like this"
         text = f"nobody answers at {resource} (status {answer.status_code})"
         return RouteMissing(text, adapter=adapter, resource=resource, hint=hint)
+    if DATABASE_TROUBLE in message:
+        text = f"the server's database failed; two writes may have met: {message}"
+        return Unavailable(text, adapter=adapter, resource=resource)
     kind = CODES.get(code)
     if kind is None or answer.status_code in (401, 403, 408, 429, 502, 503, 504):
         return error_of_status(answer, message or code, adapter=adapter, resource=resource)

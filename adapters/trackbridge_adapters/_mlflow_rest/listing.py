@@ -130,7 +130,8 @@ def _pages(tracking: RestTracking, body: Json) -> Iterator[Json]:
         token = answer.get("next_page_token")
         if not token:
             return
-        body = {**body, "page_token": token}
+        # A filter that is evaluated here may leave little of a page: after the first they are large.
+        body = {**body, "page_token": token, "max_results": PAGE_ITEMS_MAX}
 
 
 def _native_experiments(tracking: RestTracking, experiment_ids: tuple[str, ...]) -> Iterator[str]:

@@ -35,7 +35,7 @@ def sorted_records(batch: Batch, limits: Limits) -> Sorted:
         problem = _setting_problem(tag.key, tag.value, limits, limits.tag_value_chars_max)
         if problem is None:
             found.tags[tag.key] = tag.value
-        else:
+        elif tag.value is not None:  # a tag that cannot be there need not be deleted
             found.rejected.append(Rejection(tag.sequence, f"tag {_shown(tag.key)} {problem}"))
     return found
 

@@ -57,16 +57,23 @@ class NativeIds:
         if self._native.get((kind, ours)) == native:
             return
         self._keep(kind, ours, native)
-        with contextlib.suppress(sqlite3.Error, OSError), self._database(create=True) as database:
+        with (
+            contextlib.suppress(sqlite3.Error, OSError, UnicodeEncodeError),
+            self._database(create=True) as database,
+        ):
             database.execute(
                 "INSERT OR REPLACE INTO pair VALUES (?, ?, ?, ?)", (self._address, kind, ours, native)
             )
+
+    def note(self, kind: str, ours: str, native: str) -> None:
+        """Keep a pair in memory alone: a listing of a thousand runs is not to be a thousand commits."""
+        self._keep(kind, ours, native)
 
     def forget(self, kind: str, ours: str) -> None:
         """Drop a pair whose native side is gone."""
         native = self._native.pop((kind, ours), None)
         self._ours.pop((kind, native or ""), None)
-        with contextlib.suppress(sqlite3.Error, OSError), self._database() as database:
+        with contextlib.suppress(sqlite3.Error, OSError, UnicodeEncodeError), self._database() as database:
             database.execute(
                 "DELETE FROM pair WHERE address=? AND kind=? AND ours=?", (self._address, kind, ours)
             )
@@ -89,7 +96,7 @@ class NativeIds:
     def _stored(self, query: str, kind: str, known: str) -> str | None:
         if not (self._home / FILE_NAME).exists():
             return None
-        with contextlib.suppress(sqlite3.Error, OSError), self._database() as database:
+        with contextlib.suppress(sqlite3.Error, OSError, UnicodeEncodeError), self._database() as database:
             row = database.execute(query, (self._address, kind, known)).fetchone()
             return None if row is None else str(row[0])
         return None

@@ -63,9 +63,10 @@ class RestTracking(TrackingStore):
     def __init__(self, wire: Wire, context: AdapterContext) -> None:
         self.wire = wire
         self.service = wire.service
+        self.context = context
         self.ids = NativeIds(context, wire.service.address)
         self.experiments = Experiments(wire, self.ids)
-        self._capabilities = capabilities_of(wire.service)
+        self.capabilities = capabilities_of(wire.service)
         self._roots: dict[str, str] = {}
 
     # Ids.
@@ -300,7 +301,7 @@ class RestTracking(TrackingStore):
         native = str(info["run_id"])
         ours = tags.get(TAG_RUN_ID, native)
         if self.ids.ours(RUN, native) is None:
-            self.ids.remember(RUN, ours, native)
+            self.ids.note(RUN, ours, native)
         status = status_of(info.get("status"))
         experiment = str(info["experiment_id"])
         if TAG_PARENT_OURS in tags and TAG_PARENT in tags:
@@ -344,7 +345,7 @@ class RestTracking(TrackingStore):
 
     def write(self, batch: Batch) -> Receipt:
         native = self.native_run_id(batch.run_id)
-        records = sorted_records(batch, self._capabilities.limits)
+        records = sorted_records(batch, self.capabilities.limits)
         rejected = records.rejected
         rejected += self._log(native, records)
         for tag in [key for key, value in records.tags.items() if value is None]:
@@ -372,6 +373,7 @@ class RestTracking(TrackingStore):
         if points + len(params) + len(tags) > RECORDS_PER_CALL_MAX:
             self._post_batch(native, records.metrics, [], {})
             records.metrics = {}
+        conflicts: list[Rejection] = []
         try:
             self._post_batch(native, records.metrics, params, tags)
         except Rejected:
@@ -380,12 +382,10 @@ class RestTracking(TrackingStore):
             if not conflicts:
                 raise
             self._post_batch(native, records.metrics, params, tags)
-            return conflicts
-        finally:
-            name = records.tags.get(TAG_NAME)
+        name = records.tags.get(TAG_NAME)
         if name:
             self.wire.post("runs/update", {"run_id": native, "run_name": name})
-        return []
+        return conflicts
 
     def _post_batch(
         self, native: str, metrics: dict[str, MetricColumns], params: list[Setting], tags: dict[str, str]
@@ -477,7 +477,7 @@ class RestTracking(TrackingStore):
         raise self._refuse(Feature.TRACKING_TRACES)
 
     def _refuse(self, feature: Feature) -> Exception:
-        self._capabilities.require(feature, operation=feature.value)
+        self.capabilities.require(feature, operation=feature.value)
         raise AssertionError(f"{feature.value} is declared and not built")
 
 

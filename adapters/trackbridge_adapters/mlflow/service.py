@@ -5,6 +5,7 @@ from __future__ import annotations
 from trackbridge.ports.adapter import AdapterContext
 from trackbridge.ports.capabilities import Tier
 from trackbridge.transport.http import HttpClient
+from trackbridge_adapters._mlflow_rest.artifacts import open_artifacts
 from trackbridge_adapters._mlflow_rest.capabilities import LIMITS
 from trackbridge_adapters._mlflow_rest.service import Service
 from trackbridge_adapters.mlflow.config import ADAPTER, login_of
@@ -28,5 +29,6 @@ def service_of(uri: str, context: AdapterContext) -> Service:
         http=http,
         limits=LIMITS,
         tier=Tier.EVERY_CHANGE,
+        artifacts=open_artifacts,
         run_url=lambda experiment, run: f"{base}/#/experiments/{experiment}/runs/{run}",
     )

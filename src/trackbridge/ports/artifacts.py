@@ -29,6 +29,7 @@ class ArtifactStore(Protocol):
         a reader sees the whole old or the whole new file. ``digest`` is ``sha256:…`` of the bytes.
 
         Raises:
+            NotFound: There is no such run, where the store knows runs.
             Rejected: The bytes read do not have the digest or the size, the path is both a file and a
                 folder, or the store cannot hold the path.
         """

@@ -39,6 +39,8 @@ class Feature(str, Enum):
     REGISTRY_APPROVAL = "registry.approval"
     REGISTRY_HISTORY = "registry.history"
     REGISTRY_DELETE = "registry.delete"
+    REGISTRY_ATOMIC_TAGS = "registry.atomic_tags"
+    REGISTRY_NUMBERS_KEPT = "registry.numbers_kept"
     JOBS_LOGS = "jobs.logs"
     JOBS_LIST = "jobs.list"
     JOBS_SPOT = "jobs.spot"
@@ -87,6 +89,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Numeric limits of a backend; None means that there is none. Lengths are in characters.
 
     Metric values of the kinds in ``metric_values_unheld`` are not kept by their bits: the store refuses them.
+    ``calls_at_once_max`` bounds how many calls delivery has under way to it, where fewer are better than its
+    own bound.
     """
 
     metrics_per_write_max: int | None = None
@@ -102,6 +106,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     metric_values_unheld: frozenset[ValueKind] = frozenset()
     artifact_bytes_max: int | None = None
     page_items_max: int = 1000
+    calls_at_once_max: int | None = None
 
     @property
     def change_nothing(self) -> bool:

@@ -23,8 +23,9 @@ class ModelRegistry(Protocol):
     """Named models with versions. Same rules as for TrackingStore: one attempt, repeatable writes.
 
     Versions are numbered from 1 by the registry, in order of creation; a number is never given twice, also
-    not after deletion. A write that changes nothing (the tag has the value already) is no change and leaves
-    no trace in the history. ``reason`` says who and why; where the registry keeps a history it is kept.
+    not after deletion of the version. A write that changes nothing (the tag has the value already) is no
+    change and leaves no trace in the history. ``reason`` says who and why; where the registry keeps a history
+    it is kept.
     """
 
     # Required.
@@ -108,6 +109,8 @@ class ModelRegistry(Protocol):
         reason: ChangeReason = NO_REASON,
     ) -> None:
         """Set tags of a version, or of the model itself (None), all of them or none.
+
+        Whoever reads meanwhile sees all or none, too, where ``registry.atomic_tags`` is declared.
 
         A tag set to None is deleted; deleting an absent one succeeds.
 
@@ -193,6 +196,7 @@ class ModelRegistry(Protocol):
     def delete_model(self, name: str, *, reason: ChangeReason = NO_REASON) -> None:
         """Delete a model with all its versions. Deleting an absent one succeeds.
 
-        A model that is created again under the name goes on with the next number.
+        A model that is created again under the name goes on with the next number, and the keys of its
+        versions stay taken, where ``registry.numbers_kept`` is declared.
         """
         ...

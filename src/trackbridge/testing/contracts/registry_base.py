@@ -24,7 +24,7 @@ from trackbridge.ports.adapter import Adapter
 from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.registry import ModelRegistry
 from trackbridge.testing.contracts.base import Contract
-from trackbridge.testing.contracts.samples import digest_of, file_of
+from trackbridge.testing.contracts.samples import digest_of, file_of, run_spec
 
 RESERVED = "bridge."
 NAME = "wine"
@@ -37,7 +37,8 @@ def put_payload(adapter: Adapter, folder: Path, content: bytes = b"a model") -> 
     store = adapter.artifacts
     if store is None:
         raise TypeError("the adapter keeps no artifacts; the binding needs a method 'new_source'")
-    run_id, file = mint_id(), file_of(folder, content)
+    run_id = mint_id() if adapter.tracking is None else adapter.tracking.open_run(run_spec()).info.run_id
+    file = file_of(folder, content)
     store.put(run_id, "model/weights.bin", file, digest=digest_of(content), size=len(content))
     return artifact_uri(run_id, "model")
 

@@ -1,0 +1,130 @@
+"""Files on DBFS, by its REST routes on the same host: ``dbfs:/`` roots.
+
+A file of more than a megabyte is written in blocks into the file itself: a reader can meet its beginning.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from trackbridge.errors import BridgeError, ConfigError, NotFound, Unsupported
+from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, Entry, Files, reader_of
+from trackbridge_adapters._mlflow_rest.wire import Json, Wire
+
+PREFIX = "/api/2.0/dbfs"
+INLINE_BYTES_MAX = BLOCK_BYTES  # what put, add-block and read take at most
+
+
+class DbfsFiles(Files):
+    """Files of one run below a folder of DBFS."""
+
+    keeps_digests = False
+    may_collide = True
+
+    def __init__(self, wire: Wire, root: str) -> None:
+        self.root = root.rstrip("/")
+        self._wire = wire
+        path = self.root.removeprefix("dbfs:")
+        if path.startswith("//"):
+            raise ConfigError(
+                "a DBFS root of another workspace cannot be reached",
+                adapter=wire.service.adapter,
+                hint="use that workspace as the tracking URI",
+            )
+        self._folder = path
+
+    def problem(self, path: str) -> str | None:
+        return "holds control characters" if any(ord(letter) < 0x20 for letter in path) else None
+
+    def address(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+    def held(self, path: str) -> Entry | None:
+        return self.find(path)
+
+    def put(self, path: str, source: BinaryIO, *, digest: str, size: int) -> str:
+        full = self._full(path)
+        if size <= INLINE_BYTES_MAX:
+            self._post("put", {"path": full, "contents": _encoded(source.read()), "overwrite": True})
+        else:
+            handle = self._post("create", {"path": full, "overwrite": True})["handle"]
+            try:
+                while block := source.read(BLOCK_BYTES):
+                    self._post("add-block", {"handle": handle, "data": _encoded(block)})
+            finally:
+                self._post("close", {"handle": handle})
+        entry = self.find(path)
+        return "" if entry is None else entry.version
+
+    def open(self, path: str) -> BinaryIO:
+        full = self._full(path)
+        status = self._wire.get("get-status", {"path": full}, prefix=PREFIX)
+        if status.get("is_dir"):
+            raise NotFound("there is no such artifact", adapter=self._wire.service.adapter)
+        return reader_of(self._blocks(full), translated=_as_it_is)
+
+    def find(self, path: str) -> Entry | None:
+        try:
+            return _entry(self._wire.get("get-status", {"path": self._full(path)}, prefix=PREFIX))
+        except NotFound:
+            return None
+
+    def children(self, folder: str) -> Sequence[Entry]:
+        full = self._full(folder) if folder else self._folder
+        try:
+            files = self._wire.get("list", {"path": full}, prefix=PREFIX).get("files") or ()
+        except NotFound:
+            return ()
+        # A file is listed as its own and only child.
+        return [_entry(file) for file in files if str(file.get("path")) != full]
+
+    def delete(self, path: str, entry: Entry) -> None:
+        try:
+            self._post("delete", {"path": self._full(path), "recursive": entry.is_dir})
+        except NotFound:
+            return
+
+    def digest(self, path: str) -> str | None:
+        return None
+
+    def presign(self, path: str, expires_s: int) -> str:
+        raise Unsupported(
+            "files on DBFS have no address for others",
+            adapter=self._wire.service.adapter,
+            operation="artifacts.presign",
+        )
+
+    def _full(self, path: str) -> str:
+        return f"{self._folder}/{path}"
+
+    def _post(self, route: str, body: Json) -> Json:
+        return self._wire.post(route, body, prefix=PREFIX)
+
+    def _blocks(self, full: str) -> Iterator[bytes]:
+        offset = 0
+        while True:
+            query: dict[str, Any] = {"path": full, "offset": offset, "length": BLOCK_BYTES}
+            answer = self._wire.get("read", query, prefix=PREFIX)
+            count = int(answer.get("bytes_read") or 0)
+            if not count:
+                return
+            offset += count
+            yield base64.b64decode(answer.get("data") or "")
+
+
+def _encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _as_it_is(error: Exception) -> BridgeError | None:
+    return error if isinstance(error, BridgeError) else None
+
+
+def _entry(status: Json) -> Entry:
+    name = str(status.get("path", "")).rpartition("/")[2]
+    if status.get("is_dir"):
+        return Entry(name, is_dir=True)
+    version = str(status.get("modification_time") or "")
+    return Entry(name, size=int(status.get("file_size") or 0), version=version)

@@ -1,0 +1,196 @@
+"""What a place for files must do, and how bytes are checked on their way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from trackbridge.errors import BridgeError, Rejected
+
+BLOCK_BYTES = 1024 * 1024
+_WRONG_HINT = "the file changed after it was staged; log it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder.
+
+    ``version`` changes with the bytes; "" where the store tells none. ``digest`` is None where it was not
+    looked up, "" where the store has none.
+    """
+
+    name: str
+    is_dir: bool = False
+    size: int | None = None
+    version: str = ""
+    digest: str | None = None
+
+
+class Files(Protocol):
+    """The files below one run's folder. Paths are checked already."""
+
+    root: str
+    keeps_digests: bool
+    """True when a digest that was handed to ``put`` is kept beside the bytes."""
+    may_collide: bool
+    """True when the store itself fails where a path is a file and a folder."""
+
+    @abstractmethod
+    def problem(self, path: str) -> str | None:
+        """Return why the store cannot hold a path, None when it can."""
+        ...
+
+    @abstractmethod
+    def address(self, path: str) -> str:
+        """Return the store's own address of a path."""
+        ...
+
+    @abstractmethod
+    def held(self, path: str) -> Entry | None:
+        """Return what a ``put`` would meet, where that can be told cheaply and surely; else None."""
+        ...
+
+    @abstractmethod
+    def put(self, path: str, source: BinaryIO, *, digest: str, size: int) -> str:
+        """Send checked bytes and return their version."""
+        ...
+
+    @abstractmethod
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for reading."""
+        ...
+
+    @abstractmethod
+    def find(self, path: str) -> Entry | None:
+        """Return what is at a path."""
+        ...
+
+    @abstractmethod
+    def children(self, folder: str) -> Sequence[Entry]:
+        """Return what lies directly in a folder ("" is the root); nothing for a file, or where nothing is."""
+        ...
+
+    @abstractmethod
+    def delete(self, path: str, entry: Entry) -> None:
+        """Delete a file, or a folder with all in it."""
+        ...
+
+    @abstractmethod
+    def digest(self, path: str) -> str | None:
+        """Return the digest that is kept beside the bytes."""
+        ...
+
+    @abstractmethod
+    def presign(self, path: str, expires_s: int) -> str:
+        """Return an address that anybody can read from for so many seconds."""
+        ...
+
+
+@contextmanager
+def checked_bytes(file: Path, *, digest: str, size: int) -> Iterator[BinaryIO]:
+    """Open a file whose bytes have the digest and the size.
+
+    They are read before they are sent, because not every server drops an upload that breaks off; the bytes
+    are then in the system's cache, so that the disk is read once.
+
+    Raises:
+        Rejected: They have not, or the file is gone.
+    """
+    try:
+        source = file.open("rb")
+    except FileNotFoundError:
+        raise Rejected("the staged file is gone", operation="artifacts.put", hint="log it again") from None
+    with source:
+        count, found = _digest_of(source)
+        if (count, found) != (size, digest):
+            raise Rejected(
+                f"the file has {count} bytes and {found}, not {size} bytes and {digest}",
+                operation="artifacts.put",
+                hint=_WRONG_HINT,
+            )
+        source.seek(0)
+        yield source
+
+
+def _digest_of(source: BinaryIO) -> tuple[int, str]:
+    count, digest = 0, hashlib.sha256()
+    while block := source.read(BLOCK_BYTES):
+        count += len(block)
+        digest.update(block)
+    return count, f"sha256:{digest.hexdigest()}"
+
+
+def blocks(source: BinaryIO) -> Iterator[bytes]:
+    """Yield the bytes of an opened file in blocks."""
+    while block := source.read(BLOCK_BYTES):
+        yield block
+
+
+class BlockReader(io.RawIOBase):
+    """A file over blocks that come from the network.
+
+    Args:
+        source: The blocks.
+        close: Called once at the end.
+        translated: What an error of the source means.
+    """
+
+    def __init__(
+        self,
+        source: Iterator[Any],
+        *,
+        close: Callable[[], None],
+        translated: Callable[[Exception], BridgeError | None],
+    ) -> None:
+        self._source = source
+        self._close = close
+        self._translated = translated
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with what came next; 0 at the end."""
+        while not self._left:
+            block = self._next()
+            if block is None:
+                return 0
+            self._left = block
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+    def close(self) -> None:
+        """Give up what has not come yet."""
+        if not self.closed:
+            self._close()
+        super().close()
+
+    def _next(self) -> memoryview | None:
+        try:
+            block = next(self._source, None)
+        except Exception as error:
+            translated = self._translated(error)
+            if translated is None:
+                raise
+            raise translated from error
+        return None if block is None else memoryview(block)
+
+
+def reader_of(
+    source: Iterator[Any],
+    *,
+    close: Callable[[], None] = lambda: None,
+    translated: Callable[[Exception], BridgeError | None] = lambda error: None,
+) -> BinaryIO:
+    """Return blocks as a file that is read in pieces of any size."""
+    return io.BufferedReader(BlockReader(source, close=close, translated=translated), BLOCK_BYTES)

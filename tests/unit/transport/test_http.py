@@ -1,0 +1,299 @@
+"""The HTTP client: what is sent, what a broken connection means, and what a status means."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.support.scripted_servers import Answer, ScriptedServer, scripted_server
+from trackbridge.errors import (
+    AuthError,
+    BridgeError,
+    Conflict,
+    NotFound,
+    RateLimited,
+    Rejected,
+    TimedOut,
+    Unavailable,
+)
+from trackbridge.transport.authentication import BearerToken
+from trackbridge.transport.http import HttpClient, error_of_status, retry_after_s
+
+SECRET = "hunter2Xy9"
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as server:
+        yield server
+
+
+@pytest.fixture
+def client() -> Iterator[HttpClient]:
+    client = HttpClient(adapter="mlflow", answer_s=20)
+    yield client
+    client.close()
+
+
+class Renewable:
+    """Credentials that are another after each renewal."""
+
+    def __init__(self, renewals: int = 1) -> None:
+        self.number = 0
+        self.renewals = renewals
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self.number}"
+        return request
+
+    def renew(self) -> bool:
+        self.number += 1
+        return self.number <= self.renewals
+
+
+def sent_tokens(server: ScriptedServer) -> list[str | None]:
+    return [request.headers.get("Authorization") for request in server.requests]
+
+
+def test_query_and_body_arrive_as_they_were_given(server, client):
+    client.request("POST", f"{server.url}/a", query={"q": "a b+c/ü", "many": ["1", "2"]}, body=b"\0x")
+    (request,) = server.requests
+    assert request.path == "/a?q=a%20b%2Bc%2F%C3%BC&many=1&many=2"
+    assert (request.method, request.body) == ("POST", b"\0x")
+    assert request.headers["User-Agent"].startswith("trackbridge/")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_renews_the_credentials_once_and_opens_the_body_anew(status, server):
+    server.says(Answer(status=status), Answer())
+    client = HttpClient(adapter="x", authentication=Renewable())
+    opened = []
+
+    def body() -> bytes:
+        opened.append(1)
+        return b"body"
+
+    assert client.request("PUT", f"{server.url}/a", body=body).status_code == 200
+    assert sent_tokens(server) == ["Bearer 0", "Bearer 1"]
+    assert [request.body for request in server.requests] == [b"body", b"body"]
+    assert len(opened) == 2
+
+
+def test_a_second_refusal_is_the_answer(server):
+    server.says(Answer(status=401))
+    client = HttpClient(adapter="x", authentication=Renewable(renewals=5))
+    assert client.request("GET", server.url).status_code == 401
+    assert len(server.requests) == 2
+
+
+def test_credentials_that_cannot_be_renewed_are_sent_once(server):
+    server.says(Answer(status=403))
+    client = HttpClient(adapter="x", authentication=BearerToken("abc", adapter="x"))
+    assert client.request("GET", server.url).status_code == 403
+    assert sent_tokens(server) == ["Bearer abc"]
+
+
+def test_an_address_that_is_signed_itself_gets_no_credentials(server):
+    client = HttpClient(adapter="x", authentication=Renewable())
+    client.request("GET", server.url, authenticate=False)
+    assert sent_tokens(server) == [None]
+
+
+def test_a_netrc_is_never_read(server, client, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine 127.0.0.1 login me password {SECRET}\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    client.request("GET", server.url)
+    assert sent_tokens(server) == [None]
+
+
+def test_a_body_is_not_sent_on_to_where_a_redirect_points(server, client):
+    server.says(Answer(status=307, headers={"Location": "/elsewhere"}))
+    assert client.request("POST", server.url, body=b"x").status_code == 307
+    assert len(server.requests) == 1
+
+
+def test_nobody_listening_is_unavailable(client):
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(Unavailable) as caught:
+        client.request("GET", f"http://127.0.0.1:{port}/?sig={SECRET}")
+    assert caught.value.hint
+    assert SECRET not in str(caught.value)
+
+
+def test_an_unknown_host_is_unavailable(client):
+    with pytest.raises(Unavailable):
+        client.request("GET", "http://no-such-host.invalid/")
+
+
+@pytest.mark.parametrize("fault", ["reset", "half"])
+def test_a_connection_that_breaks_after_the_request_may_have_done_it(fault, server, client):
+    server.says(Answer(fault=fault))
+    with pytest.raises(TimedOut) as caught:
+        client.request("POST", f"{server.url}/a?sig={SECRET}", body=b"x")
+    assert caught.value.ambiguous
+    assert SECRET not in str(caught.value)
+
+
+def test_no_answer_in_time_may_have_done_it(server, client):
+    server.says(Answer(fault="hang"))
+    with pytest.raises(TimedOut) as caught:
+        client.request("POST", server.url, body=b"x", answer_s=0.2)
+    assert caught.value.ambiguous
+
+
+def test_an_address_that_cannot_be_asked_is_rejected(client):
+    with pytest.raises(Rejected):
+        client.request("GET", "http://")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, Rejected),
+        (401, AuthError),
+        (403, AuthError),
+        (404, NotFound),
+        (407, AuthError),
+        (408, TimedOut),
+        (409, Conflict),
+        (410, NotFound),
+        (412, Conflict),
+        (413, Rejected),
+        (422, Rejected),
+        (429, RateLimited),
+        (500, Unavailable),
+        (501, Rejected),
+        (502, Unavailable),
+        (503, Unavailable),
+        (504, TimedOut),
+    ],
+)
+def test_what_a_status_means(status, kind):
+    error = error_of_status(answer_of(status), f"no: Bearer {SECRET}", adapter="x", resource="run r")
+    assert type(error) is kind
+    assert SECRET not in str(error)
+    assert str(status) in str(error)
+
+
+def test_a_503_with_retry_after_is_throttling():
+    error = error_of_status(answer_of(503, {"Retry-After": "7"}), "", adapter="x")
+    assert isinstance(error, RateLimited)
+    assert error.retry_after_s == 7.0
+
+
+DATE = "Sat, 21 Nov 2026 08:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"Retry-After": ""}, None),
+        ({"Retry-After": "12"}, 12.0),
+        ({"Retry-After": " 0.5 "}, 0.5),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "1e9"}, None),
+        ({"Retry-After": "Sat, 21 Nov 2026 08:01:30 GMT", "Date": DATE}, 90.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 07:00:00 GMT", "Date": DATE}, 0.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 08:01:30 GMT"}, None),
+    ],
+)
+def test_retry_after(headers, expected):
+    assert retry_after_s(answer_of(429, headers)) == expected
+
+
+def answer_of(status: int, headers: dict[str, str] | None = None) -> requests.Response:
+    answer = requests.Response()
+    answer.status_code = status
+    answer.headers.update(headers or {})
+    return answer
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a certificate for 127.0.0.1 that no system trusts, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    file.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return file
+
+
+@pytest.fixture
+def secure_server(certificate: Path) -> Iterator[ScriptedServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with scripted_server(context) as server:
+        yield server
+
+
+@pytest.fixture
+def other_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", requests.certs.where())
+
+
+def test_an_unknown_authority_is_not_trusted(secure_server, client):
+    with pytest.raises(AuthError) as caught:
+        client.request("GET", secure_server.url)
+    assert caught.value.hint
+    assert secure_server.requests == []
+
+
+@pytest.mark.usefixtures("other_bundle")
+def test_a_named_authority_is_trusted_whatever_the_environment_says(secure_server, certificate):
+    client = HttpClient(adapter="x", verify=str(certificate))
+    assert client.request("GET", secure_server.url).status_code == 200
+
+
+@pytest.mark.usefixtures("other_bundle")
+def test_any_authority_is_trusted_on_request_whatever_the_environment_says(secure_server):
+    client = HttpClient(adapter="x", verify=False)
+    with pytest.warns(Warning, match="certificate"):
+        assert client.request("GET", secure_server.url).status_code == 200
+
+
+def test_our_own_certificate_is_shown(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.load_verify_locations(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with scripted_server(context) as server:
+        ours = HttpClient(adapter="x", verify=str(certificate), certificate=str(certificate))
+        assert ours.request("GET", server.url).status_code == 200
+        with pytest.raises(BridgeError):
+            HttpClient(adapter="x", verify=str(certificate)).request("GET", server.url)
