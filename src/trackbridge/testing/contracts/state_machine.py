@@ -12,6 +12,7 @@ Bind it by a subclass that says where a new, empty store is::
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ from trackbridge.testing.contracts.samples import (
 RUN_IDS = [f"{number:032x}" for number in range(1, 4)]
 EXPERIMENTS = ["one", "two"]
 KEYS = ["m", "M", "ключ 🔑"]
+PLAIN_KEY = "key"
+"""Stands for a key of ``KEYS`` that the store does not allow."""
 NOW_MS = int(time.time() * 1000)
 
 STEPS = st.integers(-2, 3)
@@ -115,12 +118,19 @@ class TrackingStateMachine(RuleBasedStateMachine):
         assert self.adapter.tracking is not None
         return self.adapter.tracking
 
+    def allowed(self, key: str) -> str:
+        """Return the key, or another that the store allows."""
+        pattern = self.capabilities.limits.key_pattern
+        return key if pattern is None or re.fullmatch(pattern, key) else PLAIN_KEY
+
     def do(self, write: Callable[[], object]) -> None:
         """Make a write that the journal would repeat after a crash."""
         write()
         self.repeatable.append(write)
 
-    @rule(run_id=RUNS, name=NAMES, start_time=st.integers(0, 3), tag=TEXTS, resume=st.booleans())
+    @rule(
+        run_id=RUNS, name=NAMES, start_time=st.integers(NOW_MS - 3, NOW_MS), tag=TEXTS, resume=st.booleans()
+    )
     def open_run(self, run_id: str, name: str, start_time: int, tag: str, resume: bool) -> None:
         """Open a run, or take it up again."""
         spec = run_spec(
@@ -187,7 +197,7 @@ class TrackingStateMachine(RuleBasedStateMachine):
         values = FINITE_VALUES | NON_FINITE_VALUES
         unheld = self.capabilities.limits.metric_values_unheld
         points: list[Point] = [
-            (key, values[name], step, at)
+            (self.allowed(key), values[name], step, at)
             for key, name, step, at in data
             if kind_of(values[name]) not in unheld
         ]
@@ -200,6 +210,7 @@ class TrackingStateMachine(RuleBasedStateMachine):
     @rule(run_id=RUNS, key=st.sampled_from(KEYS), value=TEXTS)
     def log_param(self, run_id: str, key: str, value: str) -> None:
         """Write a param, which may be in conflict."""
+        key = self.allowed(key)
         model = self.runs.get(run_id)
         batch = batch_of(run_id, params=[(key, value)])
         if model is not None and not model.is_gone and model.params.get(key, value) != value:
@@ -221,6 +232,7 @@ class TrackingStateMachine(RuleBasedStateMachine):
     )
     def set_tags(self, run_id: str, changes: list[tuple[str, str | None]]) -> None:
         """Set and delete tags."""
+        changes = [(self.allowed(key), value) for key, value in changes]
         model = self.write(run_id, batch_of(run_id, tags=changes))
         if model is None:
             return
@@ -229,7 +241,7 @@ class TrackingStateMachine(RuleBasedStateMachine):
             if value is not None:
                 model.tags[key] = value
 
-    @rule(run_id=RUNS, status=STATUSES, end_time=st.integers(0, 9))
+    @rule(run_id=RUNS, status=STATUSES, end_time=st.integers(NOW_MS, NOW_MS + 9))
     def close_run(self, run_id: str, status: RunStatus, end_time: int) -> None:
         """Close a run."""
         model = self.runs.get(run_id)
@@ -293,7 +305,7 @@ class TrackingStateMachine(RuleBasedStateMachine):
             assert (run.info.lifecycle_stage is LifecycleStage.DELETED) == model.is_gone
             assert run.data.params == model.params
             assert {key: run.data.tags.get(key) for key in model.tags} == model.tags
-            assert not [key for key in KEYS if key in run.data.tags and key not in model.tags]
+            assert not [key for key in (*KEYS, PLAIN_KEY) if key in run.data.tags and key not in model.tags]
             assert {key: comparable(value) for key, value in run.data.metrics.items()} == model.last_values()
 
     @invariant()
@@ -303,10 +315,10 @@ class TrackingStateMachine(RuleBasedStateMachine):
             return
         dedup = self.capabilities.supports(Feature.TRACKING_METRIC_DEDUP)
         for run_id, model in self.runs.items():
-            for key in KEYS:
-                expected = sorted(model.points.get(key, {}), key=lambda point: point[:2])
+            for key in map(self.allowed, KEYS):
                 stored = points_of(self.store.metric_history(run_id, key))
-                assert (stored if dedup else list(dict.fromkeys(stored))) == expected
+                assert [point[:2] for point in stored] == sorted(point[:2] for point in stored)
+                assert sorted(stored if dedup else dict.fromkeys(stored)) == sorted(model.points.get(key, {}))
 
     @invariant()
     def runs_are_listed_in_order(self) -> None:
