@@ -12,6 +12,7 @@ import pytest
 import trackbridge as tb
 from tests.cli.conftest import Bridge, log_run
 from trackbridge.cli import doctor
+from trackbridge.delivery import circuit
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.errors import AuthError
 from trackbridge.journal.reader import Damage
@@ -66,6 +67,23 @@ def test_every_error_and_warning_has_a_fix(bridge: Bridge, project: Path) -> Non
     shown = bridge("doctor").out
     assert "\x1b" not in shown
     assert "nothing is wrong, 4 warnings" in shown
+
+
+def test_a_long_outage_that_is_over_is_no_finding(
+    bridge: Bridge, project: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(circuit, "CIRCUIT_S", 0.0)
+    watched = circuit.Circuit("https://example.org")
+    watched.fail("connection refused")
+    watched.succeed()
+    writer = JournalWriter(project / ".bridge/journal", (f"file:{project}/.bridge",))
+    writer.close()
+    log = writer.folder.path / "delivery.log"
+    log.write_text("".join(f"{message}\n" for message in caplog.messages))
+    assert len(caplog.messages) == 2
+    assert about(findings(bridge), "delivery", "warning") == []
+    log.write_text(log.read_text() + "ValueError: at last\n")
+    assert "reported in" in about(findings(bridge), "delivery", "warning")[0]["message"]
 
 
 def test_unknown_backend(bridge: Bridge) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import sys
 import time
@@ -28,6 +29,8 @@ LOG_LINES_MAX = 8
 LOG_TAIL_BYTES = 8192
 CLOCK_AHEAD_MS_MAX = 60_000
 MOUNTS = Path("/proc/mounts")
+OUTAGE_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: ")
+"""How ``delivery.circuit`` begins what it tells."""
 EXTRA_PACKAGES = {"system": ("psutil",), "frames": ("pandas", "polars"), "images": ("PIL", "numpy")}
 """Extras of the core, and the packages that they bring."""
 
@@ -257,14 +260,17 @@ def _dead_letters(root: Path) -> Iterator[Finding]:
 
 
 def _log(path: Path) -> Iterator[Finding]:
-    """A delivery child writes nothing unless it crashes."""
+    """Show why a delivery child crashed; what it tells of a destination that is away is a finding anyhow."""
     from trackbridge.domain.secrets import redact
 
     if not path.exists() or not path.stat().st_size:
         return
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
-        lines = file.read().decode("utf-8", "replace").splitlines()[-LOG_LINES_MAX:]
+        written = file.read().decode("utf-8", "replace").splitlines()
+    lines = [line for line in written if not OUTAGE_LINE.match(line)][-LOG_LINES_MAX:]
+    if not lines:
+        return
     message = f"a delivery process reported in {path}: {redact(' | '.join(line.strip() for line in lines))}"
     yield _warning("delivery", message, fix=f"bridge sync run shows whether it goes on; then delete {path}")
 

@@ -15,7 +15,7 @@ Each process that logs has a folder of its own below ``journal/``; forked proces
         staged/…             copies of artifacts that are not delivered yet, and an empty note beside each for
                              every destination that has it
         inherited/0193f3…    empty; the run's creator was killed, and this process answers for its end
-        delivery.log         what the delivery child printed, which is nothing unless it crashed
+        delivery.log         what the delivery child printed: long outages, or why it crashed
         closed               present once the writer ended in good order
         flush                present while somebody waits for delivery
 
