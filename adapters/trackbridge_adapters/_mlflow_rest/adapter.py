@@ -7,7 +7,6 @@ from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Capabilities
 from trackbridge.ports.findings import Finding
 from trackbridge.ports.registry import ModelRegistry
-from trackbridge_adapters._mlflow_rest.capabilities import capabilities_of
 from trackbridge_adapters._mlflow_rest.health import examine
 from trackbridge_adapters._mlflow_rest.registry import RestRegistry
 from trackbridge_adapters._mlflow_rest.service import Service
@@ -32,7 +31,7 @@ class RestAdapter(Adapter):
 
     def capabilities(self) -> Capabilities:
         """Return what the service declares."""
-        return capabilities_of(self._service)
+        return self.tracking.capabilities
 
     def check(self, *, write: bool = False) -> tuple[Finding, ...]:
         """Ask the server who it is, and whether it lets us in."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trackbridge.domain.metric_values import ValueKind
 from trackbridge.domain.search import COMPARISONS
 from trackbridge.ports.capabilities import (
@@ -74,12 +76,15 @@ ARTIFACT_FEATURES: dict[Feature, Capability] = {
 """What an endpoint declares whose runs may lie anywhere; one whose runs lie in buckets adds presigning."""
 
 
-def capabilities_of(service: Service) -> Capabilities:
-    """Return what a service declares."""
+_NONE: Mapping[Feature, Capability] = {}
+
+
+def capabilities_of(service: Service, gaps: Mapping[Feature, Capability] = _NONE) -> Capabilities:
+    """Return what a service declares, less ``gaps``: what this server turned out to lack."""
     features = {**FEATURES, **REGISTRY_FEATURES}
     if service.artifacts is not None:
         features |= ARTIFACT_FEATURES
-    features |= service.gaps
+    features |= {**service.gaps, **gaps}
     return Capabilities(
         adapter=service.adapter,
         features=features,

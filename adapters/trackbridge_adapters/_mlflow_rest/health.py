@@ -33,6 +33,8 @@ def examine(
         answer = wire.send("POST", f"{PREFIX}/experiments/search", body=b'{"max_results":1}', headers=_JSON)
         wire.decoded(answer, "experiments/search")
     except AuthError as error:
+        # A clock that is wrong makes signatures and tokens invalid: then it is the cause.
+        yield from _clock_of_anybody(wire, clock_ms)
         yield _finding(Severity.ERROR, CREDENTIALS, str(error), error.hint or "check the credentials")
         return
     except RouteMissing:
@@ -72,6 +74,15 @@ def _clock(answer: requests.Response, now_ms: int) -> Iterator[Finding]:
         f"this machine's clock is {abs(skew_s):,.0f} s {way} the server's",
         "set the clock (timedatectl set-ntp true): times of points are wrong, and signatures are refused",
     )
+
+
+def _clock_of_anybody(wire: Wire, clock_ms: Callable[[], int]) -> Iterator[Finding]:
+    """Compare clocks by an answer to somebody who has not signed in."""
+    try:
+        answer = wire.service.http.request("HEAD", wire.service.base_url(), authenticate=False)
+    except BridgeError:
+        return  # what is wrong is told anyhow
+    yield from _clock(answer, clock_ms())
 
 
 def _version(wire: Wire) -> Iterator[Finding]:

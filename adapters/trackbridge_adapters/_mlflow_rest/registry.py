@@ -95,7 +95,8 @@ class RestRegistry(ModelRegistry):
 
     def _model(self, name: str) -> Json:
         try:
-            found: Json = self._wire.get("registered-models/get", {"name": name})["registered_model"]
+            with self._tracking.negotiation.registry():
+                found: Json = self._wire.get("registered-models/get", {"name": name})["registered_model"]
         except (NotFound, Rejected) as error:  # a name that no model can have is "invalid"
             raise NotFound(
                 f"there is no model {name[:100]!r}", adapter=self._adapter, hint="see: bridge models list"
@@ -237,7 +238,8 @@ class RestRegistry(ModelRegistry):
     def _pages(self, route: str, items: str, query: Json) -> Iterator[Json]:
         query = {**query, "max_results": PAGE_ITEMS_MAX}
         while True:
-            answer = self._wire.get(route, query)
+            with self._tracking.negotiation.registry():
+                answer = self._wire.get(route, query)
             yield from answer.get(items) or ()
             if not answer.get("next_page_token"):
                 return
@@ -294,9 +296,15 @@ class RestRegistry(ModelRegistry):
         if aliases_of(self._model(name)).get(alias) == version:
             return
         if version is None:
-            self._wire.delete("registered-models/alias", {"name": name, "alias": alias})
+            self._delete_alias(name, alias)
         else:
-            self._wire.post("registered-models/alias", {"name": name, "alias": alias, "version": version})
+            body = {"name": name, "alias": alias, "version": version}
+            with self._tracking.negotiation.optional(Feature.REGISTRY_ALIAS):
+                self._wire.post("registered-models/alias", body)
+
+    def _delete_alias(self, name: str, alias: str) -> None:
+        with self._tracking.negotiation.optional(Feature.REGISTRY_ALIAS):
+            self._wire.delete("registered-models/alias", {"name": name, "alias": alias})
 
     def set_stage(self, name: str, version: str, *, stage: str, reason: ChangeReason = NO_REASON) -> None:
         self._require(Feature.REGISTRY_STAGE, "registry.set_stage")
@@ -307,7 +315,8 @@ class RestRegistry(ModelRegistry):
         if str(self._version(name, version).get("current_stage") or "None") == stage:
             return
         body = {"name": name, "version": version, "stage": stage, "archive_existing_versions": False}
-        self._wire.post("model-versions/transition-stage", body)
+        with self._tracking.negotiation.optional(Feature.REGISTRY_STAGE):
+            self._wire.post("model-versions/transition-stage", body)
 
     def set_approval(
         self, name: str, version: str, *, approval: Approval, reason: ChangeReason = NO_REASON
@@ -332,7 +341,7 @@ class RestRegistry(ModelRegistry):
             self._set_tag(name, None, deleted_key_tag(_key(found) or ""), version)
         for alias, of in aliases_of(self._model(name)).items():
             if of == version:
-                self._wire.delete("registered-models/alias", {"name": name, "alias": alias})
+                self._delete_alias(name, alias)
         with contextlib.suppress(NotFound):  # somebody else was quicker
             self._wire.delete("model-versions/delete", {"name": name, "version": version})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from trackbridge.domain.batches import Batch, MetricColumns, Receipt, Rejection, Setting
+from trackbridge.domain.batches import Batch, InputAdded, MetricColumns, Receipt, Rejection, Setting
 from trackbridge.domain.ids import is_minted
 from trackbridge.domain.page_tokens import listing_of, page_size, place_of, token_of
 from trackbridge.domain.paging import Page
@@ -23,7 +23,7 @@ from trackbridge.domain.runs import (
 )
 from trackbridge.domain.search import Query
 from trackbridge.domain.traces import LoggedModel, Trace
-from trackbridge.errors import NotFound, Rejected
+from trackbridge.errors import NotFound, Rejected, Unsupported
 from trackbridge.ports.adapter import AdapterContext
 from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.tracking import TrackingStore
@@ -43,6 +43,7 @@ from trackbridge_adapters._mlflow_rest.conversions import (
 )
 from trackbridge_adapters._mlflow_rest.experiments import Experiments
 from trackbridge_adapters._mlflow_rest.listing import listed_runs, searched_runs
+from trackbridge_adapters._mlflow_rest.negotiation import Negotiation
 from trackbridge_adapters._mlflow_rest.records import Sorted, sorted_records, split_conflicts
 from trackbridge_adapters._mlflow_rest.run_ids import RUN, NativeIds
 from trackbridge_adapters._mlflow_rest.wire import Json, Wire
@@ -66,7 +67,8 @@ class RestTracking(TrackingStore):
         self.context = context
         self.ids = NativeIds(context, wire.service.address)
         self.experiments = Experiments(wire, self.ids)
-        self.capabilities = capabilities_of(wire.service)
+        self.negotiation = Negotiation(wire, self.ids, context.clock_ms)
+        self.capabilities = capabilities_of(wire.service, self.negotiation.gaps())
         self._roots: dict[str, str] = {}
 
     # Ids.
@@ -350,17 +352,7 @@ class RestTracking(TrackingStore):
         rejected += self._log(native, records)
         for tag in [key for key, value in records.tags.items() if value is None]:
             self._delete_tag(native, tag)
-        for added in records.inputs:
-            problem = _input_problem(added.dataset.name, added.dataset.digest)
-            if problem:
-                rejected.append(Rejection(added.sequence, problem))
-        inputs = [
-            added.dataset
-            for added in records.inputs
-            if _input_problem(added.dataset.name, added.dataset.digest) is None
-        ]
-        if inputs:
-            self.wire.post("runs/log-inputs", {"run_id": native, "datasets": [*map(dataset_json, inputs)]})
+        rejected += self._log_inputs(native, records.inputs)
         if not len(batch):
             self._native_run(native)
         return Receipt(rejected=tuple(rejected))
@@ -386,6 +378,20 @@ class RestTracking(TrackingStore):
         if name:
             self.wire.post("runs/update", {"run_id": native, "run_name": name})
         return conflicts
+
+    def _log_inputs(self, native: str, inputs: list[InputAdded]) -> list[Rejection]:
+        problems = [(added, _input_problem(added.dataset.name, added.dataset.digest)) for added in inputs]
+        held = [added for added, problem in problems if problem is None]
+        rejected = [Rejection(added.sequence, problem) for added, problem in problems if problem]
+        if not held:
+            return rejected
+        datasets = [dataset_json(added.dataset) for added in held]
+        try:
+            with self.negotiation.optional(Feature.TRACKING_DATASETS):
+                self.wire.post("runs/log-inputs", {"run_id": native, "datasets": datasets})
+        except Unsupported as error:
+            rejected += [Rejection(added.sequence, str(error)) for added in held]
+        return rejected
 
     def _post_batch(
         self, native: str, metrics: dict[str, MetricColumns], params: list[Setting], tags: dict[str, str]
