@@ -172,11 +172,12 @@ def _backend(destination: Destination, settings: Settings, *, write: bool) -> It
 
 def _roots(destinations: Sequence[Destination], settings: Settings) -> list[Path]:
     """Return the journal folders of the destinations and of the project, existing or not."""
+    from trackbridge.resolve.destinations import journal_root
     from trackbridge.resolve.home import project_folder
 
-    local = [destination.uri.path for destination in destinations[:1]]
-    folders = [folder for folder in (*local, project_folder(settings.around)) if folder is not None]
-    return list(dict.fromkeys(folder.resolve() / "journal" for folder in folders))
+    folders = [journal_root(destinations, settings=settings)] if destinations else []
+    folders.append(project_folder(settings.around) / "journal")
+    return list(dict.fromkeys(folder.resolve() for folder in folders))
 
 
 def _journals(root: Path, settings: Settings) -> Iterator[Finding]:

@@ -171,7 +171,7 @@ class HttpClient:
 
     def _translated(self, error: requests.RequestException, url: str) -> BridgeError:
         host = shown(url.split("?")[0].split("://")[-1].split("/")[0])
-        why = f"{type(error).__name__}: {shown(str(error))}"
+        why = _reason(error)
         if isinstance(error, requests.exceptions.SSLError):
             hint = "check the certificate, or name the file of the authority that signed it"
             return AuthError(f"no trusted connection to {host}: {why}", adapter=self.adapter, hint=hint)
@@ -243,6 +243,18 @@ def _with_query(url: str, query: Mapping[str, Any] | None) -> str:
 def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Stand for no authentication: given, it keeps requests from reading the user's .netrc."""
     return request
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Return what the system says, for example "Connection refused", else what the library says."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, requests.RequestException):
+            return shown(cause.strerror)
+        reason = getattr(cause, "reason", None)
+        first = reason if isinstance(reason, BaseException) else next(iter(cause.args), None)
+        cause = cause.__cause__ or (first if isinstance(first, BaseException) else cause.__context__)
+    return f"{type(error).__name__}: {shown(str(error))}"
 
 
 def _was_never_connected(error: requests.ConnectionError) -> bool:
