@@ -4,7 +4,8 @@ A program logs so many points to a real ``mlflow server``. In the middle the ser
 again after the outage; with ``--kill-client`` the program is killed meanwhile, too, and with
 ``--token-life-s`` the server wants a token that expires so often (the program reads it from a file that is
 renewed). Afterwards the server's own database is compared with what was logged: nothing may be missing and
-nothing twice. By default a million points and two minutes.
+nothing twice. The program waits for its delivery at its end as long as it does by default, and says what is
+left. By default a million points and two minutes.
 """
 
 from __future__ import annotations
@@ -43,9 +44,8 @@ with tb.start_run():
         longest, total = max(longest, taken), total + taken
         if step % 100 == 99:
             seconds = time.monotonic() - began
-            means = {"mean_us": total / (step + 1) / 1e3, "longest_ms": longest / 1e6}
-            note = json.dumps({"returned": step + 1, **means})
-            os.pwrite(account, note.ljust(200).encode(), 0)
+            times = {"total_us": total / 1e3, "longest_ms": longest / 1e6, "at": time.time()}
+            os.pwrite(account, json.dumps({"returned": step + 1, **times}).ljust(200).encode(), 0)
             if step / pace > seconds:
                 time.sleep(step / pace - seconds)
 """
@@ -82,45 +82,60 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         with gate as url:
             began = time.monotonic()
             program = _start(url, folder, options)
+            ended_at: list[float] = []
+            threading.Thread(target=_note_end, args=(program, ended_at)).start()
             _wait(lambda: _notes(folder).get("returned", 0) >= options.points / 2, "the program logs half")
+            before = _notes(folder)
             server.kill()
-            before = _notes(folder)["returned"]
             threading.Event().wait(options.outage_s / 2)
             if options.kill_client:
                 program.kill()
             threading.Event().wait(options.outage_s / 2)
-            during = _notes(folder)["returned"] - before
+            during = _notes(folder)
             server.start()
-            program.wait()
-            _wait(lambda: not _journals(folder), "everything is delivered")
-            elapsed_s, notes = time.monotonic() - began, _notes(folder)
+            _wait(lambda: ended_at and not _journals(folder), "everything is delivered")
+            notes = _notes(folder)
+            elapsed_s = time.monotonic() - began
         ((stored, distinct, last),) = server.rows(
             "SELECT count(*), count(DISTINCT step), max(step) FROM metrics WHERE key = 'loss'"
         )
         ((status,),) = server.rows("SELECT status FROM runs")
+        told = (folder / "told").read_text(encoding="utf-8").strip()
     assert isinstance(stored, int)
     assert isinstance(distinct, int)
     assert isinstance(last, int)
-    logged = max(last + 1, notes.get("returned", 0)) if options.kill_client else options.points
     return {
-        "points": logged,
+        "points": (logged := max(last + 1, notes["returned"]) if options.kill_client else options.points),
         "missing": logged - distinct,
         "twice": stored - distinct,
         "status": status,
-        "calls_during_outage": during,
+        "calls_during_outage": during["returned"] - before["returned"],
+        "mean_us_before_outage": before["total_us"] / before["returned"],
+        "mean_us_during_outage": (during["total_us"] - before["total_us"])
+        / (during["returned"] - before["returned"]),
+        "longest_ms": notes["longest_ms"],
+        "exit_s": None if options.kill_client else round(ended_at[0] - notes["at"], 1),
+        "told": told.replace(url, "URL"),
         "elapsed_s": round(elapsed_s, 1),
-        "program": notes,
     }
 
 
+def _note_end(program: subprocess.Popen[bytes], ended_at: list[float]) -> None:
+    program.wait()
+    ended_at.append(time.time())
+
+
 def _start(url: str, folder: Path, options: argparse.Namespace) -> subprocess.Popen[bytes]:
-    environment = workers.environment(BRIDGE_HOME=str(folder / "home"), BRIDGE_DELIVERY_EXIT_WAIT_S="0.1")
+    environment = workers.environment(BRIDGE_HOME=str(folder / "home"))
     if options.token_life_s:
         remote = f'[remotes.server]\nuri = "{url}"\ntoken_file = "{folder / "token"}"\n'
         (folder / "home").mkdir()
         (folder / "home" / "config.toml").write_text(remote, encoding="utf-8")
     arguments = [url, str(options.points), str(options.pace), str(folder / "notes")]
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], env=environment, cwd=folder)
+    with (folder / "told").open("wb") as told:
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *arguments], env=environment, cwd=folder, stderr=told
+        )
 
 
 def _notes(folder: Path) -> dict[str, Any]:

@@ -82,10 +82,14 @@ class BridgeError(Exception):
         self.adapter = adapter
         self.operation = operation
         self.resource = resource
+        self.hint: str | None = None
+        if hint is not None:
+            self.advise(hint)
+
+    def advise(self, hint: str) -> None:
+        """Say what to do next, instead of what was said so far."""
         self.hint = hint
-        add_note = getattr(self, "add_note", None)  # from Python 3.11 on: shown below a traceback
-        if hint is not None and add_note is not None:
-            add_note(f"hint: {hint}")
+        self.__notes__ = [f"hint: {hint}"]  # from Python 3.11 on shown below a traceback
 
     def __str__(self) -> str:
         where = [part for part in (self.adapter, self.operation, self.resource) if part]

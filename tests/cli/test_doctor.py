@@ -87,8 +87,8 @@ def test_a_long_outage_that_is_over_is_no_finding(
 
 
 def test_unknown_backend(bridge: Bridge) -> None:
-    (error,) = about(findings(bridge, "azureml:", code=1), "backend", "error")
-    assert error["fix"].startswith("pip install 'trackbridge[azure]'")
+    (error,) = about(findings(bridge, "sagemaker:", code=1), "backend", "error")
+    assert "give the ARN" in error["fix"]
     assert "neither a remote nor a scheme" in bridge("doctor", "nobody", code=1).out
 
 
@@ -99,18 +99,13 @@ def test_uri_by_option(bridge: Bridge, project: Path) -> None:
     assert "name one" in bridge("doctor", "./store", "--uri", "./other", code=2).err
 
 
-def test_adapters_are_one_line_without_a_fix(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapters_are_one_line(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    (adapters,) = about(findings(bridge), "adapters", "ok")
+    assert adapters["message"] == "azureml, databricks, file, http, https, mlflow, sagemaker"
     monkeypatch.setattr("trackbridge.resolve.entry_points.installed_names", lambda: frozenset({"file"}))
-    (adapters,) = about(findings(bridge), "adapters", "ok")
-    others = "arn, azureml, databricks, http(s), mlflow, sagemaker"
-    assert adapters["message"] == f"file; not in this version: {others}"
-    assert adapters["fix"] == ""
-    monkeypatch.setattr(
-        "trackbridge.resolve.entry_points.installed_names",
-        lambda: frozenset({"file", "http", "https", "mlflow", "databricks", "sagemaker"}),
-    )
-    (adapters,) = about(findings(bridge), "adapters", "ok")
-    assert adapters["message"].endswith("; not in this version: azureml")
+    (missing,) = about(findings(bridge), "adapters", "warning")
+    assert missing["message"].endswith(": azureml, databricks, http, https, mlflow, sagemaker")
+    assert "reinstall" in missing["fix"]
 
 
 def test_wrong_setting(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ import pytest
 
 from tests.simulation.programs import Account, Program, start
 from tests.support.mlflow_servers import MlflowServer, mlflow_server
+from trackbridge import Client
+from trackbridge.errors import NotFound
 from trackbridge.journal.folder import journals
 from trackbridge.testing.emulators.fault_proxy import FaultProxy, Weather
 
@@ -50,6 +52,7 @@ with tb.start_run() as run:
         tb.log_metric("loss", step / 3, step=step)
 """
 TIMEOUT_S = 120.0
+Rows = list[tuple[object, ...]]
 
 
 @pytest.fixture(scope="module")
@@ -109,40 +112,43 @@ class Steady:
         )
 
 
-def run_of(server: MlflowServer) -> tuple[str, list[tuple[object, ...]]]:
-    """Return the status of the only run, and its points in order, from the server's own database."""
-    ((native, status),) = server.rows("SELECT run_uuid, status FROM runs")
+def run_of(server: MlflowServer, steady: Steady) -> tuple[str, Rows, Rows]:
+    """Return the status of a program's run, its points in order and its params, as the server stores them."""
+    tagged = "SELECT run_uuid FROM tags WHERE key = 'bridge.run_id' AND value = ?"
+    ((native,),) = server.rows(tagged, steady.account.run_id)
+    ((status,),) = server.rows("SELECT status FROM runs WHERE run_uuid = ?", native)
     points = server.rows("SELECT key, step, value FROM metrics WHERE run_uuid = ? ORDER BY step", native)
-    return str(status), points
+    params = server.rows("SELECT key, value FROM params WHERE run_uuid = ?", native)
+    return str(status), points, params
 
 
 def expected(count: int) -> list[tuple[object, ...]]:
     return [(f"loss-{step % 3}", step, 1 / (step + 1)) for step in range(count)]
 
 
-@pytest.mark.parametrize("kills_client", [False, True])
-def test_the_server_is_killed_in_the_middle_of_a_run(
-    tmp_path: Path, server: MlflowServer, kills_client: bool
+def test_the_server_is_killed_in_the_middle_of_two_runs_and_one_of_the_programs_too(
+    tmp_path: Path, server: MlflowServer
 ) -> None:
-    steady = Steady(tmp_path, server.url)
-    until(lambda: bool(server.rows("SELECT 1 FROM metrics LIMIT 1")), "nothing arrives")
+    (tmp_path / "killed").mkdir()
+    steady, killed = Steady(tmp_path, server.url), Steady(tmp_path / "killed", server.url)
+    arrived = "SELECT 1 FROM metrics GROUP BY run_uuid"
+    until(lambda: len(server.rows(arrived)) == 2, "nothing arrives")
     server.kill()
     try:
-        steady.goes_on(3000)  # the loop does not know of it
-        if kills_client:
-            steady.program.kill()
+        for program in (steady, killed):
+            program.goes_on(3000)  # the loop does not know of it
+        killed.program.kill()
     finally:
         server.start()
-    if not kills_client:
-        steady.goes_on(100)
-        steady.end()
-    steady.until_delivered()
-    status, points = run_of(server)
-    returned = steady.account.returned
-    assert returned <= len(points) <= returned + 1
-    assert points == expected(len(points)), "no point is missing, none is twice"
-    assert status == ("KILLED" if kills_client else "FINISHED")
-    assert server.rows("SELECT key, value FROM params") == [("kind", "weather")]
+    steady.goes_on(100)
+    steady.end()
+    for program, end in ((steady, "FINISHED"), (killed, "KILLED")):
+        program.until_delivered()
+        status, points, params = run_of(server, program)
+        returned = program.account.returned
+        assert returned <= len(points) <= returned + (end == "KILLED")
+        assert points == expected(len(points)), "no point is missing, none is twice"
+        assert (status, params) == (end, [("kind", "weather")])
 
 
 FAULTS = (
@@ -172,7 +178,7 @@ def test_faults_of_every_kind(tmp_path: Path, server: MlflowServer, proxy: Fault
     proxy.weather = Weather()
     steady.end()
     steady.until_delivered()
-    status, points = run_of(server)
+    status, points, _ = run_of(server, steady)
     assert points == expected(steady.account.returned)
     assert status == "FINISHED"
 
@@ -194,26 +200,38 @@ def test_the_end_of_a_program_waits_no_longer_than_told_and_says_what_is_left(
     assert "bridge sync status" in process.stderr
     proxy.weather = Weather()
     until(lambda: not any(True for _ in journals(tmp_path / "journal")), "the child did not deliver the rest")
-    status, points = run_of(server)
-    assert [step for _, step, _ in points] == list(range(500))
-    assert status == "FINISHED"
+    assert [step for (step,) in server.rows("SELECT step FROM metrics ORDER BY step")] == list(range(500))
+    assert server.rows("SELECT status FROM runs") == [("FINISHED",)]
 
 
-def test_a_destination_that_is_down_delays_only_itself(tmp_path: Path, server: MlflowServer) -> None:
-    with mlflow_server(tmp_path / "other") as other, FaultProxy(other.url, Weather(is_down=True)) as away:
-        steady = Steady(tmp_path, f"{server.url},{away.url}")
-        until(lambda: bool(server.rows("SELECT 1 FROM metrics LIMIT 1")), "the other one is waited for")
-        steady.goes_on(500)
-        until(lambda: bool(_lanes(steady.home)[away.url]["problem"]), "no problem is shown")
-        before = _lanes(steady.home)
-        assert before[server.url]["problem"] is None
-        assert before[server.url]["delivered"] != 0
-        assert before[away.url]["delivered"] == 0
-        away.weather = Weather()
-        steady.end()
-        steady.until_delivered()
-        for place in (server, other):
-            assert run_of(place) == ("FINISHED", expected(steady.account.returned))
+def test_a_destination_that_is_down_delays_only_itself(
+    tmp_path: Path, server: MlflowServer, proxy: FaultProxy
+) -> None:
+    store = f"file:{tmp_path / 'store'}"
+    proxy.weather = Weather(is_down=True)
+    steady = Steady(tmp_path, f"{proxy.url},{store}")
+    run_id = steady.account.run_id
+    until(lambda: bool(local_steps(store, run_id)), "the other one is waited for")
+    steady.goes_on(500)
+    until(lambda: bool(_lanes(steady.home)[proxy.url]["problem"]), "no problem is shown")
+    before = _lanes(steady.home)
+    assert before[store]["problem"] is None
+    assert before[store]["delivered"] != 0
+    assert before[proxy.url]["delivered"] == 0
+    proxy.weather = Weather()
+    steady.end()
+    steady.until_delivered()
+    returned = steady.account.returned
+    assert run_of(server, steady)[:2] == ("FINISHED", expected(returned))
+    assert local_steps(store, run_id) == list(range(0, returned, 3))
+
+
+def local_steps(store: str, run_id: str) -> list[int]:
+    """Return the steps of one of the metrics in a local store."""
+    try:
+        return [point.step for point in Client(store).get_metric_history(run_id, "loss-0")]
+    except NotFound:
+        return []
 
 
 def _lanes(home: Path) -> dict[str, dict[str, object]]:

@@ -87,7 +87,7 @@ class ActiveRun:
         """Keep the traceback, and end as the error says."""
         status = status_after(error)
         if status is RunStatus.FAILED and self.is_own:
-            self.recorder.tags({TAG_TRACEBACK: _traceback(error)})
+            self.recorder.tags({TAG_TRACEBACK: traceback_text(error)})
         self.end(status)
 
     def __enter__(self) -> ActiveRun:
@@ -122,7 +122,8 @@ def status_after(error: BaseException) -> RunStatus:
     return RunStatus.FAILED
 
 
-def _traceback(error: BaseException) -> str:
+def traceback_text(error: BaseException) -> str:
+    """Return what a run keeps of the exception that ended it, without secrets."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     text = text.encode("utf-8", "replace").decode().replace("\0", "")
     return redact(text[-TRACEBACK_CHARS_MAX:])
@@ -137,6 +138,13 @@ class _Stacks(threading.local):
 
 _stacks = _Stacks()
 _open: dict[str, ActiveRun] = {}  # of all threads, for the end of the program
+_observers: list[Callable[[ActiveRun, bool], None]] = []
+
+
+def observe(observer: Callable[[ActiveRun, bool], None]) -> None:
+    """Tell an observer of each run that becomes active (True) in its thread, or is so no more (False)."""
+    if observer not in _observers:
+        _observers.append(observer)
 
 
 def current() -> ActiveRun | None:
@@ -150,6 +158,8 @@ def push(run: ActiveRun) -> None:
     _guard_process()
     _stacks.runs.append(run)
     _open[run.recorder.run_id] = run
+    for observer in _observers:
+        observer(run, True)
 
 
 def pop(run: ActiveRun | None = None) -> ActiveRun | None:
@@ -161,6 +171,8 @@ def pop(run: ActiveRun | None = None) -> ActiveRun | None:
     if taken in runs:
         runs.remove(taken)
     _open.pop(taken.recorder.run_id, None)
+    for observer in _observers:
+        observer(taken, False)
     return taken
 
 
@@ -168,6 +180,16 @@ def pop(run: ActiveRun | None = None) -> ActiveRun | None:
 
 _guarded_process = 0
 _fatal: BaseException | None = None
+
+
+def fatal_error() -> BaseException | None:
+    """Return the exception that is ending the program; None where there is none, or nobody watches yet."""
+    return _fatal
+
+
+def watch_program() -> None:
+    """See to it that ``fatal_error`` is known at the end of the program."""
+    _guard_process()
 
 
 def _guard_process() -> None:

@@ -65,6 +65,7 @@ class Client(RegistryMethods):
     Args:
         tracking_uri: A tracking URI, several, or None for that of ``set_tracking_uri``, else the
             configured one.
+        registry_uri: Where registered models go; None for the setting ``registry_uri``.
 
     Raises:
         ConfigError: The URI or a setting is wrong.
@@ -73,13 +74,16 @@ class Client(RegistryMethods):
     default_uri: Uri = None
     """What ``set_tracking_uri`` was given."""
 
-    def __init__(self, tracking_uri: Uri = None) -> None:
+    def __init__(self, tracking_uri: Uri = None, registry_uri: str | None = None) -> None:
         self._settings = Settings()
         uri = self.default_uri if tracking_uri is None else tracking_uri
         destinations = resolve_destinations(uri, settings=self._settings)
         self.session: Session = session_for(destinations, self._settings)
         self.reader = Reader(self.session, destinations[0])
-        self.models = RegistryBinding(self.reader, destinations[0].uri.text, self._settings)
+        first, registry = destinations[0].uri.text, None
+        if registry_uri is not None:
+            registry = resolve_destinations(registry_uri, settings=self._settings)[0].uri.text
+        self.models = RegistryBinding(self.reader, first, self._settings, registry)
 
     @property
     def tracking_uri(self) -> str:
@@ -314,6 +318,7 @@ class Client(RegistryMethods):
         """Delete a run; it can be restored."""
         self.reader.drain()
         self.reader.tracking.delete_run(run_id)
+        self.session.recorders.pop(run_id, None)  # read from the backend from now on
 
     def restore_run(self, run_id: str) -> None:
         """Undo ``delete_run``."""

@@ -55,17 +55,22 @@ READ_S_MAX = 30.0
 class Reader:
     """Reads from the first destination of a session."""
 
-    def __init__(self, session: Session, destination: Destination) -> None:
+    def __init__(self, session: Session, destination: Destination, *, call_s_max: float = READ_S_MAX) -> None:
         self._session = session
         self._destination = destination
+        self._call_s_max = call_s_max
         self._adapter: Adapter | None = None
+
+    def hurried(self, call_s_max: float) -> Reader:
+        """Return a reader of the same backend whose calls are tried for so many seconds at the most."""
+        return Reader(self._session, self._destination, call_s_max=call_s_max)
 
     @property
     def adapter(self) -> Adapter:
         """The backend, opened at the first use, behind the call pipeline."""
         if self._adapter is None:
             adapter = open_uri(self._destination.uri, settings=self._session.settings)
-            self._adapter = wrap_adapter(adapter, CallPolicy(elapsed_s_max=READ_S_MAX))
+            self._adapter = wrap_adapter(adapter, CallPolicy(elapsed_s_max=self._call_s_max))
         return self._adapter
 
     @property
@@ -165,12 +170,14 @@ class Reader:
     # Experiments.
 
     def get_experiment(self, experiment_id: str) -> Experiment:
-        """Return an experiment by id.
+        """Return an experiment by our id or the backend's.
 
         Raises:
             NotFound: There is none.
         """
-        return self._experiment(lambda found: found.experiment_id == experiment_id, experiment_id)
+        return self._experiment(
+            lambda found: experiment_id in (found.experiment_id, found.native_id), experiment_id
+        )
 
     def find_experiment(self, name: str) -> Experiment | None:
         """Return an experiment by name, deleted or not, or None."""

@@ -6,6 +6,7 @@ nothing imported, nothing looked up that can be held.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -46,11 +47,13 @@ from trackbridge.domain.runs import (
     RunStatus,
 )
 from trackbridge.errors import Conflict, InvalidInput, JournalFull
+from trackbridge.journal.natives import Native, find_native
 from trackbridge.journal.staging import Staged, stage_bytes, stage_file
 from trackbridge.journal.writer import JournalWriter
 
 _encode = msgspec.msgpack.Encoder().encode
 _time_ns = time.time_ns
+_bits = struct.Struct(">d").pack
 
 
 def now_ms() -> int:
@@ -65,6 +68,46 @@ class LoggedModel:
     digest: str
     members: frozenset[str]
     is_registered: bool
+
+
+class KeptPoints:
+    """Points of one run in memory, so that they are read back without asking the backend.
+
+    Beyond ``POINTS_MAX`` they are given up, and ``history`` knows nothing more.
+    """
+
+    POINTS_MAX = 100_000
+
+    def __init__(self) -> None:
+        self._points: dict[str, dict[tuple[int, int, bytes], float]] | None = {}
+        self._count = 0
+
+    def add(self, key: str, value: float, timestamp: int, step: int) -> None:
+        """Keep a point; the same one again is one."""
+        points = self._points
+        if points is None:
+            return
+        points.setdefault(key, {})[step, timestamp, _bits(value)] = value
+        self._count += 1
+        if self._count > self.POINTS_MAX:
+            self._points = None
+
+    def holds(self, point: Metric) -> bool:
+        """Tell whether a point was kept."""
+        points = {} if self._points is None else self._points.get(point.key, {})
+        is_float = isinstance(point.value, float)
+        return is_float and (point.step, point.timestamp, _bits(point.value)) in points
+
+    def history(self, key: str) -> list[Metric] | None:
+        """Return the points of a metric in order of step, then time; None when they are not all here."""
+        points = self._points
+        if points is None:
+            return None
+        found = list(points.get(key, {}).items())
+        return [
+            Metric(key, value, timestamp, step)
+            for (step, timestamp, _), value in sorted(found, key=lambda item: item[0])
+        ]
 
 
 class RunRecorder:
@@ -86,10 +129,13 @@ class RunRecorder:
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = dict(opened.tags)
         self._inputs: dict[tuple[str, str], DatasetInput] = {}
+        self._native: Native | None = None
         self.tables: dict[str, bytes] = {}
         """What this process logged as tables, by path: rows are added to them."""
         self.models: dict[str, LoggedModel] = {}
         """What this process logged, or registered, as models, by path."""
+        self.kept: KeptPoints | None = None
+        """The points of a run that this process began, where somebody wants them from memory."""
         self.announce(opened.how)
 
     def announce(self, how: OpenMode) -> None:
@@ -100,6 +146,11 @@ class RunRecorder:
         if how is OpenMode.CREATE:
             self._writer.folder.mark_created(self.run_id)
         self._writer.append_control(_encode(msgspec.structs.replace(self.opened, how=how)))
+
+    def keep_points(self) -> None:
+        """Keep from now on the points of a run that this process began, and has logged nothing to."""
+        if self.opened.how is OpenMode.CREATE and not self._latest and self.kept is None:
+            self.kept = KeptPoints()
 
     # Logging.
 
@@ -123,6 +174,8 @@ class RunRecorder:
             self._latest[key] = (step, timestamp, value)
         elif step == latest[0]:
             self._keep_last(key, step, timestamp, value)
+        if self.kept is not None:
+            self.kept.add(key, value, timestamp, step)
 
     def metrics(self, points: Iterable[Metric]) -> None:
         """Log several points as one record; each is checked as by ``metric``."""
@@ -139,6 +192,8 @@ class RunRecorder:
             self._append(_encode(record), len(part))
         for point in checked:
             self._keep_last(point.key, point.step, point.timestamp, point.value)
+            if self.kept is not None:
+                self.kept.add(point.key, point.value, point.timestamp, point.step)
 
     def params(self, params: Mapping[str, object]) -> None:
         """Log params.
@@ -237,7 +292,7 @@ class RunRecorder:
 
     def snapshot(self) -> Run:
         """Return the run as this process knows it."""
-        opened = self.opened
+        opened, native = self.opened, self._native_names()
         info = RunInfo(
             run_id=self.run_id,
             experiment_id=opened.experiment_id,
@@ -247,6 +302,8 @@ class RunRecorder:
             start_time=opened.start_time,
             end_time=self.end_time,
             artifact_uri=artifact_uri(self.run_id),
+            native_id=native.native_id,
+            native_url=native.native_url,
         )
         data = RunData(
             metrics={key: value for key, (_, _, value) in self._latest.copy().items()},
@@ -254,6 +311,12 @@ class RunRecorder:
             tags=dict(self._tags),
         )
         return Run(info=info, data=data, inputs=RunInputs(dataset_inputs=tuple(self._inputs.values())))
+
+    def _native_names(self) -> Native:
+        """Return what the first destination calls the run, nothing while that is not known."""
+        if self._native is None:
+            self._native = find_native(self._writer.folder, self._writer.destinations[0], self.run_id)
+        return self._native or Native()
 
 
 def _checked_point(point: Metric) -> Metric:

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 class RegistryBinding:
     """The registry beside a reader; nothing is opened before it is used."""
 
-    def __init__(self, reader: Reader, tracking_uri: str, settings: Settings) -> None:
+    def __init__(
+        self, reader: Reader, tracking_uri: str, settings: Settings, registry_uri: str | None = None
+    ) -> None:
         self._reader = reader
         self._tracking_uri = tracking_uri
         self._settings = settings
         self._adapter: Adapter | None = None
-        self._uri: str | None = None
+        self._uri = registry_uri
 
     @property
     def uri(self) -> str:

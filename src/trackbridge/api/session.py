@@ -87,6 +87,17 @@ class Session:
         names = (known.name for known in self._experiments.values() if known.experiment_id == experiment_id)
         return next(names, None)
 
+    def known_experiment(self, name: str) -> ExperimentOpened | None:
+        """Return what this process said of an experiment that it uses, by its name."""
+        return self._experiments.get(name)
+
+    def forget_experiment(self, experiment_id: str) -> None:
+        """Know no more of an experiment; its next use is said again."""
+        kept = {
+            name: known for name, known in self._experiments.items() if known.experiment_id != experiment_id
+        }
+        self._experiments = kept
+
     def open_run(self, opened: RunOpened) -> RunRecorder:
         """Open a run and return its recorder."""
         recorder = RunRecorder(self.writer, opened)
@@ -247,12 +258,13 @@ class Session:
         if writer is None:
             return self.pending()
         writer.close()
+        deadline = time.monotonic() + timeout_s
         pending = self.flush(timeout_s)
         if self._child is not None:
             self._child.detach()
         if self._service is not None and self._service_thread is not None:
             self._service.hurry()
-            self._service_thread.join(timeout_s)
+            self._service_thread.join(max(0.0, deadline - time.monotonic()))
         return pending
 
     def end_journal(self) -> None:

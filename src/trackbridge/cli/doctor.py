@@ -292,23 +292,17 @@ def _adapters() -> Iterator[Finding]:
     from trackbridge.resolve.entry_points import SCHEME_EXTRAS, entry_point_name, installed_names
 
     installed = installed_names()
-    message = ", ".join(sorted(installed)) or "none"
-    missing = {scheme for scheme in SCHEME_EXTRAS if entry_point_name(scheme) not in installed}
+    yield _ok("adapters", ", ".join(sorted(installed)) or "none")
+    missing = sorted({entry_point_name(scheme) for scheme in SCHEME_EXTRAS} - installed)
     if missing:
-        message = f"{message}; not in this version: {', '.join(_in_short(missing))}"
-    yield _ok("adapters", message)
+        message = f"of trackbridge's own adapters these are not registered: {', '.join(missing)}"
+        yield _warning("adapters", message, fix="pip install --force-reinstall --no-deps trackbridge")
 
 
 def _subscribers(settings: Settings) -> Iterator[Finding]:
     from trackbridge.events.health import subscriber_findings
 
     yield from subscriber_findings(settings)
-
-
-def _in_short(schemes: set[str]) -> list[str]:
-    """Return schemes in order, those of one kind as one."""
-    names = schemes - ({"databricks-uc"} if "databricks" in schemes else set())
-    return sorted((names - {"http", "https"}) | {"http(s)"} if {"http", "https"} <= names else names)
 
 
 def _extras(settings: Settings) -> Iterator[Finding]:

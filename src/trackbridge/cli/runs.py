@@ -300,6 +300,7 @@ def _facts(run: Run, experiment: str, parent: str, folder: str) -> list[tuple[st
         ("name", info.run_name),
         ("id", info.run_id),
         ("native id", info.native_id or ""),
+        ("page", info.native_url or ""),
         ("experiment", f"{experiment} ({info.experiment_id})"),
         ("parent", parent),
         ("status", _status(run)),

@@ -150,8 +150,14 @@ class HandDelivery:
             return not _is_open(goal)
         try:
             for lane in delivery.lanes:
-                while not _is_enough(lane, goal) and lane.advance() is Progress.DELIVERED:
+
+                def goes_on(lane: Lane = lane) -> bool:
                     on_progress(self.delivered())
+                    return not _is_enough(lane, goal)
+
+                while goes_on() and lane.advance(goes_on) is Progress.DELIVERED:
+                    pass
+                on_progress(self.delivered())
         finally:
             delivery.close()
         return True

@@ -3,17 +3,19 @@
 ::
 
     read_window -> plan_steps -> Agenda -> as many at once as may be: Sender.run -> next
-                                                |
-                                                +-- refused records: dead letters
-                                                +-- Transient: keep the rest, try again later
-    all steps done -> move the cursor
+         ^                          |
+         |                          +-- refused records: dead letters
+         |                          +-- Transient: keep the rest, try again later
+         +-- the next window, while this one is under way
+    all steps of the first window done -> move the cursor
 
 To a local store the steps go one after the other (``Sender.send``): it has one writer anyhow. After a failure
 one call goes ahead alone; the others follow once it succeeds. When nothing has succeeded for CIRCUIT_S, that
 is told once, kept with the cursor, and told again when it is over.
 
 The cursor moves only when every record of a window is durable at the destination or lies in its dead
-letters. What was under way when a process died is delivered again, which changes nothing.
+letters. What was under way when a process died is delivered again, which changes nothing; for a store that
+would take points twice, the cursor says before how far records may have been sent, and these are read back.
 
 The end of a journal: a run that its program left open is closed as KILLED, by one of the journals that have
 it open. Each first stores ``drained`` in its cursor and looks at the others after that, so that of two that
@@ -36,7 +38,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum
 
 import msgspec
@@ -45,23 +46,25 @@ from trackbridge.delivery.agenda import Agenda
 from trackbridge.delivery.announcements import Announcements
 from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.circuit import Circuit
-from trackbridge.delivery.crew import Crew
+from trackbridge.delivery.crew import Crew, Outcome
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.sending import PERMANENT, Errand, Refused, Sender, is_visit
-from trackbridge.delivery.steps import BatchStep, Step, plan_steps
+from trackbridge.delivery.steps import BatchStep, ControlStep, Step
+from trackbridge.delivery.windows import Work, has_much_after, read_work
 from trackbridge.domain.records import ArtifactLogged, OpenMode, RunClosed, RunOpened
 from trackbridge.domain.runs import RunStatus
 from trackbridge.errors import BridgeError, JournalCorrupt, JournalError, RateLimited
 from trackbridge.journal.cursors import Cursor, load_cursor, store_cursor
 from trackbridge.journal.folder import JournalFolder
-from trackbridge.journal.reader import WINDOW_BYTES, read_window
+from trackbridge.journal.reader import Position, is_before
+from trackbridge.ports.capabilities import Feature
 
 RETRY_S_MIN = 0.5
 RETRY_S_MAX = 60.0
 CALLS_AT_ONCE = 8
 """Calls under way to a destination that is not local, unless it declares fewer."""
-REMOTE_WINDOW_BYTES = 2 * WINDOW_BYTES
-"""Read at once for such a destination: between two windows nothing is under way for the time of a call."""
+WINDOWS_MAX = 2
+"""Windows in memory for such a destination: the second is there when the first has no more to begin."""
 
 
 class Progress(Enum):
@@ -77,17 +80,7 @@ class _OutOfTime(Exception):
     """The lane's deadline has passed; the rest is left for another time."""
 
 
-@dataclass(slots=True)
-class _Work:
-    """Steps of one window that are not delivered yet, and the cursor once they are."""
-
-    steps: deque[Step]
-    cursor: Cursor
-    is_last: bool  # the writer was dead before the window was read, and nothing follows it
-    records: int
-    staged: list[str] = field(default_factory=list)
-    agenda: Agenda | None = None  # takes the steps over when they are sent several at once
-    taken: deque[tuple[Step, list[Refused]]] = field(default_factory=deque)  # steps to be accounted for
+_Taken = tuple[Work, Step, list[Refused]]
 
 
 class Lane:
@@ -125,9 +118,16 @@ class Lane:
             registers=uri == folder.describe().destinations[0],
         )
         self._news = Announcements(uri, folder.journal_id)
-        self._work: _Work | None = None
-        self._crew: Crew[Errand, list[Errand]] = Crew(self._sender.run)
+        self._was_begun = self.cursor.begun  # how far another lane may have sent records before
+        # The cursor as it will be once all is committed that is done at the destination.
+        self._draft = msgspec.structs.replace(self.cursor, open_runs=dict(self.cursor.open_runs))
+        self._works: deque[Work] = deque()  # in the order of the journal
+        self._agenda: Agenda[Work] = Agenda()  # what of them is sent at the same time
+        self._taken: deque[_Taken] = deque()  # steps to be accounted for
+        self._crew: Crew[Errand | Position, list[Errand] | Work] = Crew(self._do)
         self._circuit = Circuit(uri)
+        self._is_reading = False  # one of the crew reads the next window
+        self._reads_ahead = True
         self._is_probing = False  # after a failure, until something succeeds
         self._retry_s = RETRY_S_MIN
         self.retry_at = 0.0
@@ -141,15 +141,13 @@ class Lane:
 
     def has_much_to_read(self) -> bool:
         """Tell whether a whole window is waiting, so that nothing is gained by gathering more."""
-        position = self.cursor.position
-        try:
-            size = self.folder.segment(position.segment).stat().st_size
-        except FileNotFoundError:  # before the first window, or after the end
-            return position.segment == 0
-        return size - position.offset >= WINDOW_BYTES or self.folder.segment(position.segment + 1).exists()
+        return has_much_after(self.folder, self.cursor.position)
 
-    def advance(self) -> Progress:
-        """Deliver the next window, or finish what the last call left.
+    def advance(self, goes_on: Callable[[], bool] = lambda: True) -> Progress:
+        """Deliver the next window and those that are read meanwhile, or finish what the last call left.
+
+        Args:
+            goes_on: Asked, while windows are under way, whether to read another one.
 
         Returns:
             BLOCKED means that the destination does not take anything now; ``cursor.problem`` says why and
@@ -158,7 +156,7 @@ class Lane:
         if self.cursor.finished:
             return Progress.FINISHED
         try:
-            return self._advance()
+            return self._advance(goes_on)
         except _OutOfTime:
             pass
         except BridgeError as error:
@@ -175,64 +173,56 @@ class Lane:
             self._opened.close()
             self._opened = None
 
-    def _advance(self) -> Progress:
-        if self._work is None:
-            self._work = self._read()
-        work = self._work
-        was_empty = not work.records and work.cursor.position == self.cursor.position
-        if work.agenda is not None or (work.steps and self._calls_at_once() > 1):
-            self._deliver_together(work)
-        while work.steps:
-            self._account(work.steps[0], self._sender.send(work.steps[0]), work)
-            work.steps.popleft()
-            self._succeed()
-        if work.is_last:
-            self._finish(work)
-        elif was_empty and self.cursor.problem is None:
-            self._work = None
+    def _advance(self, goes_on: Callable[[], bool]) -> Progress:
+        if not self._works:
+            self._take_up(read_work(self.folder, self.cursor.position))
+        first = self._works[0]
+        was_empty = first.is_empty and first.position == self.cursor.position
+        if was_empty and not first.is_last and self.cursor.problem is None:
+            self._works.clear()
             return Progress.IDLE
-        self._commit(work)
+        if any(work.left for work in self._works):
+            self._deliver(goes_on)
+        for work in list(self._works):
+            if work.is_last:
+                self._finish(work)
+            self._commit(work)
         if self.cursor.finished:
             return Progress.FINISHED
         return Progress.IDLE if was_empty else Progress.DELIVERED
 
-    def _read(self) -> _Work:
-        writer_lives = self.folder.writer_lives()  # before reading: see read_window
-        bytes_max = WINDOW_BYTES
-        if self._opened is not None and not self._opened.capabilities.is_local:
-            bytes_max = REMOTE_WINDOW_BYTES
-        window = read_window(
-            self.folder, self.cursor.position, writer_lives=writer_lives, bytes_max=bytes_max
-        )
+    def _take_up(self, work: Work) -> None:
+        """Take a window that was read; what cannot be read of it is reported."""
         journal = self.folder.journal_id
-        if window.damages:
-            self._dead_letters.add_damages(journal, window.damages)
-        rejected = 0
-        if window.undecodable:
+        if work.damages:
+            self._dead_letters.add_damages(journal, work.damages)
+        if work.undecodable:
             reason = "this version of trackbridge cannot read the record"
-            items = [(sequence, "", "unknown", reason, body) for sequence, body in window.undecodable]
-            rejected = self._dead_letters.add(self.cursor.destination, journal, items)
-        cursor = msgspec.structs.replace(
-            self.cursor,
-            position=window.position,
-            open_runs=dict(self.cursor.open_runs),
-            delivered=self.cursor.delivered + len(window.records),
-            rejected=self.cursor.rejected + rejected,
-            problem=None,
-            failing_since_ms=None,
-        )
-        is_last = window.at_end and not writer_lives
-        return _Work(deque(plan_steps(window.records)), cursor, is_last, len(window.records))
+            self._keep([(sequence, "", "unknown", reason, body) for sequence, body in work.undecodable])
+        before = self._works[-1].delivered if self._works else self.cursor.delivered
+        work.delivered = before + work.records
+        self._works.append(work)
 
     def _store(self, cursor: Cursor) -> None:
         store_cursor(self.folder, cursor)
         self.cursor = cursor
 
-    def _commit(self, work: _Work) -> None:
-        self._store(work.cursor)
+    def _cursor_after(self, work: Work) -> Cursor:
+        return msgspec.structs.replace(
+            self._draft,
+            position=work.position,
+            begun=self.cursor.begun,
+            open_runs=dict(self._draft.open_runs),
+            delivered=work.delivered,
+            problem=None,
+            failing_since_ms=None,
+        )
+
+    def _commit(self, work: Work) -> None:
+        """Move the cursor behind the first window."""
+        self._store(self._cursor_after(work))
+        self._works.popleft()
         self._news.tell(work.records)
-        self._work = None
-        self._sender.is_repeating = False
         self._on_commit(self, work.staged)
 
     def _succeed(self) -> None:
@@ -256,78 +246,132 @@ class Lane:
 
     # Steps.
 
-    def _calls_at_once(self) -> int:
-        """Return how many calls may be under way; this opens the destination, in one thread."""
+    def _begin(self, work: Work) -> bool:
+        """Note that a window is about to be sent; return whether it may have been sent before."""
+        begun = self.cursor.begun
+        dedups = self._backend().capabilities.supports(Feature.TRACKING_METRIC_DEDUP)
+        if not dedups and (begun is None or is_before(begun, work.position)):
+            self._store(msgspec.structs.replace(self.cursor, begun=work.position))
+        return self._was_begun is not None and is_before(work.start, self._was_begun)
+
+    def _deliver(self, goes_on: Callable[[], bool]) -> None:
+        """Send the steps of the windows."""
         capabilities = self._backend().capabilities
         if capabilities.is_local:
-            return 1
-        return min(CALLS_AT_ONCE, capabilities.limits.calls_at_once_max or CALLS_AT_ONCE)
+            self._deliver_in_order(self._works[0])
+            return
+        calls_max = min(CALLS_AT_ONCE, capabilities.limits.calls_at_once_max or CALLS_AT_ONCE)
+        self._deliver_together(calls_max, goes_on)
 
-    def _deliver_together(self, work: _Work) -> None:
-        """Send steps at the same time. When one fails, those under way are waited for, and no more begun."""
-        at_once = self._calls_at_once()
-        if work.agenda is None:
-            work.agenda = Agenda(work.steps, is_repeating=self._sender.is_repeating)
-            work.steps = deque()
-        agenda, crew = work.agenda, self._crew
-        failure = self._account_for_taken(work)
+    def _deliver_in_order(self, work: Work) -> None:
+        self._sender.is_repeating = self._begin(work)
+        while work.steps:
+            self._account(work, work.steps[0], self._sender.send(work.steps[0]))
+            work.steps.popleft()
+            self._succeed()
+
+    def _deliver_together(self, calls_max: int, goes_on: Callable[[], bool]) -> None:
+        """Send steps at the same time. When one fails, those under way are waited for, and no more begun.
+
+        Windows are committed as they are done, and others read, while steps are under way.
+        """
+        self._reads_ahead = True
+        failure = self._settle()
         while True:
-            while failure is None and agenda and crew.busy < (1 if self._is_probing else at_once):
-                crew.begin(agenda.take())
-            if not crew.busy:
+            if failure is None:
+                self._set_to_work(calls_max, goes_on)
+            if not self._crew.busy:
                 break
-            ended = crew.wait()
-            if ended.error is None:
-                self._succeed()
-                step = agenda.finish(ended.job, ended.result or ())
-                work.taken.extend([step] if step else [])
-                failure = failure or self._account_for_taken(work)
-            else:
-                agenda.put_back(ended.job)
-                failure = _graver(failure, ended.error)
+            failure = _graver(failure, self._take_in(self._crew.wait()))
         if failure is not None:
             raise failure
 
-    def _account_for_taken(self, work: _Work) -> BaseException | None:
-        """Account for steps that are done; return why that cannot be stored now."""
+    def _set_to_work(self, calls_max: int, goes_on: Callable[[], bool]) -> None:
+        """Begin as many calls as may be under way, and to read the next window."""
+        crew, most = self._crew, 1 if self._is_probing else calls_max
+        while self._agenda and crew.busy - self._is_reading < most:
+            crew.begin(self._agenda.take())
+        if self._may_read_ahead() and goes_on():
+            self._is_reading = True
+            crew.begin(self._works[-1].position if self._works else self.cursor.position)
+
+    def _may_read_ahead(self) -> bool:
+        if self._is_reading or not self._reads_ahead or len(self._works) >= WINDOWS_MAX or self._is_probing:
+            return False
+        position = self.cursor.position
+        if self._works:
+            if self._works[-1].is_last:
+                return False
+            position = self._works[-1].position
+        return has_much_after(self.folder, position) or not self.folder.writer_lives()
+
+    def _do(self, job: Errand | Position) -> list[Errand] | Work:
+        """Do one job of the crew's, on any thread."""
+        return read_work(self.folder, job) if isinstance(job, Position) else self._sender.run(job)
+
+    def _take_in(self, ended: Outcome[Errand | Position, list[Errand] | Work]) -> BaseException | None:
+        """Take account of a job that has ended; return what it, or accounting for it, failed with."""
+        if isinstance(ended.job, Position):
+            self._is_reading = False
+            return ended.error or self._settle(ended.result if isinstance(ended.result, Work) else None)
+        if ended.error is not None:
+            self._agenda.put_back(ended.job)
+            return ended.error
+        self._succeed()
+        done = self._agenda.finish(ended.job, ended.result if isinstance(ended.result, list) else ())
+        self._taken.extend([done] if done else [])
+        return self._settle()
+
+    def _settle(self, read: Work | None = None) -> BaseException | None:
+        """Account for steps and windows that are done, and plan others; return why that cannot be now."""
         try:
-            while work.taken:
-                step, refused = work.taken[0]
-                self._account(step, refused, work)
-                work.taken.popleft()
-        except (BridgeError, OSError) as error:
+            while self._taken:
+                self._account(*self._taken[0])
+                self._taken.popleft()
+            while self._works and not self._works[0].left and not self._works[0].is_last:
+                self._commit(self._works[0])
+            if read is not None and read.is_empty and not read.is_last:
+                self._reads_ahead = False  # a record is being written: it is read once there is more
+            elif read is not None:
+                self._take_up(read)
+            for work in self._works:
+                if work.steps:
+                    self._agenda.add(work.steps, work, is_repeating=self._begin(work))
+                    work.steps = deque()
+        except (BridgeError, OSError, _OutOfTime) as error:
             return error
         return None
 
-    def _account(self, step: Step, refused: list[Refused], work: _Work) -> None:
-        self._bury(refused, work)
-        self._note(step, work)
+    def _account(self, work: Work, step: Step, refused: list[Refused]) -> None:
+        self._bury(refused)
+        self._note(step)
+        if isinstance(step, ControlStep) and isinstance(step.record, ArtifactLogged):
+            work.staged.append(step.record.staged)
+        work.left -= 1
         self._news.note(step, refused)
 
-    def _note(self, step: Step, work: _Work) -> None:
-        """Keep account of open runs, and of staged files that are no longer needed."""
-        open_runs = work.cursor.open_runs
+    def _note(self, step: Step) -> None:
+        """Keep account of open runs. Steps of one run come in the order of the journal."""
+        open_runs = self._draft.open_runs
         if isinstance(step, BatchStep):
             run_id = step.batch.run_id
             if run_id in open_runs:
                 open_runs[run_id] = max(open_runs[run_id], step.last_ms)
         elif isinstance(step.record, RunOpened):
-            self._note_opened(step.record, work)
+            self._note_opened(step.record)
         elif isinstance(step.record, RunClosed):
             open_runs.pop(step.record.run_id, None)
-        elif isinstance(step.record, ArtifactLogged):
-            work.staged.append(step.record.staged)
 
-    def _note_opened(self, record: RunOpened, work: _Work) -> None:
+    def _note_opened(self, record: RunOpened) -> None:
         if is_visit(record):
             return
-        joined = work.cursor.joined_runs
+        joined = self._draft.joined_runs
         if record.how is not OpenMode.JOIN:
             joined -= {record.run_id}
-        elif record.run_id not in work.cursor.open_runs:
+        elif record.run_id not in self._draft.open_runs:
             joined |= {record.run_id}
-        work.cursor.open_runs[record.run_id] = record.start_time
-        work.cursor = msgspec.structs.replace(work.cursor, joined_runs=joined)
+        self._draft.open_runs[record.run_id] = record.start_time
+        self._draft = msgspec.structs.replace(self._draft, joined_runs=joined)
 
     def _backend(self) -> Backend:
         """Return the opened destination; the sender asks before each of its calls."""
@@ -337,37 +381,41 @@ class Lane:
             self._opened = self._open_backend(self.cursor.destination)
         return self._opened
 
-    def _bury(self, refused: list[Refused], work: _Work) -> None:
+    def _bury(self, refused: list[Refused]) -> None:
         """Keep records, and the files that belong to them, as dead letters."""
         if not refused:
             return
-        journal = self.folder.journal_id
         for item in refused:
             if isinstance(item.record, ArtifactLogged):
-                self._dead_letters.keep_file(journal, self.folder.staged / item.record.staged)
-        items = [
-            (
-                item.sequence,
-                getattr(item.record, "run_id", ""),
-                type(item.record).__name__,
-                item.reason,
-                msgspec.msgpack.encode(item.record),
-            )
-            for item in refused
-        ]
-        added = self._dead_letters.add(self.cursor.destination, journal, items)
-        work.cursor = msgspec.structs.replace(work.cursor, rejected=work.cursor.rejected + added)
+                staged = self.folder.staged / item.record.staged
+                self._dead_letters.keep_file(self.folder.journal_id, staged)
+        self._keep(
+            [
+                (
+                    item.sequence,
+                    getattr(item.record, "run_id", ""),
+                    type(item.record).__name__,
+                    item.reason,
+                    msgspec.msgpack.encode(item.record),
+                )
+                for item in refused
+            ]
+        )
+
+    def _keep(self, letters: list[tuple[int, str, str, str, bytes]]) -> None:
+        added = self._dead_letters.add(self.cursor.destination, self.folder.journal_id, letters)
+        self._draft = msgspec.structs.replace(self._draft, rejected=self._draft.rejected + added)
 
     # The end of a journal.
 
-    def _finish(self, work: _Work) -> None:
+    def _finish(self, work: Work) -> None:
         """See to the runs that are left open, after telling the other journals that this one is drained."""
-        work.cursor = msgspec.structs.replace(work.cursor, drained=True)
-        self._store(work.cursor)
-        for run_id, last_ms in work.cursor.open_runs.items():
-            if self._is_to_be_closed(run_id, is_joined=run_id in work.cursor.joined_runs):
+        self._draft = msgspec.structs.replace(self._draft, drained=True)
+        self._store(self._cursor_after(work))
+        for run_id, last_ms in self.cursor.open_runs.items():
+            if self._is_to_be_closed(run_id, is_joined=run_id in self.cursor.joined_runs):
                 self._close_as_killed(run_id, last_ms)
-        work.cursor = msgspec.structs.replace(work.cursor, finished=True)
+        self._draft = msgspec.structs.replace(self._draft, finished=True)
 
     def _is_to_be_closed(self, run_id: str, *, is_joined: bool) -> bool:
         """Tell whether nobody is left who answers for the run, and its end is not known."""
@@ -402,9 +450,9 @@ class Lane:
                 self._news.note_closed(run_id, RunStatus.KILLED, last_ms)
 
 
-def _graver(first: BaseException | None, second: BaseException) -> BaseException:
+def _graver(first: BaseException | None, second: BaseException | None) -> BaseException | None:
     """Return which of two failures to raise: a bug before what goes away by itself, else the first."""
-    is_expected = isinstance(second, (BridgeError, _OutOfTime))
+    is_expected = second is None or isinstance(second, (BridgeError, OSError, _OutOfTime))
     return second if first is None or not is_expected else first
 
 

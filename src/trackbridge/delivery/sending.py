@@ -11,6 +11,7 @@ Used by a ``Lane`` for what comes out of a journal, and by ``replay`` for dead l
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 import time
@@ -20,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trackbridge.delivery.backend import Backend
-from trackbridge.delivery.fitting import FittedBatch, fit
+from trackbridge.delivery.fitting import FittedBatch, fit, split
 from trackbridge.delivery.readback import without_present
 from trackbridge.delivery.registrations import register
-from trackbridge.delivery.spills import Spill, encode_spills
+from trackbridge.delivery.spills import Spill, encode_spills, sequences_of
 from trackbridge.delivery.steps import BatchStep, ControlRecord, ControlStep, Step, halves, records_of
 from trackbridge.domain.batches import Batch, Rejection, Setting
 from trackbridge.domain.records import (
@@ -36,13 +37,27 @@ from trackbridge.domain.records import (
     RunOpened,
     TagsSet,
 )
-from trackbridge.domain.runs import RunSpec
+from trackbridge.domain.runs import LifecycleStage, Run, RunSpec
 from trackbridge.errors import BridgeError, Conflict, NotFound, Rejected, Unavailable, Unsupported
 from trackbridge.journal.folder import JournalFolder, journals
-from trackbridge.ports.capabilities import Feature
+from trackbridge.journal.natives import Native, note_native
+from trackbridge.ports.artifacts import ArtifactStore
+from trackbridge.ports.capabilities import Feature, Limits
 
 PERMANENT = (Rejected, NotFound, Conflict, Unsupported)
 """Errors that no repetition would change: the record goes to the dead letters."""
+
+REPEATED_RECORDS_MAX = 100
+"""In a write that is repeated. MLflow on SQLite compares what it may have with every point of the run: with a
+thousand points of a long run that takes longer than an answer is waited for, time and again."""
+_REPEATED_LIMITS = Limits(
+    metrics_per_write_max=REPEATED_RECORDS_MAX,
+    params_per_write_max=REPEATED_RECORDS_MAX,
+    tags_per_write_max=REPEATED_RECORDS_MAX,
+)
+RESUMABLE = Feature.ARTIFACTS_RESUMABLE_UPLOAD
+RESUMABLE_BYTES_MIN = 16 * 1024 * 1024
+"""A file of this size goes in parts, where the destination keeps those for a later call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +190,11 @@ class Sender:
 
     def _open_run(self, record: RunOpened, sequence: int) -> list[Refused]:
         """Open a run. Tags that the destination cannot hold as they are follow as data."""
+        self._unopened.pop(record.run_id, None)
         if record.how is not OpenMode.CREATE:
             self._wait_for_creator(record.run_id)
         if not record.experiment_name:
-            self._backend().tracking.get_run(record.run_id)  # it must exist
+            self._note_native(record.run_id, self._backend().tracking.get_run(record.run_id))  # it must exist
         if is_visit(record):
             return []
         tags = Batch(
@@ -196,12 +212,17 @@ class Sender:
             tags=record.tags if fit_as_they_are else {},
             resume=record.how is OpenMode.RESUME,
         )
-        self._backend().tracking.open_run(spec)
+        self._note_native(record.run_id, self._backend().tracking.open_run(spec))
         if fit_as_they_are:
             return []
         errand = Errand(BatchStep(tags, record.start_time), is_repeating=False)  # tags are no points
         self._write(errand, tags)
         return _as_one(errand.refused, sequence)
+
+    def _note_native(self, run_id: str, run: Run) -> None:
+        native = Native(run.info.native_id, run.info.native_url)
+        if native != Native():
+            note_native(JournalFolder(self._root / self._journal_id), self._backend().uri, run_id, native)
 
     def _wait_for_creator(self, run_id: str) -> None:
         """Let the journal that created the run go first: it knows the run's name, tags and experiment.
@@ -226,10 +247,23 @@ class Sender:
         if artifacts is None:
             raise Unsupported("the destination stores no artifacts", resource=record.path)
         if staged.exists():
-            artifacts.put(record.run_id, record.path, staged, digest=record.digest, size=record.size)
+            self._put_file(artifacts, record, staged)
         elif artifacts.stat(record.run_id, record.path).digest != record.digest:
             # A missing staged file is right only when an earlier delivery has stored it.
             raise Rejected(f"the staged copy of {record.path!r} is missing", resource=record.run_id)
+
+    def _put_file(self, artifacts: ArtifactStore, record: ArtifactLogged, staged: Path) -> None:
+        """Store a file; of a large one, what was sent before an interruption is not sent again."""
+        backend, path = self._backend(), record.path
+        if record.size < RESUMABLE_BYTES_MIN or not backend.capabilities.supports(RESUMABLE):
+            artifacts.put(record.run_id, path, staged, digest=record.digest, size=record.size)
+            return
+        # The same staged file may go to several places.
+        place = hashlib.sha256("\n".join((backend.uri, record.run_id, path)).encode()).hexdigest()
+        state = staged.with_name(f"{staged.name}.{place[:16]}.parts")
+        artifacts.put_resumable(
+            record.run_id, path, staged, digest=record.digest, size=record.size, state=state
+        )
 
     def _refuse_without_run(self, run_id: str) -> None:
         """Refuse what a store of files, or a registry, alone would take for a run that is not."""
@@ -242,6 +276,8 @@ class Sender:
         """Write a batch in parts. When the destination fails, the next call goes on with what is left."""
         if errand.left is None:
             self._fit(errand, batch)
+        elif errand.is_repeating and self._compares_points():
+            errand.left = deque(small for part in errand.left for small in split(part, _REPEATED_LIMITS))
         left = errand.left
         assert left is not None
         while left:
@@ -249,14 +285,30 @@ class Sender:
             left.popleft()
             left.extendleft(reversed(smaller))
 
+    def _compares_points(self) -> bool:
+        """Tell whether the destination is a server that takes a point once, however often it is sent."""
+        capabilities = self._backend().capabilities
+        return not capabilities.is_local and capabilities.supports(Feature.TRACKING_METRIC_DEDUP)
+
     def _fit(self, errand: Errand, batch: Batch) -> None:
         """Make a batch fit; what the destination cannot hold is in a side-car before the rest is written."""
-        parts = self._fitted(batch)
-        for part in parts:
-            if part.spills:
+        unopened = self._unopened.get(batch.run_id)
+        if isinstance(unopened, Rejected):  # where it was not found, somebody may make it meanwhile
+            errand.left, errand.refused = deque(), _all_refused(batch, unopened)
+            return
+        left: deque[Batch] = deque()
+        refused: list[Refused] = []
+        for part in self._fitted(batch):
+            rejected = part.rejected
+            try:
                 self._put_spills(batch.run_id, part.spills)
-        errand.refused = [item for part in parts for item in _refused_by_sequence(batch, part.rejected)]
-        errand.left = deque(part.batch for part in parts)
+                left.append(part.batch)
+            except PERMANENT as error:  # placeholders without what they stand for would be a loss
+                spilled = [sequence for spill in part.spills for sequence in sequences_of(spill)]
+                at_fault = [*spilled, *(sequence for sequence, _ in records_of(part.batch))]
+                rejected += tuple(Rejection(sequence, _reason(error)) for sequence in at_fault)
+            refused += _refused_by_sequence(batch, rejected)
+        errand.left, errand.refused = left, refused
 
     def _fitted(self, batch: Batch) -> list[FittedBatch]:
         capabilities = self._backend().capabilities
@@ -269,6 +321,8 @@ class Sender:
 
     def _put_spills(self, run_id: str, spills: tuple[Spill, ...]) -> None:
         """Store what the backend cannot hold in the side-car that reading merges back."""
+        if not spills:
+            return
         artifacts = self._backend().artifacts
         if artifacts is None:
             raise Unavailable(
@@ -292,12 +346,20 @@ class Sender:
         try:
             receipt = to.tracking.write(batch)
         except PERMANENT as error:
-            if len(batch) > 1 and not isinstance(error, NotFound):
+            if len(batch) > 1 and not self._is_gone(batch.run_id, error):
                 return halves(batch)
-            errand.refused += [_refused(sequence, record, error) for sequence, record in records_of(batch)]
+            errand.refused += _all_refused(batch, error)
         else:
             errand.refused += _refused_by_sequence(batch, receipt.rejected)
         return ()
+
+    def _is_gone(self, run_id: str, error: BridgeError) -> bool:
+        """Tell whether the run takes nothing at all, so that no record of a batch is at fault."""
+        if isinstance(error, NotFound):
+            return True
+        with contextlib.suppress(*PERMANENT):
+            return self._backend().tracking.get_run(run_id).info.lifecycle_stage is LifecycleStage.DELETED
+        return False
 
 
 def is_visit(record: RunOpened) -> bool:
@@ -327,8 +389,15 @@ def _as_one(refused: list[Refused], sequence: int) -> list[Refused]:
 
 
 def _refused(sequence: int, record: Record, error: BridgeError) -> Refused:
-    reason = error.message if error.hint is None else f"{error.message}; {error.hint}"
-    return Refused(sequence, record, reason)
+    return Refused(sequence, record, _reason(error))
+
+
+def _all_refused(batch: Batch, error: BridgeError) -> list[Refused]:
+    return [_refused(sequence, record, error) for sequence, record in records_of(batch)]
+
+
+def _reason(error: BridgeError) -> str:
+    return error.message if error.hint is None else f"{error.message}; {error.hint}"
 
 
 def _refused_by_sequence(batch: Batch, rejections: tuple[Rejection, ...]) -> list[Refused]:

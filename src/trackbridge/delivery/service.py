@@ -289,7 +289,10 @@ class DeliveryService:
     def _follow(self, delivery: JournalDelivery, lane: Lane) -> None:
         blocked_since: float | None = None
         while not self._stop.is_set():
+            position = lane.cursor.position
             progress = lane.advance()
+            if lane.cursor.position != position:
+                blocked_since = None
             if progress is Progress.FINISHED:
                 return
             if progress is Progress.BLOCKED:

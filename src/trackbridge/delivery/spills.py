@@ -117,7 +117,7 @@ def encode_spills(spills: Sequence[Spill]) -> tuple[str, bytes]:
     The name begins with the first sequence, so that chunks sort in the order of delivery.
     """
     body = msgspec.json.Encoder().encode_lines(spills)
-    first = min(_first_sequence(spill) for spill in spills)
+    first = min(min(sequences_of(spill)) for spill in spills)
     return f"{SPILL_FOLDER}/{first:020d}-{hashlib.sha256(body).hexdigest()[:_DIGEST_DIGITS]}.jsonl", body
 
 
@@ -228,8 +228,9 @@ def _last_value(columns: MetricColumns) -> float:
     return max(points, key=lambda point: (point[0], point[1], point[2] == point[2], point[2]))[2]
 
 
-def _first_sequence(spill: Spill) -> int:
-    return min(spill.sequences) if isinstance(spill, SpilledPoints) else spill.sequence
+def sequences_of(spill: Spill) -> tuple[int, ...]:
+    """Return the sequences of the records that a spill stands for."""
+    return spill.sequences if isinstance(spill, SpilledPoints) else (spill.sequence,)
 
 
 def _bits(value: float) -> int:

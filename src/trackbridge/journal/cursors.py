@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -12,10 +13,13 @@ import msgspec
 from trackbridge.journal.folder import JournalFolder
 from trackbridge.journal.reader import Position
 
+_EVERYTHING = Position(segment=sys.maxsize)
+
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     """Everything before ``position`` is delivered to ``destination``, or lies in its dead letters.
 
+    Nothing from ``begun`` on was ever sent (None: nothing at all), where the destination would take it twice.
     ``open_runs`` are the runs that the journal has opened and not closed by there, with the time of their
     last record in milliseconds; ``joined_runs`` are those of them that another process created.
     ``problem`` says why delivery is waiting, None when it is not, and ``failing_since_ms`` since when nothing
@@ -25,6 +29,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
     destination: str
     position: Position = Position()
+    begun: Position | None = None
     open_runs: dict[str, int] = msgspec.field(default_factory=dict)
     joined_runs: frozenset[str] = frozenset()
     delivered: int = 0
@@ -42,8 +47,10 @@ def load_cursor(folder: JournalFolder, destination: str) -> Cursor:
     """
     try:
         cursor = msgspec.json.decode(_path(folder, destination).read_bytes(), type=Cursor)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except FileNotFoundError:
         return Cursor(destination=destination)
+    except msgspec.DecodeError:
+        return Cursor(destination=destination, begun=_EVERYTHING)
     return cursor if cursor.destination == destination else Cursor(destination=destination)
 
 

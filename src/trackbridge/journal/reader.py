@@ -36,6 +36,11 @@ class Position(msgspec.Struct, frozen=True):
     sequence: int = 0
 
 
+def is_before(first: Position, second: Position) -> bool:
+    """Tell whether the first position lies before the second."""
+    return (first.segment, first.offset) < (second.segment, second.offset)
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """Bytes that were skipped. ``records_max`` bounds how many records they held."""

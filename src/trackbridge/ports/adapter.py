@@ -74,3 +74,23 @@ class OpenAdapter(Protocol):
             MissingExtra: A package is missing.
         """
         ...
+
+
+class CanonicalUri(Protocol):
+    """``canonical_uri``, which an adapter may offer in the module of its entry point.
+
+    For URIs whose meaning depends on where they are read, such as ``azureml:``: delivery runs later, in
+    another folder and with other variables.
+    """
+
+    def __call__(
+        self, uri: str, *, options: Mapping[str, str], environment: Mapping[str, str], folder: Path
+    ) -> str:
+        """Return a URI, with options where it needs any, that means the same everywhere; contacts nobody.
+
+        One that does already is returned as it is. It holds no credential.
+
+        Raises:
+            ConfigError: It means nothing in this folder and environment. Opening it says so again.
+        """
+        ...

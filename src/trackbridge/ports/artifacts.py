@@ -92,6 +92,6 @@ class ArtifactStore(Protocol):
         """Do as ``put`` in parts, noting finished parts in the file ``state``.
 
         Called again with the same arguments after an interruption it sends only the missing parts;
-        once done it removes ``state``.
+        once done it removes ``state``. Where a run's store keeps no parts, it does as ``put``.
         """
         ...

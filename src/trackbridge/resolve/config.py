@@ -29,7 +29,7 @@ from trackbridge.domain.secrets import redact
 from trackbridge.errors import BridgeError, ConfigError
 from trackbridge.resolve.files import ConfigFile, existing_files, read_file, user_file
 from trackbridge.resolve.home import Surroundings
-from trackbridge.resolve.uri import TrackingUri, parse_several
+from trackbridge.resolve.uri import TrackingUri, parse_several, unwrapped
 
 REMOTES_TABLE = "remotes"
 WEBHOOKS_TABLE = "webhooks"
@@ -315,9 +315,11 @@ class Settings:
         if options and name in options:
             return self._read(setting, options[name], Origin(OriginKind.URI))
         for variable in (setting.variable, *setting.ecosystem):
-            if self.around.environ.get(variable):
-                origin = Origin(OriginKind.ENVIRONMENT, variable)
-                return self._read(setting, self.around.environ[variable], origin)
+            text = self.around.environ.get(variable)
+            if text and setting.read in (_uris, _uri) and variable in setting.ecosystem:
+                text = unwrapped(text)  # mlflow's variable may name our own plugin
+            if text:
+                return self._read(setting, text, Origin(OriginKind.ENVIRONMENT, variable))
         for kind, file in self.files() if setting.in_files else ():
             if name in file.content:
                 origin = Origin(kind, file.place(name))

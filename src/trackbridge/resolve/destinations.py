@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trackbridge.errors import ConfigError, UnknownScheme
 from trackbridge.resolve.config import SETTINGS, Settings, close_match
-from trackbridge.resolve.entry_points import SCHEME_EXTRAS, known_schemes
+from trackbridge.resolve.entry_points import SCHEME_EXTRAS, canonical, known_schemes
 from trackbridge.resolve.home import bridge_home
 from trackbridge.resolve.remotes import remotes_of
 from trackbridge.resolve.uri import TrackingUri, named_scheme, parse
@@ -17,8 +17,9 @@ from trackbridge.resolve.uri import TrackingUri, named_scheme, parse
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One backend to write to. ``uri`` is never a bare name; ``remote`` is the name it was given by.
+    """One backend to write to. ``remote`` is the name it was given by.
 
+    ``uri`` is never a bare name, and means the same in any folder and environment.
     ``options`` are for the adapter; ``settings`` are options of the URI that are settings of ours.
     """
 
@@ -63,14 +64,14 @@ def journal_root(destinations: Sequence[Destination], *, settings: Settings | No
 
 def _destination(uri: TrackingUri, settings: Settings) -> Destination:
     if not uri.is_name:
-        return _split(uri, None, {})
+        return _split(uri, None, {}, settings)
     remotes = remotes_of(settings)
     remote = remotes.get(uri.text)
     if remote is not None:
-        return _split(remote.uri, remote.name, dict(remote.options))
+        return _split(remote.uri, remote.name, dict(remote.options), settings)
     word = uri.text.lower()
     if word in SCHEME_EXTRAS or word in known_schemes():
-        return _split(named_scheme(word, around=settings.around), None, {})
+        return _split(named_scheme(word, around=settings.around), None, {}, settings)
     candidates = [*sorted(remotes), *known_schemes()]
     raise UnknownScheme(
         f"{uri.text!r} is neither a remote nor a scheme{close_match(uri.text, candidates)}",
@@ -78,7 +79,8 @@ def _destination(uri: TrackingUri, settings: Settings) -> Destination:
     )
 
 
-def _split(uri: TrackingUri, remote: str | None, options: dict[str, str]) -> Destination:
+def _split(uri: TrackingUri, remote: str | None, options: dict[str, str], settings: Settings) -> Destination:
+    uri = canonical(uri, options=options, around=settings.around)
     merged = {**options, **dict(uri.options)}
     ours = {name: value for name, value in merged.items() if name in SETTINGS}
     return Destination(uri, remote, {name: merged[name] for name in merged if name not in ours}, ours)

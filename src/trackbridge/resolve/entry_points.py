@@ -7,17 +7,18 @@ another name: ``arn`` by ``sagemaker``, ``databricks-uc`` by ``databricks``, and
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trackbridge._version import __version__
 from trackbridge.domain.secrets import redact, shown
 from trackbridge.errors import BridgeError, ConfigError, MissingExtra, UnknownScheme
-from trackbridge.ports.adapter import Adapter, AdapterContext
-from trackbridge.resolve.config import close_match
-from trackbridge.resolve.uri import TrackingUri
+from trackbridge.ports.adapter import Adapter, AdapterContext, CanonicalUri
+from trackbridge.resolve.config import SETTINGS, close_match
+from trackbridge.resolve.home import Surroundings
+from trackbridge.resolve.uri import TrackingUri, parse
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -89,7 +90,9 @@ def open_adapter(
     entry = _only_entry(uri.scheme)
     factory = _load(entry, uri.scheme)
     context = AdapterContext(
-        home=home, options={**(options or {}), **dict(uri.options)}, clock_ms=clock_ms or _now_ms
+        home=home,
+        options=_for_adapter({**(options or {}), **dict(uri.options)}),
+        clock_ms=clock_ms or _now_ms,
     )
     try:
         adapter: Adapter = factory(uri.address, context=context)
@@ -100,6 +103,39 @@ def open_adapter(
     except Exception as error:
         raise _broken(entry, uri.scheme, "could not open", error) from error
     return adapter
+
+
+def canonical(uri: TrackingUri, *, options: Mapping[str, str], around: Surroundings) -> TrackingUri:
+    """Return a URI that means everywhere what this one means here, by its adapter's ``canonical_uri``.
+
+    ``options`` are those of its remote; a URI that is changed carries them, because it is no longer the
+    remote's. A URI whose adapter has no such function, or cannot say, is returned as it is: opening it raises
+    the error.
+
+    """
+    if uri.scheme == "file":  # absolute already
+        return uri
+    merged = {**options, **dict(uri.options)}
+    try:
+        entry = _only_entry(uri.scheme)
+        _load(entry, uri.scheme)
+        hook: CanonicalUri | None = getattr(sys.modules[entry.module], "canonical_uri", None)
+        if hook is None:
+            return uri
+        text = hook(uri.address, options=_for_adapter(merged), environment=around.environ, folder=around.cwd)
+    except BridgeError:  # said when it is opened
+        return uri
+    except Exception as error:
+        raise _broken(entry, uri.scheme, "could not say what it means", error) from error
+    if text == uri.address:
+        return uri
+    found = parse(text, around=around)
+    return TrackingUri(found.scheme, found.address, tuple(sorted({**merged, **dict(found.options)}.items())))
+
+
+def _for_adapter(options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options without those that are settings of ours."""
+    return {name: value for name, value in options.items() if name not in SETTINGS}
 
 
 def _entries() -> list[EntryPoint]:
@@ -143,14 +179,6 @@ def _load(entry: EntryPoint, scheme: str) -> Any:
 
 def _not_provided(scheme: str, known: list[str]) -> ConfigError:
     name = entry_point_name(scheme)
-    extra = SCHEME_EXTRAS.get(name)
-    if extra is not None:
-        return MissingExtra(
-            f"the scheme {scheme!r} is known, but its adapter is not part of trackbridge {__version__} as "
-            f"installed here (a later version brings it; until then log to a folder)",
-            adapter=name,
-            hint=install_command(extra),
-        )
     if name in SCHEME_EXTRAS:
         return MissingExtra(
             f"the adapter for {scheme!r} belongs to trackbridge itself, but is not registered here",

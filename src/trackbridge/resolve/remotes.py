@@ -66,7 +66,7 @@ def add_remote(
 
     Raises:
         ConfigError: The name, the URI or an option is wrong, or holds a credential.
-        Conflict: There is one of this name with another content.
+        Conflict: There is one of this name with another content, or of this URI with other options.
     """
     around = around or Surroundings.current()
     scope = OriginKind.USER if user else OriginKind.PROJECT
@@ -83,9 +83,21 @@ def add_remote(
             resource=str(path),
             hint=f"bridge remotes remove {name}, or choose another name",
         )
+    _refuse_other_options(remote, around)
     table[name] = wanted
     write_document(path, document)
     return remote
+
+
+def _refuse_other_options(remote: Remote, around: Surroundings) -> None:
+    """Keep a URI from having two meanings: a journal names its destinations by URI alone."""
+    for other in remotes_of(Settings(around)).values():
+        if other.uri == remote.uri and other.options != remote.options:
+            raise Conflict(
+                f"the remote {other.name!r} has this URI with other options",
+                resource=other.place,
+                hint=f"use {other.name}, or begin with: bridge remotes remove {other.name}",
+            )
 
 
 def remove_remote(name: str, *, user: bool = False, around: Surroundings | None = None) -> None:

@@ -147,6 +147,17 @@ def parse_several(
     return parsed
 
 
+def unwrapped(uri: str) -> str:
+    """Return what a URI of our mlflow plugin means: ``bridge+X`` and ``bridge:X`` are X, any other is itself.
+
+    ``bridge:`` alone is "", that is, whatever is configured.
+    """
+    for prefix in ("bridge+", "bridge:"):
+        if uri[: len(prefix)].lower() == prefix:
+            return uri[len(prefix) :]
+    return uri
+
+
 def named_scheme(scheme: str, *, around: Surroundings | None = None) -> TrackingUri:
     """Return the URI of a scheme alone, as a bare word means it: ``azureml`` is ``azureml:``.
 

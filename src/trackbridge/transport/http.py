@@ -22,6 +22,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError
 
 from trackbridge._version import __version__
 from trackbridge.domain.secrets import shown
@@ -71,6 +72,8 @@ class HttpClient:
         connect_s: Seconds to wait for a connection.
         answer_s: Seconds to wait for an answer, or between two pieces of one.
         connections_max: Connections kept open to a host.
+        local_socket: Connects to a server on this machine, to which every ``http://`` address then leads; no
+            proxy is asked. Raises OSError where it cannot.
     """
 
     def __init__(
@@ -83,19 +86,20 @@ class HttpClient:
         connect_s: float = CONNECT_S,
         answer_s: float = ANSWER_S,
         connections_max: int = CONNECTIONS_MAX,
+        local_socket: Callable[[], socket.socket] | None = None,
     ) -> None:
         self.adapter = adapter
         self.authentication = authentication
         self._timeout_s = (connect_s, answer_s)
         self._renewing = threading.Lock()
         self._session = requests.Session()
-        self._session.trust_env = True  # proxies; a .netrc never wins: see _nobody
+        self._session.trust_env = local_socket is None  # proxies; a .netrc never wins: see _nobody
         self._verify = verify
         self._session.cert = certificate
         self._session.headers["User-Agent"] = USER_AGENT
         transport = _Transport(pool_connections=4, pool_maxsize=connections_max)
         self._session.mount("https://", transport)
-        self._session.mount("http://", transport)
+        self._session.mount("http://", transport if local_socket is None else _LocalTransport(local_socket))
 
     def request(
         self,
@@ -258,7 +262,7 @@ def _reason(error: requests.RequestException) -> str:
 
 
 def _was_never_connected(error: requests.ConnectionError) -> bool:
-    from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError, ProxyError
+    from urllib3.exceptions import MaxRetryError, NameResolutionError, ProxyError
 
     cause: Any = error.args[0] if error.args else None
     if isinstance(cause, MaxRetryError):
@@ -298,3 +302,27 @@ class _Transport(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
         super().init_poolmanager(*arguments, **named)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+
+class _LocalTransport(HTTPAdapter):
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self._connect = connect
+        super().__init__(pool_connections=1)
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        connect = self._connect
+
+        class Connection(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                try:
+                    connected = connect()
+                except OSError as error:
+                    raise NewConnectionError(self, f"{error}") from error
+                connected.settimeout(self.timeout)
+                return connected
+
+        class Pool(HTTPConnectionPool):
+            ConnectionCls = Connection
+
+        super().init_poolmanager(*arguments, **named)
+        self.poolmanager.pool_classes_by_scheme = {"http": Pool}

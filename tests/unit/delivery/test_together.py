@@ -17,15 +17,16 @@ from tests.support.journals import URI, Bench, opened
 from tests.support.memory_adapter import MemoryAdapter, MemoryState, MemoryTracking, now_ms
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.delivery import circuit as circuit_module
+from trackbridge.delivery import windows as windows_module
 from trackbridge.delivery.agenda import Agenda
 from trackbridge.delivery.crew import Crew
-from trackbridge.delivery.lane import CALLS_AT_ONCE, Progress
-from trackbridge.delivery.sending import Errand
+from trackbridge.delivery.lane import CALLS_AT_ONCE, WINDOWS_MAX, Progress
+from trackbridge.delivery.sending import REPEATED_RECORDS_MAX, Errand
 from trackbridge.delivery.service import DeliveryService
 from trackbridge.delivery.status import journal_status
 from trackbridge.delivery.steps import BatchStep, ControlStep, Step, plan_steps
 from trackbridge.domain.batches import Batch, MetricColumns, Receipt
-from trackbridge.domain.records import MetricLogged, Record, RunClosed
+from trackbridge.domain.records import ArtifactLogged, MetricLogged, Record, RunClosed, TagsSet
 from trackbridge.domain.runs import TAG_PARENT, RunStatus
 from trackbridge.errors import RateLimited, TimedOut, Unavailable
 from trackbridge.ports.capabilities import Capabilities, Limits
@@ -155,24 +156,28 @@ def test_params_and_tags_keep_their_order(tmp_path: Path) -> None:
     scene.bench.writer.close()
 
 
-def order_of(steps: list[Step], chance: random.Random) -> list[Step]:
-    """Finish the steps as a crew might, in any order that the agenda allows."""
-    agenda = Agenda(steps, is_repeating=False)
+def order_of(windows: list[list[Step]], chance: random.Random) -> list[Step]:
+    """Finish the steps as a crew might, in any order that the agenda allows, while windows are added."""
+    agenda: Agenda[None] = Agenda()
     begun: list[Errand] = []
     done: list[Step] = []
-    while agenda or begun:
+    while agenda or begun or windows:
+        if windows and chance.random() < 0.5:
+            agenda.add(windows.pop(0), None, is_repeating=False)
         while agenda and chance.random() < 0.7:
             begun.append(agenda.take())
         if begun:
             errand = begun.pop(chance.randrange(len(begun)))
             finished = agenda.finish(errand, [])
             assert finished is not None
-            done.append(finished[0])
+            done.append(finished[1])
     return done
 
 
+@pytest.mark.parametrize("windows", [1, 2, 9])
 @pytest.mark.parametrize("seed", range(20))
-def test_what_must_be_in_order_is(seed: int) -> None:
+def test_what_must_be_in_order_is(seed: int, windows: int) -> None:
+    chance = random.Random(seed)
     parent, child = opened(), opened()
     child = msgspec.structs.replace(child, tags={TAG_PARENT: parent.run_id})
     other = opened(experiment="tests")
@@ -180,9 +185,11 @@ def test_what_must_be_in_order_is(seed: int) -> None:
     for number, run in enumerate((parent, child, other)):
         records += [MetricLogged(run.run_id, "loss", 1.0, 1, number)]
         records += [RunClosed(run.run_id, RunStatus.FINISHED, 2)]
-    steps = plan_steps(enumerate(records, 1))
-    done = order_of(steps, random.Random(seed))
-    assert len(done) == len(steps) == 9
+    cuts = sorted(chance.sample(range(1, len(records)), windows - 1))
+    numbered = list(enumerate(records, 1))
+    parts = [numbered[start:end] for start, end in zip([0, *cuts], [*cuts, len(records)], strict=True)]
+    done = order_of([plan_steps(part) for part in parts], chance)
+    assert len(done) == 9
     place = {_name(step): number for number, step in enumerate(done)}
     for run in (parent, child, other):
         names = [(kind, run.run_id) for kind in ("RunOpened", "data", "RunClosed")]
@@ -192,11 +199,132 @@ def test_what_must_be_in_order_is(seed: int) -> None:
     assert first < place[("RunOpened", other.run_id)], "one opening creates the experiment"
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_params_tags_and_artifacts_of_a_run_keep_their_order_across_windows(seed: int) -> None:
+    run = opened()
+    windows: list[list[Step]] = [plan_steps([(1, run)])]
+    for number in range(2, 40, 4):
+        tag = TagsSet(run.run_id, number, {"last": str(number)})
+        point = MetricLogged(run.run_id, "loss", 1.0, number, number)
+        artifact = ArtifactLogged(run.run_id, number, "a.txt", "sha256:0", 1, f"{number}")
+        windows.append(plan_steps([(number, tag), (number + 1, artifact)]))
+        windows.append(plan_steps([(number + 2, point)]))
+    done = order_of(windows, random.Random(seed))
+    tags = [step.batch.tags[0].value for step in done if isinstance(step, BatchStep) and step.batch.tags]
+    artifacts = [step.sequence for step in done if isinstance(step, ControlStep)]
+    assert tags == [str(number) for number in range(2, 40, 4)]
+    assert artifacts == sorted(artifacts)
+
+
 def _name(step: Step) -> tuple[str, str]:
     if isinstance(step, BatchStep):
         return ("data", step.batch.run_id)
     assert isinstance(step, ControlStep)
     return (type(step.record).__name__, getattr(step.record, "run_id", ""))
+
+
+# Windows.
+
+SMALL_BYTES = 4096
+"""A window of some thirty points."""
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows_module, "WINDOW_BYTES", SMALL_BYTES)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_the_next_window_is_under_way_while_one_is_not_done_and_no_further_one(scene: Scene) -> None:
+    recorder = scene.logged(600)
+    writes_again = threading.Event()
+    scene.bench.lane.advance(lambda: False)
+    after_first = scene.bench.lane.cursor.position
+    written_first = len(scene.store.written)
+    held = after_first.sequence - 1  # of the second window: sequence 1 opens the run
+
+    def hold(batch: Batch) -> None:
+        if held in batch.metrics["loss"].steps:
+            assert writes_again.wait(20)
+
+    scene.store.before = hold
+    thread = threading.Thread(target=scene.bench.deliver)
+    thread.start()
+    try:
+        lane = scene.bench.lane
+        until(lambda: len(lane._works) == WINDOWS_MAX and lane._crew.busy == 1 and not lane._agenda)
+        assert lane.cursor.position == after_first, "not everything before the rest is durable"
+        points = sum(map(len, scene.store.written[written_first:]))
+        assert points > SMALL_BYTES / 100, "the window behind the one that waits is sent"
+    finally:
+        writes_again.set()
+        thread.join(20)
+    assert scene.steps(recorder.run_id) == list(range(600))
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_window_is_committed_while_the_next_one_fails(scene: Scene) -> None:
+    recorder = scene.logged(200)
+    scene.bench.writer.close()
+
+    def fail(batch: Batch) -> None:
+        if 199 in batch.metrics["loss"].steps:
+            raise Unavailable("not the last one")
+
+    scene.store.before = fail
+    while scene.bench.lane.advance() is not Progress.BLOCKED:
+        pass
+    before_last = scene.bench.lane.cursor.position.sequence
+    assert 0 < before_last < 200
+    assert scene.bench.lane.cursor.problem is not None
+    scene.store.before = lambda batch: None
+    assert scene.bench.deliver() is Progress.FINISHED
+    assert scene.steps(recorder.run_id) == list(range(200))
+    assert sum(map(len, scene.store.written)) == 200, "nothing was written again"
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kill_with_two_windows_under_way_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The store takes points twice; each lane reads windows of a size of its own."""
+    chance = random.Random(seed)
+    scene = Scene(tmp_path / "journal", dedup=False)
+    recorder = scene.logged(600)
+    scene.bench.writer.close()
+
+    def kill(batch: Batch) -> None:
+        if chance.random() < 0.1:
+            raise Killed
+
+    scene.store.before = scene.store.after = kill
+    kills, progress = 0, Progress.DELIVERED
+    while progress is not Progress.FINISHED:
+        monkeypatch.setattr(windows_module, "WINDOW_BYTES", chance.choice([500, 1000, 4096, 10_000]))
+        try:
+            progress = scene.bench.lane.advance()
+        except Killed:
+            kills += 1
+            scene.bench.lane = scene.bench.new_lane()
+    assert kills > 3
+    assert scene.steps(recorder.run_id) == list(range(600))
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_cursor_that_cannot_be_read_doubles_nothing(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "journal", dedup=False)
+    recorder = scene.logged(300)
+    scene.bench.deliver()
+    (cursor,) = scene.bench.writer.folder.path.glob("cursor-*.json")
+    cursor.write_bytes(b"{")
+    scene.bench.lane = scene.bench.new_lane()
+    scene.bench.deliver()
+    assert scene.steps(recorder.run_id) == list(range(300))
+    scene.bench.writer.close()
 
 
 # Failures.
@@ -302,6 +430,24 @@ def test_only_what_may_have_been_sent_is_read_back(tmp_path: Path) -> None:
     assert failed.is_set()
     assert scene.store.histories == 1
     assert scene.steps(recorder.run_id) == list(range(400))
+    scene.bench.writer.close()
+
+
+def test_what_was_too_much_to_be_repeated_in_time_comes_through_in_small_writes(tmp_path: Path) -> None:
+    """As a server on SQLite that has the points already, and needs too long to see it."""
+    scene = Scene(tmp_path / "journal", limits=Limits(metrics_per_write_max=1000, tags_per_write_max=100))
+
+    def be_slow(batch: Batch) -> None:
+        if len(batch) > REPEATED_RECORDS_MAX:
+            raise TimedOut("no answer", ambiguous=True)
+
+    scene.store.after = be_slow
+    recorder = scene.logged(2500)
+    recorder.tags({f"t{number}": "x" for number in range(90)})
+    recorder.tags({"t0": "y"})
+    scene.bench.deliver(attempts_max=20)
+    assert scene.steps(recorder.run_id) == list(range(2500))
+    assert scene.bench.backend(URI).tracking.get_run(recorder.run_id).data.tags["t0"] == "y"
     scene.bench.writer.close()
 
 

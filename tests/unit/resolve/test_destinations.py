@@ -53,6 +53,48 @@ def test_one_backend_by_two_names_is_refused(resolve, around):
         resolve("prod,azureml:")
 
 
+WORKSPACE = '{"subscription_id": "s-1", "resource_group": "g", "workspace_name": "w"}'
+
+
+def test_a_destination_means_the_same_in_another_folder(resolve, around):
+    (around.cwd / "config.json").write_text(WORKSPACE)
+    add_remote("prod", "azureml:", {"token_env": "TOKEN"}, around=around)
+    elsewhere = around._replace(cwd=around.cwd.parent)
+    for text, options in (
+        ("azureml", {}),
+        ("azureml:?cloud=x", {"cloud": "x"}),
+        ("prod", {"token_env": "TOKEN"}),
+    ):
+        (destination,) = resolve(text)
+        assert destination.uri.address == "azureml://s-1/g/w"
+        assert destination.options == options
+        (again,) = resolve(destination.uri.text, elsewhere)
+        assert (again.uri, again.options) == (destination.uri, options)
+
+
+def test_in_a_job_the_platforms_variables_say_which_workspace(resolve, with_variables):
+    names = ("SUBSCRIPTION", "RESOURCEGROUP", "WORKSPACE_NAME")
+    variables = {f"AZUREML_ARM_{name}": f"my-{name.lower()}" for name in names}
+    address = resolve("azureml:", with_variables(**variables))[0].uri.address
+    assert address == "azureml://my-subscription/my-resourcegroup/my-workspace_name"
+    long = (
+        "azureml://eu.api.azureml.ms/mlflow/v1.0/subscriptions/my-subscription/resourceGroups/my-resourcegroup"
+        "/providers/Microsoft.MachineLearningServices/workspaces/my-workspace_name"
+    )
+    job = with_variables(**variables, MLFLOW_TRACKING_URI=long)
+    assert resolve("azureml:", job)[0].uri.address == long
+
+
+def test_a_scheme_that_means_nothing_here_stays_for_its_opening_to_say_why(resolve):
+    assert resolve("azureml:")[0].uri.text == "azureml:"
+
+
+def test_one_backend_by_its_name_and_by_what_that_means_here_is_refused(resolve, around):
+    (around.cwd / "config.json").write_text(WORKSPACE)
+    with pytest.raises(ConfigError, match="same backend"):
+        resolve("azureml:,azureml://s-1/g/w")
+
+
 def test_options_that_are_settings_are_kept_apart(resolve):
     (destination,) = resolve("file:./x?delivery=off&shards=4")
     assert destination.options == {"shards": "4"}

@@ -7,7 +7,13 @@ import pytest
 
 from trackbridge.errors import ConfigError, MissingExtra, Rejected, UnknownScheme
 from trackbridge.resolve import entry_points
-from trackbridge.resolve.entry_points import SCHEME_EXTRAS, entry_point_name, known_schemes, open_adapter
+from trackbridge.resolve.entry_points import (
+    SCHEME_EXTRAS,
+    canonical,
+    entry_point_name,
+    known_schemes,
+    open_adapter,
+)
 from trackbridge.resolve.uri import parse
 
 
@@ -55,27 +61,50 @@ def test_an_adapter_of_anybody_is_opened(install, open_uri, tmp_path):
         ("theirs+tls://x", "theirs"),
     ],
 )
-def test_schemes_that_another_name_serves(text, name, install, open_uri):
+def test_schemes_that_another_name_serves(text, name, install, open_uri, monkeypatch):
     install("one-adapter", [name])
+    found = [entry for entry in entry_points._entries() if entry.dist.name == "one-adapter"]
+    monkeypatch.setattr(entry_points, "_entries", lambda: found)  # ours serve some of them, too
     assert open_uri(text)[0] == text
 
 
-@pytest.mark.parametrize(
-    ("text", "command"),
-    [
-        ("azureml:", "pip install 'trackbridge[azure]'"),
-        ("arn:aws:sagemaker:eu-west-1:123456789012:mlflow-app/x", "pip install 'trackbridge[aws]'"),
-        ("sagemaker:", "pip install 'trackbridge[aws]'"),
-        ("databricks:", "pip install 'trackbridge[databricks]'"),
-        ("databricks-uc:", "pip install 'trackbridge[databricks]'"),
-        ("mlflow+sqlite:////x.db", "pip install 'trackbridge[mlflow]'"),
-    ],
-)
-def test_a_known_scheme_without_adapter_names_the_exact_command(text, command, open_uri, monkeypatch):
-    monkeypatch.setattr(entry_points, "_entries", list)
-    with pytest.raises(MissingExtra, match="known") as caught:
-        open_uri(text)
-    assert caught.value.hint == command
+HOOK = """
+def open_adapter(uri, *, context): return uri, context
+def canonical_uri(uri, *, options, environment, folder):
+    if environment.get("BROKEN"): raise ZeroDivisionError("oops")
+    if uri != "theirs:": return uri
+    return f"theirs://{environment['THEIRS']}{folder}?from={options.get('file', 'nowhere')}"
+"""
+
+
+def test_a_uri_is_made_independent_of_the_surroundings_by_its_adapter(install, around):
+    install("their-adapter", ["theirs"], HOOK)
+    here = around._replace(environ={"THEIRS": "host"})
+    options = {"file": "x", "delivery": "off", "from": "remote"}
+    found = canonical(parse("theirs:?b=2", around=here), options=options, around=here)
+    assert found.address == f"theirs://host{here.cwd}"
+    assert dict(found.options) == {"b": "2", "delivery": "off", "file": "x", "from": "x"}
+    elsewhere = around._replace(cwd=around.cwd / "elsewhere", environ={})
+    assert canonical(parse(found.text), options={}, around=elsewhere) == found
+
+
+def test_a_uri_that_means_the_same_everywhere_stays_and_takes_no_options_of_its_remote(install, around):
+    install("their-adapter", ["theirs"], HOOK)
+    for text in ("theirs://x?a=1", "http://host", "./x", "unheard-of://x"):
+        uri = parse(text, around=around)
+        assert canonical(uri, options={"o": "1"}, around=around) is uri
+
+
+def test_a_hook_that_breaks_is_reported_as_the_makers_fault(install, around):
+    install("their-adapter", ["theirs"], HOOK)
+    with pytest.raises(ConfigError, match=r"their-adapter could not say what it means.*oops"):
+        canonical(parse("theirs:x"), options={}, around=around._replace(environ={"BROKEN": "1"}))
+
+
+def test_options_that_are_settings_are_not_for_the_adapter(install, open_uri):
+    install("their-adapter", ["theirs"])
+    _, context = open_uri("theirs://x?delivery=off&a=1")
+    assert context.options == {"a": "1"}
 
 
 def test_every_known_scheme_is_in_the_table():
@@ -85,9 +114,10 @@ def test_every_known_scheme_is_in_the_table():
 
 def test_a_broken_installation_of_our_own_says_so(open_uri, monkeypatch):
     monkeypatch.setattr(entry_points, "_entries", list)
-    with pytest.raises(MissingExtra, match="trackbridge itself") as caught:
-        open_uri("./x")
-    assert "reinstall" in caught.value.hint
+    for text in ("./x", "azureml:", "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-app/x", "http://host"):
+        with pytest.raises(MissingExtra, match="trackbridge itself") as caught:
+            open_uri(text)
+        assert "reinstall" in caught.value.hint
 
 
 @pytest.mark.parametrize(

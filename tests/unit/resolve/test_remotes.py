@@ -84,6 +84,14 @@ def test_adding_twice(around):
         rename_remote("a", "b", around=around)
 
 
+def test_one_uri_has_one_set_of_options(around):
+    add_remote("lab", "https://mlflow.example", {"token_env": "LAB"}, around=around)
+    with pytest.raises(Conflict, match="'lab' has this URI") as caught:
+        add_remote("other", "https://mlflow.example", {"token_env": "OTHER"}, around=around)
+    assert "bridge remotes remove lab" in caught.value.hint
+    assert add_remote("same", "https://mlflow.example", {"token_env": "LAB"}, around=around).name == "same"
+
+
 def test_what_is_not_there(around):
     add_remote("prod", "azureml:", around=around)
     with pytest.raises(NotFound, match="did you mean 'prod'"):

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -297,3 +298,61 @@ def test_our_own_certificate_is_shown(certificate):
         assert ours.request("GET", server.url).status_code == 200
         with pytest.raises(BridgeError):
             HttpClient(adapter="x", verify=str(certificate)).request("GET", server.url)
+
+
+# A server behind a local socket.
+
+
+@pytest.fixture
+def local_socket(tmp_path) -> Iterator[socket.socket]:
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+        listening.settimeout(20)
+        yield listening
+
+
+def connected_to(listening: socket.socket) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(listening.getsockname())
+    return connection
+
+
+def answer_once(listening: socket.socket, taken: list[bytes]) -> None:
+    connection, _ = listening.accept()
+    with closing(connection):
+        taken.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK")
+
+
+def test_a_local_socket_is_used_whatever_proxies_there_are(local_socket, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    client = HttpClient(adapter="mlflow", local_socket=lambda: connected_to(local_socket))
+    taken: list[bytes] = []
+    for _ in range(2):
+        server = threading.Thread(target=answer_once, args=(local_socket, taken))
+        server.start()
+        assert client.request("GET", "http://localhost/version", query={"a": "b"}).text == "OK"
+        server.join(20)
+    client.close()
+    assert taken[0].startswith(b"GET /version?a=b HTTP/1.1\r\nHost: localhost\r\n")
+
+
+def test_a_local_socket_where_nobody_listens_is_unavailable(local_socket):
+    local_socket.close()
+
+    def refuse() -> socket.socket:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    client = HttpClient(adapter="mlflow", local_socket=refuse)
+    with pytest.raises(Unavailable, match="Connection refused"):
+        client.request("GET", "http://localhost/version")
+
+
+def test_a_server_behind_a_local_socket_that_does_not_answer_in_time(local_socket):
+    client = HttpClient(adapter="mlflow", answer_s=0.1, local_socket=lambda: connected_to(local_socket))
+    with pytest.raises(TimedOut):
+        client.request("GET", "http://localhost/version")

@@ -1,0 +1,48 @@
+"""How long the end of a session waits."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from trackbridge.api import fluent, session
+
+
+class _Hanging:
+    """Delivery in a thread that never ends; what was waited for it is noted."""
+
+    def __init__(self) -> None:
+        self.waited_s: list[float] = []
+        self.was_hurried = False
+
+    def hurry(self) -> None:
+        self.was_hurried = True
+
+    def join(self, timeout_s: float) -> None:
+        self.waited_s.append(timeout_s)
+
+
+@pytest.mark.parametrize(("flush_s", "rest_s"), [(10.0, 0.0), (4.0, 6.0), (12.0, 0.0)])
+def test_closing_waits_as_long_as_told_and_not_once_more_for_the_thread(
+    project: Path, monkeypatch: pytest.MonkeyPatch, flush_s: float, rest_s: float
+) -> None:
+    with fluent.start_run():
+        fluent.log_metric("loss", 1.0)
+    (made,) = session.all_sessions()
+    hanging, now_s = _Hanging(), [1000.0]
+
+    def flush(timeout_s: float) -> dict[str, int]:
+        assert timeout_s == 10.0
+        now_s[0] += flush_s
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "flush", flush)
+        patch.setattr(made, "_service", hanging)
+        patch.setattr(made, "_service_thread", hanging)
+        patch.setattr(time, "monotonic", lambda: now_s[0])
+        made.close(10.0)
+    assert hanging.was_hurried
+    assert hanging.waited_s == [rest_s]
