@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 from obstore.exceptions import GenericError
 from obstore.store import MemoryStore
 
-from tests.support.mlflow_servers import FLOOR, NEWEST, MlflowServer, mlflow_server
+from tests.support.mlflow_servers import MlflowServer
+from tests.support.s3_servers import BUCKET, s3_client
 from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.domain.ids import experiment_id_of, mint_id
@@ -26,9 +25,10 @@ from trackbridge.errors import (
     Rejected,
     TimedOut,
     Unavailable,
+    Unsupported,
 )
 from trackbridge.ports.adapter import Adapter, AdapterContext
-from trackbridge.ports.capabilities import SUPPORTED, Absence, Capability, Feature, absent
+from trackbridge.ports.capabilities import SUPPORTED, Absence, Capabilities, Capability, Feature, absent
 from trackbridge.testing.contracts import ArtifactContract
 from trackbridge.testing.contracts.samples import digest_of
 from trackbridge_adapters._mlflow_rest.adapter import RestAdapter
@@ -41,11 +41,12 @@ from trackbridge_adapters._mlflow_rest.artifacts_files import Files
 from trackbridge_adapters._mlflow_rest.artifacts_hdfs import FileSystemFiles
 from trackbridge_adapters._mlflow_rest.artifacts_objects import ObjectFiles, translated
 from trackbridge_adapters._mlflow_rest.artifacts_places import Places
+from trackbridge_adapters._mlflow_rest.conversions import TAG_EXPERIMENT_ID
+from trackbridge_adapters._mlflow_rest.negotiation import REASONS
 from trackbridge_adapters.mlflow.service import service_of
 
-BUCKET = "artifacts"
 FLOOR_DELETES_FOLDERS = {
-    Feature.ARTIFACTS_DELETE: absent(Absence.NOT_OFFERED, "this MLflow server cannot delete a single file")
+    Feature.ARTIFACTS_DELETE: absent(Absence.NOT_OFFERED, REASONS[Feature.ARTIFACTS_DELETE])
 }
 
 
@@ -64,59 +65,17 @@ def open_server(
     return RestAdapter(service, context)
 
 
-def open_run(adapter: Adapter, run_id: str) -> None:
+def open_run(adapter: Adapter, run_id: str, experiment: str = "files") -> None:
     assert adapter.tracking is not None
     adapter.tracking.open_run(
         RunSpec(
             run_id=run_id,
-            experiment_id=experiment_id_of("files"),
-            experiment_name="files",
+            experiment_id=experiment_id_of(experiment),
+            experiment_name=experiment,
             name="run",
             user="user",
             start_time=1_700_000_000_000,
         )
-    )
-
-
-@pytest.fixture(scope="module")
-def newest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with mlflow_server(tmp_path_factory.mktemp("newest"), version=NEWEST) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def floor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with mlflow_server(tmp_path_factory.mktemp("floor"), version=FLOOR) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def in_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    folder = tmp_path_factory.mktemp("folder")
-    with mlflow_server(folder, artifacts=str(folder / "root")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client(endpoint).create_bucket(Bucket=BUCKET)
-    yield endpoint
-    server.stop()
-
-
-def client(endpoint: str) -> Any:
-    import boto3
-
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
     )
 
 
@@ -126,10 +85,23 @@ def s3_options(endpoint: str) -> StoreOptions:
     return StoreOptions(environment=settings, s3=keys)
 
 
-@pytest.fixture(scope="module")
-def in_bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with mlflow_server(tmp_path_factory.mktemp("bucket"), artifacts=f"s3://{BUCKET}/some root") as server:
-        yield server
+def place(adapter: RestAdapter, experiment: str, location: str) -> RestAdapter:
+    """Make an experiment whose runs lie elsewhere than the server's own."""
+    tags = [{"key": TAG_EXPERIMENT_ID, "value": experiment_id_of(experiment)}]
+    body = {"name": experiment, "artifact_location": location, "tags": tags}
+    adapter.tracking.wire.post("experiments/create", body)
+    return adapter
+
+
+def in_folder(newest: MlflowServer, home: Path, experiment: str = "contract") -> RestAdapter:
+    newest.reset()
+    return place(open_server(newest, home), experiment, str(newest.folder / "root"))
+
+
+def in_bucket(newest: MlflowServer, s3: str, home: Path, experiment: str = "contract") -> RestAdapter:
+    newest.reset()
+    adapter = open_server(newest, home, s3_options(s3), {Feature.ARTIFACTS_PRESIGN: SUPPORTED})
+    return place(adapter, experiment, f"s3://{BUCKET}/some root")
 
 
 class TestProxiedByTheNewest(ArtifactContract):
@@ -148,17 +120,14 @@ class TestProxiedByTheFloor(ArtifactContract):
 
 class TestInAFolder(ArtifactContract):
     @pytest.fixture
-    def adapter(self, in_folder: MlflowServer, tmp_path: Path) -> Adapter:
-        in_folder.reset()
-        return wrap_adapter(open_server(in_folder, tmp_path / "home"))
+    def adapter(self, newest: MlflowServer, tmp_path: Path) -> Adapter:
+        return wrap_adapter(in_folder(newest, tmp_path / "home"))
 
 
 class TestInABucket(ArtifactContract):
     @pytest.fixture
-    def adapter(self, in_bucket: MlflowServer, s3: str, tmp_path: Path) -> Adapter:
-        in_bucket.reset()
-        presigned = {Feature.ARTIFACTS_PRESIGN: SUPPORTED}
-        return wrap_adapter(open_server(in_bucket, tmp_path / "home", s3_options(s3), presigned))
+    def adapter(self, newest: MlflowServer, s3: str, tmp_path: Path) -> Adapter:
+        return wrap_adapter(in_bucket(newest, s3, tmp_path / "home"))
 
 
 class LocalPlaces:
@@ -179,7 +148,11 @@ class ArtifactsOnly(RestAdapter):
         store = RestArtifacts(self.tracking, StoreOptions())
         store._places = LocalPlaces(files_of_root)  # type: ignore[assignment]
         self.artifacts = store
+        self._declared = self.tracking.capabilities
         self.tracking = None  # type: ignore[assignment]
+
+    def capabilities(self) -> Capabilities:
+        return self._declared
 
 
 class TestInObstoresMemory(ArtifactContract):
@@ -218,29 +191,27 @@ def put(adapter: RestAdapter, run_id: str, path: str, file: Path) -> ArtifactInf
 
 
 def test_a_large_file_travels_in_parts_with_bounded_memory(
-    in_bucket: MlflowServer, s3: str, tmp_path: Path
+    newest: MlflowServer, s3: str, tmp_path: Path
 ) -> None:
-    adapter, run_id, file = (
-        open_server(in_bucket, tmp_path / "home", s3_options(s3)),
-        mint_id(),
-        tmp_path / "x",
-    )
+    adapter = in_bucket(newest, s3, tmp_path / "home", "files")
+    run_id, file = mint_id(), tmp_path / "x"
     open_run(adapter, run_id)
     with file.open("wb") as writer:
         for number in range(40):
             writer.write(bytes([number]) * (1024 * 1024))
     info = put(adapter, run_id, "large.bin", file)
     bucket, _, key = (info.native_uri or "").removeprefix("s3://").partition("/")
-    head = client(s3).head_object(Bucket=bucket, Key=key)
+    head = s3_client(s3).head_object(Bucket=bucket, Key=key)
     assert head["ETag"].strip('"').endswith("-5"), "it was not sent in parts of 8 MiB"
     assert head["Metadata"]["bridgesha256"] == info.digest
     adapter.close()
 
 
 def test_another_machine_learns_the_digest_from_the_bucket(
-    in_bucket: MlflowServer, s3: str, tmp_path: Path
+    newest: MlflowServer, s3: str, tmp_path: Path
 ) -> None:
-    here, there = (open_server(in_bucket, tmp_path / name, s3_options(s3)) for name in ("here", "there"))
+    here = in_bucket(newest, s3, tmp_path / "here", "files")
+    there = open_server(newest, tmp_path / "there", s3_options(s3))
     run_id, file = mint_id(), tmp_path / "x"
     file.write_bytes(b"content")
     open_run(here, run_id)
@@ -252,18 +223,20 @@ def test_another_machine_learns_the_digest_from_the_bucket(
     there.close()
 
 
-def test_a_digest_known_here_ends_when_others_change_the_file(
-    in_folder: MlflowServer, newest: MlflowServer, tmp_path: Path
-) -> None:
-    for server, changed in ((in_folder, b"CONTENT"), (newest, b"a longer content")):
-        adapter, run_id, file = open_server(server, tmp_path / server.folder.name), mint_id(), tmp_path / "x"
-        file.write_bytes(b"content")
-        open_run(adapter, run_id)
+def test_a_digest_known_here_ends_when_others_change_the_file(newest: MlflowServer, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(b"content")
+    newest.reset()
+    proxied = open_server(newest, tmp_path / "proxied")
+    there = place(open_server(newest, tmp_path / "there"), "files", str(newest.folder / "root"))
+    for adapter, name, changed in ((there, "files", b"CONTENT"), (proxied, "proxied", b"a longer content")):
+        run_id = mint_id()
+        open_run(adapter, run_id, name)
         info = put(adapter, run_id, "a.txt", file)
         assert adapter.artifacts is not None
         assert info.digest == adapter.artifacts.stat(run_id, "a.txt").digest == digest_of(b"content")
         native = adapter.tracking.native_run_id(run_id)
-        (found,) = server.folder.rglob(f"{native}/artifacts/a.txt")
+        (found,) = newest.folder.rglob(f"{native}/artifacts/a.txt")
         found.write_bytes(changed)
         assert adapter.artifacts.stat(run_id, "a.txt").digest is None
         put(adapter, run_id, "a.txt", file)
@@ -272,13 +245,55 @@ def test_a_digest_known_here_ends_when_others_change_the_file(
         adapter.close()
 
 
+def test_a_server_that_cannot_delete_a_single_file_says_so_once_and_is_remembered(
+    floor: MlflowServer, tmp_path: Path
+) -> None:
+    floor.reset()
+    adapter, run_id, file = open_server(floor, tmp_path / "home"), mint_id(), tmp_path / "x"
+    file.write_bytes(b"content")
+    open_run(adapter, run_id)
+    put(adapter, run_id, "folder/a.txt", file)
+    assert adapter.capabilities().supports(Feature.ARTIFACTS_DELETE)
+    assert adapter.artifacts is not None
+    with pytest.raises(Unsupported, match="single file"):
+        adapter.artifacts.delete(run_id, "folder/a.txt")
+    assert put(adapter, run_id, "folder/a.txt", file).file_size == 7
+    again = open_server(floor, tmp_path / "home")
+    declared = again.capabilities().features[Feature.ARTIFACTS_DELETE]
+    assert (declared.supported, declared.reason) == (False, REASONS[Feature.ARTIFACTS_DELETE])
+    for opened in (adapter, again):
+        opened.close()
+
+
+def test_each_folder_is_listed_once_for_all_the_files_that_go_into_it(
+    newest: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest.reset()
+    adapter, run_id, file = open_server(newest, tmp_path / "home"), mint_id(), tmp_path / "x"
+    open_run(adapter, run_id)
+    sent: list[str] = []
+    send = adapter.tracking.wire.send
+    monkeypatch.setattr(
+        adapter.tracking.wire,
+        "send",
+        lambda method, *rest, **named: sent.append(method) or send(method, *rest, **named),
+    )
+    for number in range(20):
+        file.write_bytes(str(number).encode())
+        put(adapter, run_id, f"folder/{number}", file)
+    assert sent.count("PUT") == 20
+    assert sent.count("GET") <= 4
+    adapter.close()
+
+
 def test_a_bucket_that_is_not_there_or_not_reached_is_told_once(
-    in_bucket: MlflowServer, s3: str, tmp_path: Path
+    newest: MlflowServer, s3: str, tmp_path: Path
 ) -> None:
     file, run_id = tmp_path / "x", mint_id()
     file.write_bytes(b"content")
+    in_bucket(newest, s3, tmp_path / "made", "files").close()
     wrong = dataclasses.replace(s3_options(s3), environment={"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"})
-    adapter = open_server(in_bucket, tmp_path / "home", wrong)
+    adapter = open_server(newest, tmp_path / "home", wrong)
     open_run(adapter, run_id)
     with pytest.raises(Unavailable) as refused:
         put(adapter, run_id, "a.txt", file)

@@ -221,6 +221,8 @@ class MemoryRegistry(ModelRegistry):
                 self.delete_version(name, version, reason=reason)
             model.deleted = True
             self.note(model, None, "deleted", name, None, reason)
+            if not self.capabilities.supports(Feature.REGISTRY_NUMBERS_KEPT):
+                del self.registry.models[name]
 
     # What the methods share.
 

@@ -85,8 +85,9 @@ class MlflowServer:
             return database.execute(query, parameters).fetchall()
 
     def _command(self) -> list[str]:
-        proxied = self._artifacts_option == PROXIED
-        where = str(self.artifacts) if proxied else self._artifacts_option
+        kind, _, destination = self._artifacts_option.partition(":")
+        proxied = kind == PROXIED
+        where = destination or str(self.artifacts) if proxied else self._artifacts_option
         return [
             str(PYTHONS[self.version]),
             "-m",
@@ -122,7 +123,8 @@ def mlflow_server(folder: Path, *, version: str = NEWEST, artifacts: str = PROXI
     Args:
         folder: For its database, log and artifacts; made when missing.
         version: ``newest`` or ``floor``.
-        artifacts: ``proxied`` through the server, or the URI or path that clients write to themselves.
+        artifacts: ``proxied`` through the server, ``proxied:<uri>`` to where it keeps them, or the URI or
+            path that clients write to themselves.
     """
     folder.mkdir(parents=True, exist_ok=True)
     server = MlflowServer(folder, version=version, artifacts=artifacts)

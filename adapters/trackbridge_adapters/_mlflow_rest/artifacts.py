@@ -6,7 +6,7 @@
     mlflow-artifacts:        the server's proxy   as the server does it    on this machine
     s3 gs abfss wasbs az     obstore              at once                  on the object
     file:, a path            this machine         at once                  on this machine
-    dbfs:                    DBFS's REST routes   by an overwrite          on this machine
+    dbfs:                    DBFS's REST routes   by a move                on this machine
     hdfs:                    fsspec and pyarrow   by a rename              on this machine
 
 mlflow 3 replaces a proxied file at once where its own store is a folder or a bucket; 2.x copies into the old
@@ -20,6 +20,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
@@ -31,6 +32,7 @@ from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Feature
 from trackbridge_adapters._mlflow_rest.artifacts_digests import Digests
 from trackbridge_adapters._mlflow_rest.artifacts_files import Entry, Files, checked_bytes
+from trackbridge_adapters._mlflow_rest.artifacts_parts import FILE_BYTES_MIN, PartsRefused, put_in_parts
 from trackbridge_adapters._mlflow_rest.artifacts_places import Places, StoreOptions
 
 if TYPE_CHECKING:
@@ -69,6 +71,11 @@ class RestArtifacts(ArtifactStore):
     # Required.
 
     def put(self, run_id: str, path: str, file: Path, *, digest: str, size: int) -> ArtifactInfo:
+        return self._put(run_id, path, file, digest=digest, size=size, state=None)
+
+    def _put(
+        self, run_id: str, path: str, file: Path, *, digest: str, size: int, state: Path | None
+    ) -> ArtifactInfo:
         files = self._files_to_write(run_id, path)
         held = files.held(path)
         if held is not None and self._digest(files, path, held) == digest and held.size == size:
@@ -76,7 +83,7 @@ class RestArtifacts(ArtifactStore):
         self._refuse_collision(files, path, held)
         try:
             with checked_bytes(file, digest=digest, size=size) as opened:
-                version = files.put(path, opened, digest=digest, size=size)
+                version = _sent(files, path, opened, digest=digest, size=size, state=state)
         except BridgeError as error:
             self._explain_collision(files, path, error)
         entry = Entry(path.rpartition("/")[2], size=size, version=version, digest=digest)
@@ -141,7 +148,12 @@ class RestArtifacts(ArtifactStore):
     def put_resumable(
         self, run_id: str, path: str, file: Path, *, digest: str, size: int, state: Path
     ) -> ArtifactInfo:
-        self._refuse(Feature.ARTIFACTS_RESUMABLE_UPLOAD, "artifacts.put_resumable")
+        """Do as ``put``; in S3 and Azure in parts that are kept, elsewhere there is nothing to go on with."""
+        if not self._supports(Feature.ARTIFACTS_RESUMABLE_UPLOAD):
+            self._refuse(Feature.ARTIFACTS_RESUMABLE_UPLOAD, "artifacts.put_resumable")
+        info = self._put(run_id, path, file, digest=digest, size=size, state=state)
+        state.unlink(missing_ok=True)
+        return info
 
     # Places.
 
@@ -258,6 +270,18 @@ class RestArtifacts(ArtifactStore):
             resource=f"artifact {path[:80]!r}",
             hint=hint,
         )
+
+
+def _sent(files: Files, path: str, source: BinaryIO, *, digest: str, size: int, state: Path | None) -> str:
+    """Send a file, in parts where that is worth it and the store takes them, and return its version."""
+    parts = files.parts(path, resumable=state is not None) if size >= FILE_BYTES_MIN else None
+    if parts is not None:
+        with closing(parts), suppress(PartsRefused):
+            return put_in_parts(
+                parts, source, address=files.address(path), digest=digest, size=size, state=state
+            )
+        source.seek(0)
+    return files.put(path, source, digest=digest, size=size)
 
 
 def _children(files: Files, prefix: str) -> Iterator[tuple[str, Entry]]:

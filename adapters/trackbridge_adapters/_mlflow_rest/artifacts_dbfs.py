@@ -1,16 +1,26 @@
 """Files on DBFS, by its REST routes on the same host: ``dbfs:/`` roots.
 
-A file of more than a megabyte is written in blocks into the file itself: a reader can meet its beginning.
+A file of more than a megabyte is written in blocks to a hidden name, which is then moved to its own, so that
+no reader meets its beginning. DBFS moves over no file: for a moment there is neither the old nor the new one.
 """
 
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from trackbridge.errors import BridgeError, ConfigError, NotFound, Unsupported
-from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, Entry, Files, reader_of
+from trackbridge_adapters._mlflow_rest.artifacts_files import (
+    BLOCK_BYTES,
+    INCOMING,
+    Entry,
+    Files,
+    incoming_problem,
+    reader_of,
+)
 from trackbridge_adapters._mlflow_rest.wire import Json, Wire
 
 PREFIX = "/api/2.0/dbfs"
@@ -36,7 +46,9 @@ class DbfsFiles(Files):
         self._folder = path
 
     def problem(self, path: str) -> str | None:
-        return "holds control characters" if any(ord(letter) < 0x20 for letter in path) else None
+        if any(ord(letter) < 0x20 for letter in path):
+            return "holds control characters"
+        return incoming_problem(path)
 
     def address(self, path: str) -> str:
         return f"{self.root}/{path}"
@@ -49,14 +61,26 @@ class DbfsFiles(Files):
         if size <= INLINE_BYTES_MAX:
             self._post("put", {"path": full, "contents": _encoded(source.read()), "overwrite": True})
         else:
-            handle = self._post("create", {"path": full, "overwrite": True})["handle"]
+            self._put_large(full, source)
+        entry = self.find(path)
+        return "" if entry is None else entry.version
+
+    def _put_large(self, full: str, source: BinaryIO) -> None:
+        temporary = f"{full.rpartition('/')[0]}/{INCOMING}{os.urandom(8).hex()}"
+        handle = self._post("create", {"path": temporary, "overwrite": True})["handle"]
+        try:
             try:
                 while block := source.read(BLOCK_BYTES):
                     self._post("add-block", {"handle": handle, "data": _encoded(block)})
             finally:
                 self._post("close", {"handle": handle})
-        entry = self.find(path)
-        return "" if entry is None else entry.version
+            with suppress(NotFound):
+                self._post("delete", {"path": full})
+            self._post("move", {"source_path": temporary, "destination_path": full})
+        except BaseException:
+            with suppress(BridgeError):  # it is hidden, and only takes room
+                self._post("delete", {"path": temporary})
+            raise
 
     def open(self, path: str) -> BinaryIO:
         full = self._full(path)
@@ -78,7 +102,8 @@ class DbfsFiles(Files):
         except NotFound:
             return ()
         # A file is listed as its own and only child.
-        return [_entry(file) for file in files if str(file.get("path")) != full]
+        entries = [_entry(file) for file in files if str(file.get("path")) != full]
+        return [entry for entry in entries if not entry.name.startswith(INCOMING)]
 
     def delete(self, path: str, entry: Entry) -> None:
         try:

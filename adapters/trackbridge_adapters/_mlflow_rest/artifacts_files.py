@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from trackbridge.errors import BridgeError, Rejected
+from trackbridge_adapters._mlflow_rest.artifacts_parts import Parts
 
 BLOCK_BYTES = 1024 * 1024
+INCOMING = ".bridge-uploading."
+"""How the names of files begin that are on their way into a store that has folders; nobody is shown them."""
 _WRONG_HINT = "the file changed after it was staged; log it again"
 
 
@@ -61,6 +64,15 @@ class Files(Protocol):
         """Send checked bytes and return their version."""
         ...
 
+    def parts(self, path: str, *, resumable: bool) -> Parts | None:
+        """Return how a large file can go in parts, None where it goes as a whole.
+
+        Args:
+            path: The file's.
+            resumable: Whether the parts are to outlive the call.
+        """
+        return None
+
     @abstractmethod
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading."""
@@ -90,6 +102,13 @@ class Files(Protocol):
     def presign(self, path: str, expires_s: int) -> str:
         """Return an address that anybody can read from for so many seconds."""
         ...
+
+
+def incoming_problem(path: str) -> str | None:
+    """Return what is wrong with a path that is hidden because it looks like a file on its way."""
+    if any(part.startswith(INCOMING) for part in path.split("/")):
+        return f"holds a name that begins with {INCOMING!r}, which is for files on their way"
+    return None
 
 
 @contextmanager

@@ -15,9 +15,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trackbridge.errors import AuthError, BridgeError, NotFound, Rejected, Unavailable, Unsupported
-from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, Entry, Files
+from trackbridge_adapters._mlflow_rest.artifacts_files import (
+    BLOCK_BYTES,
+    INCOMING,
+    Entry,
+    Files,
+    incoming_problem,
+)
 
-INCOMING = ".bridge-uploading."
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _COLLISIONS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
 _NAMES = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
@@ -35,9 +40,7 @@ class FolderFiles(Files):
         self._adapter = adapter
 
     def problem(self, path: str) -> str | None:
-        if any(part.startswith(INCOMING) for part in path.split("/")):
-            return f"holds a name that begins with {INCOMING!r}, which is for files on their way"
-        return None
+        return incoming_problem(path)
 
     def address(self, path: str) -> str:
         return (self._folder / path).as_uri()

@@ -18,12 +18,10 @@ from trackbridge.errors import (
     Unavailable,
     Unsupported,
 )
-from trackbridge_adapters._mlflow_rest.artifacts_files import Entry, Files, blocks
+from trackbridge_adapters._mlflow_rest.artifacts_files import INCOMING, Entry, Files, blocks, incoming_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-INCOMING = ".bridge-uploading."
 
 
 def hdfs_files(root: str, *, adapter: str) -> Files:
@@ -65,11 +63,9 @@ class FileSystemFiles(Files):
         self._adapter = adapter
 
     def problem(self, path: str) -> str | None:
-        if any(part.startswith(INCOMING) for part in path.split("/")):
-            return f"holds a name that begins with {INCOMING!r}, which is for files on their way"
         if ":" in path or any(ord(letter) < 0x20 for letter in path):
             return "holds a colon or a control character"
-        return None
+        return incoming_problem(path)
 
     def address(self, path: str) -> str:
         return f"{self.root}/{path}"

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import ConfigError, MissingExtra, Rejected
 from trackbridge_adapters._mlflow_rest.artifacts_files import Files
+from trackbridge_adapters._mlflow_rest.artifacts_parts import Parts
+from trackbridge_adapters._mlflow_rest.artifacts_parts_proxy import Offer
 
 if TYPE_CHECKING:
     from trackbridge_adapters._mlflow_rest.tracking import RestTracking
@@ -54,6 +56,9 @@ class Places:
         self._adapter = tracking.service.adapter
         self._options = options
         self._stores: dict[tuple[str, str], Any] = {}
+        self._keys: tuple[Callable[[], Any] | None] | None = None
+        allowed = options.environment.get("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "").lower()
+        self._offer = Offer(is_declined=allowed in ("false", "0"))  # mlflow's own switch
         self._lock = threading.Lock()
 
     def files(self, root: str) -> Files:
@@ -94,7 +99,8 @@ class Places:
             if not route:
                 raise ConfigError("the run's artifact address is not a server's", adapter=self._adapter)
             root = f"mlflow-artifacts://{urlsplit(base).netloc}/{path}"
-        return ProxiedFiles(self._tracking.wire, root)
+        tracking = self._tracking
+        return ProxiedFiles(tracking.wire, root, negotiation=tracking.negotiation, offer=self._offer)
 
     def _folder(self, folder: Path) -> Files:
         from trackbridge_adapters._mlflow_rest.artifacts_folder import FolderFiles
@@ -112,6 +118,8 @@ class Places:
     def _bucket(self, root: str, scheme: str) -> Files:
         from trackbridge_adapters._mlflow_rest.artifacts_objects import ObjectFiles
 
+        clock_ms, adapter = self._tracking.context.clock_ms, self._adapter
+
         # A key is taken as it is written: '?' and '#' are letters of it, as for mlflow's own client.
         authority, _, prefix = root.partition("://")[2].partition("/")
         with self._lock:
@@ -119,7 +127,15 @@ class Places:
             if store is None:
                 store = self._opened(scheme, authority)
                 self._stores[scheme, authority] = store
-        return ObjectFiles(store, root, prefix, adapter=self._adapter)
+        keys = self._s3_keys if scheme in ("s3", "s3a") else lambda: None
+        parts_of = parts_in(store, keys, clock_ms, adapter=adapter)
+        return ObjectFiles(store, root, prefix, adapter=adapter, parts_of=parts_of)
+
+    def _s3_keys(self) -> Callable[[], Any] | None:
+        with self._lock:
+            if self._keys is None:
+                self._keys = (s3_keys(self._options),)
+            return self._keys[0]
 
     def _opened(self, scheme: str, authority: str) -> Any:
         try:
@@ -140,6 +156,18 @@ def s3_store(bucket: str, options: StoreOptions) -> Any:
     """Open a bucket of S3, or of a server that speaks its protocol."""
     from obstore.store import S3Store
 
+    named = s3_settings(options)
+    return S3Store(
+        bucket,
+        credential_provider=_s3_provider(options, named),
+        client_options=_client(str(named.get("endpoint", ""))),
+        retry_config={"max_retries": TRIES_MORE},
+        **named,
+    )
+
+
+def s3_settings(options: StoreOptions) -> dict[str, Any]:
+    """Return the settings of ``S3Store``: the environment's, and over them those that are given."""
     environment = options.environment
     named: dict[str, Any] = {}
     endpoint = next(
@@ -156,14 +184,54 @@ def s3_store(bucket: str, options: StoreOptions) -> Any:
     named.update(options.s3)
     # Servers of one's own seldom answer to bucket.host: with them the bucket stands in the path.
     named.setdefault("virtual_hosted_style_request", "endpoint" not in named)
-    provider = options.s3_credentials or _profile_credentials(environment, named)
-    return S3Store(
-        bucket,
-        credential_provider=provider,
-        client_options=_client(str(named.get("endpoint", ""))),
-        retry_config={"max_retries": TRIES_MORE},
-        **named,
-    )
+    return named
+
+
+def s3_keys(options: StoreOptions) -> Callable[[], Any] | None:
+    """Return what gives the keys that obstore signs with, None where only obstore can find them."""
+    named = s3_settings(options)
+    if named.get("skip_signature"):
+        return None
+    provider = _s3_provider(options, named)
+    if provider is not None:
+        return cast("Callable[[], Any]", provider)
+    if "access_key_id" in named:
+        token = named.get("session_token") or named.get("token")
+        return lambda: {**named, "token": token}
+    if options.environment.get("AWS_ACCESS_KEY_ID"):
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        fields = ("access_key_id", "secret_access_key", "token")
+        return lambda: dict(zip(fields, map(options.environment.get, names), strict=True))
+    return _machine_keys()
+
+
+def _machine_keys() -> Callable[[], Any] | None:
+    """Return what gives the keys of the machine or the job, found by botocore where it is installed."""
+    try:
+        from botocore.exceptions import BotoCoreError
+        from botocore.session import get_session
+    except ImportError:
+        return None
+    try:
+        credentials = get_session().get_credentials()
+    except BotoCoreError:
+        return None
+    if credentials is None:
+        return None
+
+    def keys() -> Any:
+        frozen = credentials.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+        }
+
+    return keys
+
+
+def _s3_provider(options: StoreOptions, named: Mapping[str, Any]) -> Any:
+    return options.s3_credentials or _profile_credentials(options.environment, named)
 
 
 def _profile_credentials(environment: Mapping[str, str], named: Mapping[str, Any]) -> Any:
@@ -251,6 +319,35 @@ def gcs_store(bucket: str, options: StoreOptions) -> Any:
         retry_config={"max_retries": TRIES_MORE},
         **dict(options.gcs),
     )
+
+
+def parts_in(
+    store: Any, keys: Callable[[], Callable[[], Any] | None], clock_ms: Callable[[], int], *, adapter: str
+) -> Callable[[str], Parts | None]:
+    """Return how a key of a store takes a file in parts: in S3 and Azure; Google's takes it as a whole.
+
+    Args:
+        store: obstore's.
+        keys: Returns what gives the keys of S3, or None.
+        clock_ms: Milliseconds since 1970.
+        adapter: For errors.
+    """
+    from obstore.store import AzureStore, S3Store
+
+    def parts_of(key: str) -> Parts | None:
+        if isinstance(store, AzureStore):
+            from trackbridge_adapters._mlflow_rest.artifacts_objects import can_sign
+            from trackbridge_adapters._mlflow_rest.artifacts_parts_azure import AzureParts, signer
+
+            return AzureParts(signer(store, key), adapter=adapter) if can_sign(store, key) else None
+        found = keys() if isinstance(store, S3Store) else None
+        if found is None:
+            return None
+        from trackbridge_adapters._mlflow_rest.artifacts_parts_s3 import S3Parts
+
+        return S3Parts(store, key, found, clock_ms, adapter=adapter)
+
+    return parts_of
 
 
 def _client(endpoint: str) -> Any:

@@ -20,11 +20,16 @@ from trackbridge.errors import (
     Unavailable,
     Unsupported,
 )
+from trackbridge.ports.capabilities import Feature
 from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, Entry, Files, reader_of
+from trackbridge_adapters._mlflow_rest.artifacts_parts import Parts
+from trackbridge_adapters._mlflow_rest.artifacts_parts_proxy import Offer, ProxyParts
+from trackbridge_adapters._mlflow_rest.negotiation import Negotiation
 from trackbridge_adapters._mlflow_rest.wire import Wire
 
 ROUTE = "/api/2.0/mlflow-artifacts/artifacts"
 INLINE_BYTES_MAX = BLOCK_BYTES
+SEEN_MAX = 1000
 ANSWER_S = 300.0
 """Seconds until a server has stored what it took: it may first send it on to a bucket."""
 
@@ -35,9 +40,14 @@ class ProxiedFiles(Files):
     keeps_digests = False
     may_collide = True
 
-    def __init__(self, wire: Wire, root: str) -> None:
+    def __init__(
+        self, wire: Wire, root: str, *, negotiation: Negotiation | None = None, offer: Offer | None = None
+    ) -> None:
         self.root = root.rstrip("/")
         self._wire = wire
+        self._negotiation = negotiation
+        self._offer = offer or Offer()
+        self._seen: dict[str, set[str]] = {}
         self._folder = unquote(urlsplit(self.root).path).strip("/")
         host = urlsplit(self.root).netloc
         if host and host != urlsplit(wire.service.base_url()).netloc:
@@ -62,11 +72,33 @@ class ProxiedFiles(Files):
 
     def held(self, path: str) -> Entry | None:
         # A file is not told: the listing has no version, and the same size may be other bytes. A folder is,
-        # because mlflow 2.x would put the file into it, and a bucket would hold both.
-        return Entry(path.rpartition("/")[2], is_dir=True) if self.children(path) else None
+        # because mlflow 2.x would put the file into it, and a bucket would hold both. Each folder is listed
+        # once, not for each file that goes into it.
+        parent, _, name = path.rpartition("/")
+        if name not in self._folders_in(parent):
+            return None
+        return Entry(name, is_dir=True) if self.children(path) else None
+
+    def _folders_in(self, folder: str) -> set[str]:
+        """Return the names of folders that were in a folder when it was first looked at, and of ours."""
+        names = self._seen.get(folder)
+        if names is None:
+            names = {entry.name for entry in self.children(folder) if entry.is_dir}
+            if len(self._seen) >= SEEN_MAX:
+                self._seen.clear()
+            self._seen[folder] = names
+        return names
+
+    def _note_folders(self, path: str) -> None:
+        """Note the folders that a file makes."""
+        while path := path.rpartition("/")[0]:
+            parent, _, name = path.rpartition("/")
+            if parent in self._seen:
+                self._seen[parent].add(name)
 
     def put(self, path: str, source: BinaryIO, *, digest: str, size: int) -> str:
         self._refuse_what_cannot_be_read_back(path)
+        self._note_folders(path)
 
         def body() -> BinaryIO:
             source.seek(0)
@@ -76,6 +108,12 @@ class ProxiedFiles(Files):
         headers = {"Content-Type": "application/octet-stream"}
         self._wire.send("PUT", self._route(path), body=content, headers=headers, answer_s=ANSWER_S)
         return ""
+
+    def parts(self, path: str, *, resumable: bool) -> Parts | None:
+        if self._offer.is_declined:
+            return None
+        self._note_folders(path)
+        return ProxyParts(self._wire, f"{self._folder}/{path}", self._offer)
 
     def open(self, path: str) -> BinaryIO:
         # Compression would hide how many bytes are to come, and so that some are missing.
@@ -108,19 +146,17 @@ class ProxiedFiles(Files):
         return entries
 
     def delete(self, path: str, entry: Entry) -> None:
+        self._seen.clear()
         try:
             self._wire.send("DELETE", self._route(path))
         except NotFound:
             return
         except Transient as error:
-            if entry.is_dir or self.find(path) is None:
+            if entry.is_dir or self._negotiation is None or self._major_version() >= 3:
                 raise
-            raise Unsupported(
-                "this MLflow server cannot delete a single file (mlflow before 3.0 on a folder cannot)",
-                adapter=self._wire.service.adapter,
-                operation="artifacts.delete",
-                hint="delete the folder that it is in, or use a newer server",
-            ) from error
+            if self.find(path) is None:
+                return
+            raise self._negotiation.lacks(Feature.ARTIFACTS_DELETE) from error
 
     def digest(self, path: str) -> str | None:
         return None

@@ -69,11 +69,10 @@ ARTIFACT_FEATURES: dict[Feature, Capability] = {
     Feature.ARTIFACTS_PRESIGN: absent(
         Absence.NOT_OFFERED, "only buckets sign addresses; ask where the server keeps its files in one"
     ),
-    Feature.ARTIFACTS_RESUMABLE_UPLOAD: absent(
-        Absence.NOT_YET, "a large file goes up in parts within one call; parts are not kept for a later one"
-    ),
+    Feature.ARTIFACTS_RESUMABLE_UPLOAD: SUPPORTED,
 }
-"""What an endpoint declares whose runs may lie anywhere; one whose runs lie in buckets adds presigning."""
+"""What an endpoint declares whose runs may lie anywhere; one whose runs lie in buckets adds presigning. Parts
+of an upload are kept in S3 and Azure; elsewhere ``put_resumable`` sends a file as a whole each time."""
 
 
 _NONE: Mapping[Feature, Capability] = {}

@@ -38,6 +38,9 @@ DATABASE_TROUBLE = "(Background on this error at: https://sqlalche.me"
 """What SQLAlchemy says of a database that is locked, or in which two writes met; servers answer 400 then, and
 the same call succeeds later."""
 
+PARAM_CONFLICT = "Changing param values is not allowed"
+"""What a server says to another value of a param; one whose store is a folder answers 500 with it."""
+
 THROTTLED = frozenset({"REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "Throttled"})
 
 
@@ -85,6 +88,8 @@ def error_of(
     if DATABASE_TROUBLE in message:
         text = f"the server's database failed; two writes may have met: {message}"
         return Unavailable(text, adapter=adapter, resource=resource)
+    if PARAM_CONFLICT in message:
+        return Rejected(f"{message} (status {answer.status_code})", adapter=adapter, resource=resource)
     kind = CODES.get(code)
     if kind is None or answer.status_code in (401, 403, 408, 429, 502, 503, 504):
         return error_of_status(answer, message or code, adapter=adapter, resource=resource)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 
 from trackbridge.domain.ids import experiment_id_of, is_minted
 from trackbridge.domain.runs import Experiment, LifecycleStage
@@ -13,6 +14,7 @@ from trackbridge_adapters._mlflow_rest.conversions import (
     experiment_of,
     key_value_list,
     key_values,
+    stage_of,
 )
 from trackbridge_adapters._mlflow_rest.run_ids import EXPERIMENT, NativeIds
 from trackbridge_adapters._mlflow_rest.wire import Json, Wire
@@ -27,10 +29,11 @@ class Experiments:
         self._wire = wire
         self._ids = ids
         self._service = wire.service
+        self._natives: dict[str, list[str]] = {}  # our id -> every experiment that has it in its tag
 
     def ensure(self, name: str, experiment_id: str, tags: dict[str, str]) -> Experiment:
-        """Find an experiment by name, or create it with our id in a tag; set the tags."""
-        found = self._by_name(name)
+        """Find an experiment by name, else by our id (it was renamed), else create it; set the tags."""
+        found = self._by_name(name) or self._renamed(experiment_id)
         if found is None:
             with self._ids.creating(f"experiment {name}"):
                 found = self._by_name(name) or self._create(name, experiment_id, tags)
@@ -48,13 +51,27 @@ class Experiments:
         if not is_minted(experiment_id):
             found = self.by_native_id(experiment_id)
             return str(found["experiment_id"])
-        for found in self.pages(None):
-            native = str(found["experiment_id"])
-            is_ours = key_values(found.get("tags")).get(TAG_EXPERIMENT_ID) == experiment_id
-            if is_ours or native == experiment_id or experiment_id_of(self._name(found)) == experiment_id:
-                self._ids.remember(EXPERIMENT, experiment_id, native)
-                return native
-        raise self._not_found(experiment_id)
+        meant = self._among(self.pages(None), experiment_id)
+        if meant is None:
+            raise self._not_found(experiment_id)
+        native = str(meant["experiment_id"])
+        self._ids.remember(EXPERIMENT, experiment_id, native)
+        return native
+
+    def all_native_ids(self, experiment: Experiment, experiment_id: str) -> list[str]:
+        """Return where runs that were opened in an experiment may be.
+
+        Args:
+            experiment: As it was found by its name.
+            experiment_id: Our id of that name. Whoever renames an experiment, and makes another of the old
+                name, leaves two: the runs are in the first. The server is asked once for each id.
+        """
+        if experiment_id not in self._natives:
+            self._natives[experiment_id] = [
+                str(found["experiment_id"]) for found in self.pages(None) if _tag_of(found) == experiment_id
+            ]
+        by_name = experiment.native_id or experiment.experiment_id
+        return list(dict.fromkeys([by_name, *self._natives[experiment_id]]))
 
     def by_native_id(self, native: str) -> Json:
         """Return an experiment as the server has it.
@@ -95,11 +112,28 @@ class Experiments:
         experiment = experiment_of(found, name=self._name(found))
         native = str(found["experiment_id"])
         if self._ids.ours(EXPERIMENT, native) is None:
-            self._ids.remember(EXPERIMENT, experiment.experiment_id, native)
+            # Of two that have our id, one renamed and deleted, the other is meant.
+            is_meant = experiment.lifecycle_stage is LifecycleStage.ACTIVE
+            if is_meant or self._ids.native(EXPERIMENT, experiment.experiment_id) is None:
+                self._ids.remember(EXPERIMENT, experiment.experiment_id, native)
+            else:
+                self._ids.note_ours(EXPERIMENT, experiment.experiment_id, native)
         return experiment
 
     def _name(self, found: Json) -> str:
-        return self._service.our_experiment_name(str(found.get("name", "")))
+        native, tag = str(found.get("name", "")), _tag_of(found)
+        names = self._service.experiment_names(native)
+        if tag is None:
+            return names[0]
+        return next(
+            (name for name in names if experiment_id_of(name) == tag),
+            self._service.our_experiment_name(native),
+        )
+
+    def _ids_of(self, found: Json) -> set[str]:
+        """Return every id by which an experiment may be asked for."""
+        names = self._service.experiment_names(str(found.get("name", "")))
+        return {str(found["experiment_id"]), _tag_of(found) or "", *map(experiment_id_of, names)}
 
     def _by_name(self, name: str) -> Json | None:
         query = {"experiment_name": self._service.experiment_name(name)}
@@ -112,9 +146,25 @@ class Experiments:
                 f"the experiment {name!r} was deleted",
                 adapter=self._service.adapter,
                 resource=f"experiment {found['experiment_id']}",
-                hint=f"restore it: bridge experiments restore {found['experiment_id']}",
+                hint=f"restore it: bridge experiments restore {self.converted(found).experiment_id}",
             )
         return found
+
+    def _renamed(self, experiment_id: str) -> Json | None:
+        """Return the active experiment that has our id in its tag."""
+        known = self._ids.native(EXPERIMENT, experiment_id)
+        if known is not None:
+            with contextlib.suppress(NotFound):
+                found = self.by_native_id(known)
+                if _tag_of(found) == experiment_id and _is_active(found):
+                    return found
+        active = self.pages(LifecycleStage.ACTIVE)
+        return next((found for found in active if _tag_of(found) == experiment_id), None)
+
+    def _among(self, experiments: Iterable[Json], experiment_id: str) -> Json | None:
+        """Return the experiment that our id means: an active one before one that was deleted."""
+        candidates = [found for found in experiments if experiment_id in self._ids_of(found)]
+        return max(candidates, key=_is_active, default=None)
 
     def _create(self, name: str, experiment_id: str, tags: dict[str, str]) -> Json:
         body = {
@@ -122,7 +172,7 @@ class Experiments:
             "tags": key_value_list({**tags, TAG_EXPERIMENT_ID: experiment_id}),
         }
         try:
-            native = str(self._wire.post("experiments/create", body)["experiment_id"])
+            native = self._created(body)
         except Rejected:
             found = self._by_name(name)  # somebody else was quicker
             if found is None:
@@ -130,6 +180,15 @@ class Experiments:
             return found
         self._ids.remember(EXPERIMENT, experiment_id, native)
         return self.by_native_id(native)
+
+    def _created(self, body: Json) -> str:
+        try:
+            return str(self._wire.post("experiments/create", body)["experiment_id"])
+        except NotFound:
+            if self._service.make_room is None:
+                raise
+        self._service.make_room(self._wire, str(body["name"]))
+        return str(self._wire.post("experiments/create", body)["experiment_id"])
 
     def _with_tags(self, found: Json, tags: dict[str, str]) -> Experiment:
         current = key_values(found.get("tags"))
@@ -146,3 +205,12 @@ class Experiments:
             adapter=self._service.adapter,
             hint="see: bridge experiments list",
         )
+
+
+def _tag_of(found: Json) -> str | None:
+    """Return our id in the tag of an experiment."""
+    return key_values(found.get("tags")).get(TAG_EXPERIMENT_ID)
+
+
+def _is_active(found: Json) -> bool:
+    return stage_of(found.get("lifecycle_stage")) is LifecycleStage.ACTIVE

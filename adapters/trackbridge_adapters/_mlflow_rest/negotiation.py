@@ -16,11 +16,20 @@ from trackbridge_adapters._mlflow_rest.errors import RouteMissing
 from trackbridge_adapters._mlflow_rest.run_ids import NativeIds
 from trackbridge_adapters._mlflow_rest.wire import Wire
 
-OPTIONAL = (Feature.REGISTRY_ALIAS, Feature.REGISTRY_STAGE, Feature.TRACKING_DATASETS)
-"""Features that hang on routes of their own, which servers exist without."""
+OPTIONAL = (
+    Feature.REGISTRY_ALIAS,
+    Feature.REGISTRY_STAGE,
+    Feature.TRACKING_DATASETS,
+    Feature.ARTIFACTS_DELETE,
+)
+"""Features that hang on routes of their own, which servers exist without, or that older servers lack."""
 REMEMBERED_MS = 24 * 60 * 60 * 1000
 ABSENT = "absent"
 REASON = "the server has no route for it: an older or partial MLflow server"
+REASONS = {
+    Feature.ARTIFACTS_DELETE: "this MLflow server cannot delete a single file (before 3.0, on a folder)"
+}
+"""Reasons of features that have a route, where that fails."""
 
 
 class Negotiation:
@@ -39,7 +48,16 @@ class Negotiation:
 
     def gaps(self) -> dict[Feature, Capability]:
         """Return what the server was seen to lack within the last day; nobody is asked."""
-        return {feature: absent(Absence.NOT_OFFERED, REASON) for feature in OPTIONAL if self._lacks(feature)}
+        return {
+            feature: absent(Absence.NOT_OFFERED, REASONS.get(feature, REASON))
+            for feature in OPTIONAL
+            if self._lacks(feature)
+        }
+
+    def lacks(self, feature: Feature) -> Unsupported:
+        """Remember that the server lacks a feature, and return the error that tells it."""
+        self._ids.remember(ABSENT, feature.value, str(self._clock_ms()))
+        return self._unsupported(feature)
 
     def _lacks(self, feature: Feature) -> bool:
         seen = self._ids.native(ABSENT, feature.value)
@@ -58,8 +76,7 @@ class Negotiation:
             yield
         except RouteMissing as missing:
             self.confirm(missing)
-            self._ids.remember(ABSENT, feature.value, str(self._clock_ms()))
-            raise self._unsupported(feature) from missing
+            raise self.lacks(feature) from missing
 
     @contextmanager
     def registry(self) -> Iterator[None]:
@@ -91,7 +108,7 @@ class Negotiation:
 
     def _unsupported(self, feature: Feature) -> Unsupported:
         return Unsupported(
-            f"{feature.value} is not supported here: {REASON}",
+            f"{feature.value} is not supported here: {REASONS.get(feature, REASON)}",
             adapter=self._wire.service.adapter,
-            hint="upgrade the server; its routes are tried again after a day",
+            hint="upgrade the server; it is tried again after a day",
         )

@@ -53,6 +53,9 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 class RestRegistry(ModelRegistry):
     """Models and versions of one endpoint."""
 
+    tag_key_chars_max = TAG_KEY_CHARS_MAX
+    tag_value_chars_max = TAG_VALUE_CHARS_MAX
+
     def __init__(self, tracking: RestTracking, artifacts: ArtifactStore | None) -> None:
         self._tracking = tracking
         self._artifacts = artifacts
@@ -108,10 +111,16 @@ class RestRegistry(ModelRegistry):
         size = page_size(max_results, most=PAGE_ITEMS_MAX, adapter=self._adapter, operation=operation)
         listing = listing_of(operation)
         place = place_of(token, listing, adapter=self._adapter, operation=operation, types=(str,))
-        found = sorted(self._pages("registered-models/search", "registered_models", {}), key=_name)
+        found = sorted(self._listed_models(), key=_name)
         found = [item for item in found if place is None or _name(item) > place[0]]
         more = token_of(listing, [_name(found[size - 1])]) if len(found) > size else None
-        return Page(items=tuple(map(model_of, found[:size])), token=more)
+        return Page(items=tuple(map(self._shown_model, found[:size])), token=more)
+
+    def _listed_models(self) -> Iterator[Json]:
+        return self._pages("registered-models/search", "registered_models", {})
+
+    def _shown_model(self, found: Json) -> RegisteredModel:
+        return model_of(found)
 
     # Versions.
 
@@ -298,9 +307,12 @@ class RestRegistry(ModelRegistry):
         if version is None:
             self._delete_alias(name, alias)
         else:
-            body = {"name": name, "alias": alias, "version": version}
-            with self._tracking.negotiation.optional(Feature.REGISTRY_ALIAS):
-                self._wire.post("registered-models/alias", body)
+            self._point_alias(name, alias, version)
+
+    def _point_alias(self, name: str, alias: str, version: str) -> None:
+        body = {"name": name, "alias": alias, "version": version}
+        with self._tracking.negotiation.optional(Feature.REGISTRY_ALIAS):
+            self._wire.post("registered-models/alias", body)
 
     def _delete_alias(self, name: str, alias: str) -> None:
         with self._tracking.negotiation.optional(Feature.REGISTRY_ALIAS):
@@ -314,6 +326,9 @@ class RestRegistry(ModelRegistry):
             )
         if str(self._version(name, version).get("current_stage") or "None") == stage:
             return
+        self._move_to_stage(name, version, stage)
+
+    def _move_to_stage(self, name: str, version: str, stage: str) -> None:
         body = {"name": name, "version": version, "stage": stage, "archive_existing_versions": False}
         with self._tracking.negotiation.optional(Feature.REGISTRY_STAGE):
             self._wire.post("model-versions/transition-stage", body)
@@ -368,10 +383,10 @@ class RestRegistry(ModelRegistry):
             if "\0" in part or not _is_unicode(part):
                 raise Rejected("a name or a tag holds a NUL or half a character", adapter=self._adapter)
         for key, value in tags.items():
-            if not key or len(key) > TAG_KEY_CHARS_MAX or len(value) > TAG_VALUE_CHARS_MAX:
+            if not key or len(key) > self.tag_key_chars_max or len(value) > self.tag_value_chars_max:
                 raise Rejected(
-                    f"tag {key[:100]!r} is empty or too long: a name has 1 to {TAG_KEY_CHARS_MAX}, "
-                    f"a value at most {TAG_VALUE_CHARS_MAX:,} characters",
+                    f"tag {key[:100]!r} is empty or too long: a name has 1 to {self.tag_key_chars_max}, "
+                    f"a value at most {self.tag_value_chars_max:,} characters",
                     adapter=self._adapter,
                     hint="shorten it, or log it as an artifact",
                 )

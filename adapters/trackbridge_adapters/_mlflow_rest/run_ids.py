@@ -69,6 +69,10 @@ class NativeIds:
         """Keep a pair in memory alone: a listing of a thousand runs is not to be a thousand commits."""
         self._keep(kind, ours, native)
 
+    def note_ours(self, kind: str, ours: str, native: str) -> None:
+        """Keep, in memory alone, what a native id is for us, where ours leads to another one."""
+        self._ours[kind, native] = ours
+
     def forget(self, kind: str, ours: str) -> None:
         """Drop a pair whose native side is gone."""
         native = self._native.pop((kind, ours), None)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import requests
+
+from trackbridge.errors import BridgeError
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Capability, Feature, Limits, Tier
 from trackbridge.ports.findings import Finding
@@ -26,7 +29,19 @@ def _same(name: str) -> str:
     return name
 
 
+def _alone(name: str) -> tuple[str, ...]:
+    return (name,)
+
+
 def _no_address(experiment_id: str, run_id: str) -> str | None:
+    return None
+
+
+def _no_fix(error: BridgeError) -> str | None:
+    return None
+
+
+def _as_mlflow(answer: requests.Response, body: Mapping[str, Any], resource: str) -> BridgeError | None:
     return None
 
 
@@ -51,10 +66,17 @@ class Service:
         run_url: Native experiment id and native run id to the address that people open in a browser.
         experiment_name: Our experiment name to the backend's (Databricks wants workspace paths).
         our_experiment_name: The way back.
+        experiment_names: Every name of ours that leads to a backend's name, its own first: an experiment is
+            shown by the one that it was opened with, and one that somebody else made by the first.
+        make_room: Makes what a new experiment of a backend's name needs, where creating it was answered with
+            "not found" (on Databricks, its folder); None where nothing can be missing.
         platform_run: Native id of the run that a cloud job is; its status is the platform's, and a run that
             is opened with this id attaches to it.
         dedups_points: True when the same point written twice is one (mlflow on SQL).
         history_page_max: Points of a history asked for at once.
+        error_of: Reads an answer of 400 or more that is not MLflow's own (its body, {} where that is no JSON
+            object, and the route); None leaves it to the shared table.
+        fix_of: What to do about an error of the service, where the error does not say it.
         check: Findings for ``bridge doctor`` beyond those that are common to all.
         close: Called once when the adapter is closed.
     """
@@ -70,8 +92,12 @@ class Service:
     run_url: Callable[[str, str], str | None] = _no_address
     experiment_name: Callable[[str], str] = _same
     our_experiment_name: Callable[[str], str] = _same
+    experiment_names: Callable[[str], tuple[str, ...]] = _alone
+    make_room: Callable[[Wire, str], None] | None = None
     platform_run: str | None = None
     dedups_points: bool = True
     history_page_max: int = HISTORY_PAGE_MAX
+    error_of: Callable[[requests.Response, Mapping[str, Any], str], BridgeError | None] = _as_mlflow
+    fix_of: Callable[[BridgeError], str | None] = _no_fix
     check: Callable[[Wire, bool], tuple[Finding, ...]] = _no_findings
     close: Callable[[], None] = lambda: None

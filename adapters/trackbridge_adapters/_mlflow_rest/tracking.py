@@ -221,7 +221,7 @@ class RestTracking(TrackingStore):
         if found is None:
             experiment = self.ensure_experiment(spec.experiment_name, experiment_id=spec.experiment_id)
             with self.ids.creating(spec.run_id):
-                found = self._tagged_run(spec.run_id, experiment) or self._create_run(spec, experiment)
+                found = self._tagged_run(spec, experiment) or self._create_run(spec, experiment)
         return self._taken_up(found, spec)
 
     def _find_run(self, spec: RunSpec) -> Json | None:
@@ -241,18 +241,18 @@ class RestTracking(TrackingStore):
                 raise
             return None
 
-    def _tagged_run(self, run_id: str, experiment: Experiment) -> Json | None:
-        native_experiment = self.native_experiment_id(experiment.experiment_id)
-        found = self._all_tagged(run_id, [native_experiment])
+    def _tagged_run(self, spec: RunSpec, experiment: Experiment) -> Json | None:
+        natives = self.experiments.all_native_ids(experiment, spec.experiment_id)
+        found = self._all_tagged(spec.run_id, natives)
         if not found:
             return None
-        self.ids.remember(RUN, run_id, found[0])
+        self.ids.remember(RUN, spec.run_id, found[0])
         return self._native_run(found[0])
 
     def _create_run(self, spec: RunSpec, experiment: Experiment) -> Json:
         tags = self._native_tags({**spec.tags, TAG_RUN_ID: spec.run_id})
         body = {
-            "experiment_id": self.native_experiment_id(experiment.experiment_id),
+            "experiment_id": experiment.native_id or experiment.experiment_id,
             "start_time": spec.start_time,
             "user_id": spec.user,
             "run_name": spec.tags.get(TAG_NAME, spec.name),
@@ -265,19 +265,22 @@ class RestTracking(TrackingStore):
 
     def _taken_up(self, found: Json, spec: RunSpec) -> Run:
         native = str(found["info"]["run_id"])
+        self._refuse_deleted(found, spec.run_id)
+        if spec.resume:
+            if native != self.service.platform_run:
+                self.wire.post("runs/update", {"run_id": native, "status": RunStatus.RUNNING.value})
+            self._log(native, Sorted(tags=dict(spec.tags)))
+            found = self._native_run(native)
+        return self.run_of(found)
+
+    def _refuse_deleted(self, found: Json, run_id: str) -> None:
         if stage_of(found["info"].get("lifecycle_stage")) is LifecycleStage.DELETED:
             raise Rejected(
                 "the run was deleted",
                 adapter=self.service.adapter,
-                resource=f"run {spec.run_id}",
-                hint=f"restore it: bridge runs restore {spec.run_id}",
+                resource=f"run {run_id}",
+                hint=f"restore it: bridge runs restore {run_id}",
             )
-        if spec.resume:
-            if native != self.service.platform_run:
-                self.wire.post("runs/update", {"run_id": native, "status": RunStatus.RUNNING.value})
-            self._send_tags(native, dict(spec.tags))
-            found = self._native_run(native)
-        return self.run_of(found)
 
     def get_run(self, run_id: str) -> Run:
         return self.run_of(self._run(run_id))
@@ -288,7 +291,12 @@ class RestTracking(TrackingStore):
         native = self.native_run_id(run_id)
         if native == self.service.platform_run:  # the platform sets it when the job ends
             return
-        self.wire.post("runs/update", {"run_id": native, "status": status.value, "end_time": end_time})
+        body = {"run_id": native, "status": status.value, "end_time": end_time}
+        try:
+            self.wire.post("runs/update", body)
+        except Rejected:
+            self._refuse_deleted(self._native_run(native), run_id)
+            raise
 
     def delete_run(self, run_id: str) -> None:
         self.wire.post("runs/delete", {"run_id": str(self._run(run_id)["info"]["run_id"])})
@@ -314,7 +322,7 @@ class RestTracking(TrackingStore):
                 run_id=ours,
                 experiment_id=self.experiments.our_id(experiment),
                 run_name=name,
-                user_id=str(info.get("user_id", "")) or tags.get(TAG_USER, ""),
+                user_id=_user_of(info, tags, is_ours=ours != native),
                 status=status,
                 start_time=int(info.get("start_time") or 0),
                 end_time=milliseconds(info.get("end_time")) if status.is_final else None,
@@ -349,12 +357,16 @@ class RestTracking(TrackingStore):
         native = self.native_run_id(batch.run_id)
         records = sorted_records(batch, self.capabilities.limits)
         rejected = records.rejected
-        rejected += self._log(native, records)
+        try:
+            rejected += self._log(native, records)
+        except Rejected:
+            self._refuse_deleted(self._native_run(native), batch.run_id)
+            raise
         for tag in [key for key, value in records.tags.items() if value is None]:
             self._delete_tag(native, tag)
         rejected += self._log_inputs(native, records.inputs)
         if not len(batch):
-            self._native_run(native)
+            self._refuse_deleted(self._native_run(native), batch.run_id)
         return Receipt(rejected=tuple(rejected))
 
     def _log(self, native: str, records: Sorted) -> list[Rejection]:
@@ -375,7 +387,7 @@ class RestTracking(TrackingStore):
                 raise
             self._post_batch(native, records.metrics, params, tags)
         name = records.tags.get(TAG_NAME)
-        if name:
+        if name and native != self.service.platform_run:
             self.wire.post("runs/update", {"run_id": native, "run_name": name})
         return conflicts
 
@@ -401,9 +413,6 @@ class RestTracking(TrackingStore):
         pairs = [(param.key, param.value or "") for param in params]
         body = log_batch_body(native, metrics, pairs, tags.items())
         self.wire.post_encoded("runs/log-batch", body)
-
-    def _send_tags(self, native: str, tags: dict[str, str]) -> None:
-        self._log(native, Sorted(tags=dict(tags)))
 
     def _delete_tag(self, native: str, key: str) -> None:
         try:
@@ -485,6 +494,12 @@ class RestTracking(TrackingStore):
     def _refuse(self, feature: Feature) -> Exception:
         self.capabilities.require(feature, operation=feature.value)
         raise AssertionError(f"{feature.value} is declared and not built")
+
+
+def _user_of(info: Json, tags: dict[str, str], *, is_ours: bool) -> str:
+    """Return who made a run; Databricks and Azure write who is signed in, whoever a run of ours says."""
+    named, tagged = str(info.get("user_id", "")), tags.get(TAG_USER, "")
+    return tagged or named if is_ours else named or tagged
 
 
 def _newest_first(experiment: Experiment) -> tuple[int, str]:

@@ -111,7 +111,14 @@ class Wire:
             body = json.loads(answer.content)
         except ValueError:
             body = None
-        return error_of(answer, body if isinstance(body, dict) else {}, path, adapter=self.service.adapter)
+        told = body if isinstance(body, dict) else {}
+        error = self.service.error_of(answer, told, path)
+        if error is None:
+            error = error_of(answer, told, path, adapter=self.service.adapter)
+        fix = self.service.fix_of(error)
+        if fix is not None:
+            error.advise(fix)
+        return error
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:

@@ -73,7 +73,7 @@ def login_of(options: Mapping[str, str], environment: Mapping[str, str] = os.env
         authentication=_authentication(options, environment),
         verify=_verify(options, environment),
         certificate=(certificate, key) if certificate and key else certificate,
-        answer_s=_timeout_s(options.get("timeout_s") or environment.get("MLFLOW_HTTP_REQUEST_TIMEOUT")),
+        answer_s=timeout_s(options.get("timeout_s") or environment.get("MLFLOW_HTTP_REQUEST_TIMEOUT")),
     )
 
 
@@ -142,7 +142,12 @@ def _file(path: str | None) -> str | None:
     return expanded
 
 
-def _timeout_s(text: str | None) -> float:
+def timeout_s(text: str | None) -> float:
+    """Return the seconds to wait for an answer.
+
+    Raises:
+        ConfigError: The text is no number of seconds.
+    """
     if not text:
         return ANSWER_S
     try:

@@ -1,4 +1,4 @@
-"""An MLflow server as a service of the shared REST client."""
+"""An MLflow server, or what mlflow opens itself, as a service of the shared REST client."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._mlflow_rest.artifacts import open_artifacts
 from trackbridge_adapters._mlflow_rest.capabilities import LIMITS
 from trackbridge_adapters._mlflow_rest.service import Service
-from trackbridge_adapters.mlflow.config import ADAPTER, login_of
+from trackbridge_adapters.mlflow.config import ADAPTER, login_of, timeout_s
+
+PRIVATE = "mlflow+"
 
 
 def service_of(uri: str, context: AdapterContext) -> Service:
-    """Describe the server at an ``http(s)://`` address."""
+    """Describe the server at an ``http(s)://`` address, or a private one for ``mlflow+URI``."""
+    inner = uri.removeprefix(PRIVATE)
+    if inner.startswith(("http://", "https://")):
+        return _server(inner, context)
+    return _private(inner, context)
+
+
+def _server(uri: str, context: AdapterContext) -> Service:
     login = login_of(context.options)
     base = uri.rstrip("/")
     http = HttpClient(
@@ -31,4 +40,27 @@ def service_of(uri: str, context: AdapterContext) -> Service:
         tier=Tier.EVERY_CHANGE,
         artifacts=open_artifacts,
         run_url=lambda experiment, run: f"{base}/#/experiments/{experiment}/runs/{run}",
+    )
+
+
+def _private(uri: str, context: AdapterContext) -> Service:
+    from trackbridge_adapters.mlflow.private import PrivateServer, store_of
+
+    store = store_of(uri, context)
+    server = PrivateServer(store, context.home)
+    http = HttpClient(
+        adapter=ADAPTER,
+        answer_s=timeout_s(context.options.get("timeout_s")),
+        local_socket=server.connect,
+    )
+    return Service(
+        adapter=ADAPTER,
+        address=f"{PRIVATE}{uri}",
+        base_url=server.base_url,
+        http=http,
+        limits=LIMITS,
+        tier=Tier.EVERY_CHANGE,
+        artifacts=open_artifacts,
+        dedups_points=not store.is_folder,
+        close=server.close,
     )

@@ -114,6 +114,8 @@ class Runs:
         route = route_of(request)
         if route == "experiments/get-by-name" or route == "experiments/get":
             return EXPERIMENT
+        if route == "experiments/search":
+            return Answer(body={"experiments": [EXPERIMENT.body["experiment"]]})
         if route == "runs/log-batch":
             return Answer()
         if route == "runs/create":

@@ -72,6 +72,7 @@ def test_numbers_that_json_does_not_have_are_read(server, wire):
         (refusal(429, "REQUEST_LIMIT_EXCEEDED"), RateLimited),
         (refusal(400, "RESOURCE_EXHAUSTED"), RateLimited),
         (refusal(500, "INTERNAL_ERROR"), Unavailable),
+        (refusal(500, "INTERNAL_ERROR", "Changing param values is not allowed. Param …"), Rejected),
         (refusal(503, "TEMPORARILY_UNAVAILABLE"), Unavailable),
         (refusal(503, "INVALID_PARAMETER_VALUE"), Unavailable),
         (refusal(409, "A_CODE_OF_TOMORROW"), Conflict),
