@@ -1,0 +1,86 @@
+"""The clouds of Azure: where each signs in, manages and shows workspaces (azure-ai-ml's own table)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trackbridge.errors import ConfigError
+
+ADAPTER = "azureml"
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Hosts of one cloud. Every workspace's host ends in one of ``service_suffixes``."""
+
+    name: str
+    resource_manager: str
+    authority: str
+    studio: str
+    service_suffixes: tuple[str, ...]
+
+    @property
+    def scope(self) -> str:
+        """What tokens are asked for; the workspace's own hosts take the same ones."""
+        return f"{self.resource_manager}/.default"
+
+
+PUBLIC = Cloud(
+    "AzureCloud",
+    "https://management.azure.com",
+    "login.microsoftonline.com",
+    "https://ml.azure.com",
+    (".api.azureml.ms",),
+)
+CLOUDS = (
+    PUBLIC,
+    Cloud(
+        "AzureChinaCloud",
+        "https://management.chinacloudapi.cn",
+        "login.chinacloudapi.cn",
+        "https://ml.azure.cn",
+        (".api.ml.azure.cn",),
+    ),
+    Cloud(
+        "AzureUSGovernment",
+        "https://management.usgovcloudapi.net",
+        "login.microsoftonline.us",
+        "https://ml.azure.us",
+        (".api.ml.azure.us",),
+    ),
+)
+
+
+def cloud_of(options: Mapping[str, str], environment: Mapping[str, str], host: str | None) -> Cloud:
+    """Return the cloud that the option ``cloud`` names, else of the host, else of the environment.
+
+    Raises:
+        ConfigError: There is no cloud of that name.
+    """
+    if options.get("cloud"):
+        return _named(options["cloud"], "the option cloud")
+    for cloud in CLOUDS:
+        if host and host.lower().endswith(cloud.service_suffixes):
+            return cloud
+    if environment.get("AZUREML_CURRENT_CLOUD"):
+        return _named(environment["AZUREML_CURRENT_CLOUD"], "AZUREML_CURRENT_CLOUD")
+    authority = environment.get("AZURE_AUTHORITY_HOST", "").lower()
+    return next((cloud for cloud in CLOUDS if cloud.authority in authority), PUBLIC)
+
+
+def _named(name: str, where: str) -> Cloud:
+    for cloud in CLOUDS:
+        if cloud.name.lower() == name.lower():
+            return cloud
+    known = ", ".join(cloud.name for cloud in CLOUDS)
+    raise ConfigError(f"{where} is {name!r}, which is no cloud", adapter=ADAPTER, hint=f"known are {known}")
+
+
+def is_azure_host(host: str) -> bool:
+    """Tell whether a host belongs to Azure ML, so that a job's token may be sent there."""
+    return (
+        host.lower()
+        .partition(":")[0]
+        .endswith(tuple(end for cloud in CLOUDS for end in cloud.service_suffixes))
+    )

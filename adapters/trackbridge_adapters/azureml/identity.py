@@ -1,0 +1,216 @@
+"""Tokens: from azure-identity, from a file or a variable, or from the job that we are in.
+
+The credential is made once, at the first request, and never asks a person. A token is kept per service and
+renewed ahead of its end; where that fails while the old one is good, the old one goes on. After a refusal
+(401, 403) a new one is taken once.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import requests
+
+from trackbridge.domain.secrets import shown
+from trackbridge.errors import AuthError, BridgeError, ConfigError, MissingExtra, Unavailable
+from trackbridge.transport.authentication import BearerToken, TokenFile
+from trackbridge.transport.http import Authentication
+from trackbridge_adapters.azureml.clouds import ADAPTER, Cloud
+
+AHEAD_S_MAX = 300.0
+AHEAD_SHARE = 1 / 3
+"""Of a token's life; so that one that lasts 30 s is not renewed with every request."""
+
+CREDENTIALS = {
+    "default": "DefaultAzureCredential",
+    "environment": "EnvironmentCredential",
+    "workload": "WorkloadIdentityCredential",
+    "managed": "ManagedIdentityCredential",
+    "cli": "AzureCliCredential",
+    "powershell": "AzurePowerShellCredential",
+    "azd": "AzureDeveloperCliCredential",
+}
+_TAKES_AUTHORITY = ("default", "environment", "workload")
+_HINTS = (
+    (("AADSTS7000222", "AADSTS7000215"), "the client secret is wrong or has expired: make a new one"),
+    (("AADSTS90002", "AADSTS700016", "AADSTS50020"), "check the tenant: az login --tenant TENANT"),
+    (("AADSTS50076", "AADSTS50079", "AADSTS53003"), "sign in again, with the second factor: az login"),
+    (("AADSTS700082", "AADSTS50173", "AADSTS70043"), "the sign-in has expired: az login"),
+)
+_TRIED = re.compile(r"(\w+Credential): ([^\n]{0,160})")
+
+
+class Token(Protocol):
+    """What a credential returns."""
+
+    @property
+    def token(self) -> str:
+        """The token."""
+        ...
+
+    @property
+    def expires_on(self) -> int:
+        """When it ends, in seconds since 1970."""
+        ...
+
+
+class Credential(Protocol):
+    """Any credential of azure-identity."""
+
+    def get_token(self, *scopes: str) -> Token:
+        """Return a token for the scopes."""
+        ...
+
+
+class AzureTokens:
+    """Adds the token of a credential to requests. Any thread may use it."""
+
+    def __init__(
+        self, make_credential: Callable[[], Credential], scope: str, clock_ms: Callable[[], int]
+    ) -> None:
+        self._make = make_credential
+        self._scope = scope
+        self._clock_ms = clock_ms
+        self._lock = threading.Lock()
+        self._sent = threading.local()
+        self._credential: Credential | None = None
+        self._token: Token | None = None
+        self._renew_at_s = 0.0
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the token."""
+        self._sent.token = self.current()
+        request.headers["Authorization"] = f"Bearer {self._sent.token}"
+        return request
+
+    def current(self) -> str:
+        """Return a token that is good for a while."""
+        with self._lock:
+            now_s = self._clock_ms() / 1000
+            if self._token is None:
+                return self._take(now_s)
+            if now_s < self._renew_at_s:
+                return self._token.token
+            try:
+                return self._take(now_s)
+            except BridgeError:
+                if now_s >= self._token.expires_on:
+                    raise
+                return self._token.token
+
+    def renew(self) -> bool:
+        """Take a new token after a refusal, unless another thread has; True when it is another one."""
+        sent = getattr(self._sent, "token", None)
+        with self._lock:
+            if self._token is not None and self._token.token != sent:
+                return True
+            return self._take(self._clock_ms() / 1000) != sent
+
+    def claims(self) -> dict[str, Any]:
+        """Return what the token says of itself, {} for one that cannot be read."""
+        return claims_of(self.current())
+
+    def __repr__(self) -> str:
+        return f"<AzureTokens for {self._scope}>"
+
+    def _take(self, now_s: float) -> str:
+        if self._credential is None:
+            self._credential = self._make()
+        try:
+            token = self._credential.get_token(self._scope)
+        except BridgeError:
+            raise
+        except Exception as error:
+            raise _translated(error) from None  # azure-identity's chain of causes quotes answers
+        life_s = max(0.0, token.expires_on - now_s)
+        self._token = token
+        self._renew_at_s = token.expires_on - min(AHEAD_S_MAX, life_s * AHEAD_SHARE)
+        return token.token
+
+
+def authentication_of(
+    options: Mapping[str, str],
+    environment: Mapping[str, str],
+    cloud: Cloud,
+    clock_ms: Callable[[], int],
+    credential: Credential | None,
+) -> Authentication:
+    """Return how to sign in.
+
+    Raises:
+        ConfigError: An option is wrong, or names a variable that is not set.
+    """
+    if credential is not None:
+        given = credential
+        return AzureTokens(lambda: given, cloud.scope, clock_ms)
+    if "token_file" in options:
+        return TokenFile(Path(options["token_file"]).expanduser(), adapter=ADAPTER)
+    if "token_env" in options:
+        token = environment.get(options["token_env"])
+        if not token:
+            name = options["token_env"]
+            raise ConfigError(f"the variable {name} is not set", adapter=ADAPTER, hint=f"export {name}=…")
+        return BearerToken(token, adapter=ADAPTER)
+    kind = options.get("sign_in", "default")
+    if kind not in CREDENTIALS:
+        hint = f"known are {', '.join(CREDENTIALS)}"
+        raise ConfigError(f"there is no credential {kind!r}", adapter=ADAPTER, hint=hint)
+    return AzureTokens(lambda: _credential(kind, options.get("client_id"), cloud), cloud.scope, clock_ms)
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """Return the claims of a JSON web token without checking it; {} for anything else."""
+    try:
+        part = token.split(".")[1]
+        found = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (IndexError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _credential(kind: str, client_id: str | None, cloud: Cloud) -> Credential:
+    try:
+        import azure.identity as identity
+    except ImportError:
+        raise MissingExtra(
+            "signing in to Azure needs the package 'azure-identity'",
+            adapter=ADAPTER,
+            hint="pip install 'trackbridge[azure]'",
+        ) from None
+    for name in ("azure", "msal"):  # what goes wrong is our error; without a handler it is printed as well
+        logging.getLogger(name).addHandler(logging.NullHandler())
+    arguments: dict[str, Any] = {"authority": cloud.authority} if kind in _TAKES_AUTHORITY else {}
+    if client_id:
+        arguments["managed_identity_client_id" if kind == "default" else "client_id"] = client_id
+    try:
+        made: Credential = getattr(identity, CREDENTIALS[kind])(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{CREDENTIALS[kind]} cannot be used: {shown(str(error))}",
+            adapter=ADAPTER,
+            hint="check the AZURE_… variables, and AZURE_TOKEN_CREDENTIALS",
+        ) from None
+    return made
+
+
+def _translated(error: Exception) -> BridgeError:
+    text = str(error)
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "ServiceRequestError" in names or "ServiceResponseError" in names:
+        return Unavailable(
+            f"Azure's sign-in cannot be reached: {shown(text)}",
+            adapter=ADAPTER,
+            hint="check the network; what was logged is kept and delivered later",
+        )
+    tried = [f"{name} ({why.strip().rstrip('.')})" for name, why in _TRIED.findall(text)]
+    what = f"none of these signed in: {'; '.join(tried)}" if tried else text
+    hint = "sign in: az login; on a server set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET"
+    hint = next((advice for codes, advice in _HINTS if any(code in text for code in codes)), hint)
+    return AuthError(f"not signed in to Azure; {shown(what, chars_max=1500)}", adapter=ADAPTER, hint=hint)
