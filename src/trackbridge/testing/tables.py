@@ -31,6 +31,8 @@ EXAMPLES = {
     "databricks": "databricks://example",
 }
 """Addresses that an adapter's declaration is asked at; without one, a folder of its scheme."""
+PROFILE = "[example]\nhost = https://example.cloud.databricks.com\ntoken = none\n"
+"""What the address of Databricks names."""
 
 _UNDECLARED = Capability(supported=False, absence=Absence.NOT_YET, reason="the adapter does not declare it")
 
@@ -65,7 +67,11 @@ def declared_adapters(distribution: str = DISTRIBUTION) -> tuple[Declared, ...]:
 def _declared(open_adapter: OpenAdapter, schemes: tuple[str, ...]) -> Declared:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
-        context = AdapterContext(home=home, options={}, clock_ms=lambda: time.time_ns() // 1_000_000)
+        options: dict[str, str] = {}
+        if schemes[0] == "databricks":
+            options["config_file"] = str(home / "profiles")
+            (home / "profiles").write_text(PROFILE, encoding="utf-8")
+        context = AdapterContext(home=home, options=options, clock_ms=lambda: time.time_ns() // 1_000_000)
         adapter = open_adapter(EXAMPLES.get(schemes[0], f"{schemes[0]}:{home}"), context=context)
         try:
             return Declared(schemes=schemes, ports=_ports(adapter), capabilities=adapter.capabilities())
