@@ -21,6 +21,7 @@ from trackbridge._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from trackbridge.api.active import ActiveRun
+    from trackbridge.api.autologging import autolog
     from trackbridge.api.client import Client, ViewType
     from trackbridge.api.endpoints import endpoint
     from trackbridge.api.fluent import (
@@ -90,6 +91,7 @@ __all__ = [
     "ViewType",
     "__version__",
     "active_run",
+    "autolog",
     "delete_registered_model_alias",
     "delete_tag",
     "download_model",
@@ -148,6 +150,7 @@ _ELSEWHERE = {
     "RunStatus": "trackbridge.domain.runs",
     "Runs": "trackbridge.api.results",
     "ViewType": "trackbridge.api.client",
+    "autolog": "trackbridge.api.autologging",
     "endpoint": "trackbridge.api.endpoints",
     "submit": "trackbridge.api.jobs",
     **dict.fromkeys(
@@ -173,12 +176,23 @@ _ELSEWHERE = {
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_meant(name)}")
+        raise _NoSuchName(name)
     from importlib import import_module
 
     value = getattr(import_module(_ELSEWHERE.get(name, "trackbridge.api.fluent")), name)
     globals()[name] = value
     return value
+
+
+class _NoSuchName(AttributeError):
+    """Says what was meant when it is shown: who only looks, such as pickle in every module, loads nothing."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.wanted = name
+
+    def __str__(self) -> str:
+        return f"module {__name__!r} has no attribute {self.wanted!r}{_meant(self.wanted)}"
 
 
 def _meant(name: str) -> str:
