@@ -21,6 +21,7 @@ def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     from mlflow.tracking import fluent as mlflow_fluent
     from mlflow.utils import requirements_utils
     from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS
+    from mlflow.utils.import_hooks import _post_import_hooks
 
     for name in (*MLFLOW_VARIABLES, "BRIDGE_TRACKING_URI", "BRIDGE_RUN_ID", "BRIDGE_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
@@ -34,6 +35,7 @@ def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     mlflow.set_tracking_uri(uri)
     yield uri
     AUTOLOGGING_INTEGRATIONS.clear()  # autolog(disable=True) leaves those that were asked for by name
+    _post_import_hooks.clear()  # and libraries that nobody has imported so far wait for it
     while mlflow.active_run() is not None:
         mlflow.end_run()
     while active.current() is not None:

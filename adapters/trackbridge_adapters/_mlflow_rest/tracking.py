@@ -230,6 +230,8 @@ class RestTracking(TrackingStore):
         if platform_run is not None and spec.run_id == platform_run:
             return self._native_run(platform_run)
         if self.ids.native(RUN, spec.run_id) is None and spec.experiment_name:
+            if is_minted(spec.run_id) and not spec.resume:  # new in nearly all cases: found by its tag if not
+                return None
             try:
                 return self._native_run(spec.run_id)
             except (NotFound, Rejected):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -17,6 +18,8 @@ from trackbridge.calls.call import Attempt, Operation
 from trackbridge.errors import TimedOut, Unavailable
 
 ABANDONED_MAX = 16
+LOOK_S = 1.0
+"""How often a waiting caller looks up: Python can miss an interrupt that comes just before it waits."""
 
 
 class _Job:
@@ -124,7 +127,7 @@ class Timeouts:
         worker, job = pool.take(), _Job(attempt)
         worker.submit(job)
         try:
-            ended = job.done.wait(max(0.0, timeout_s))
+            ended = _ended_within(job.done, timeout_s)
         except BaseException:  # an interrupt from the keyboard: leave the attempt as a timeout does
             pool.abandon(worker)
             raise
@@ -155,3 +158,11 @@ class Timeouts:
             operation=operation.name,
             hint="bridge doctor",
         )
+
+
+def _ended_within(done: threading.Event, timeout_s: float) -> bool:
+    end_s = time.monotonic() + timeout_s
+    while (left_s := end_s - time.monotonic()) > LOOK_S:
+        if done.wait(LOOK_S):
+            return True
+    return done.wait(max(0.0, left_s))
