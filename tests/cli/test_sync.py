@@ -259,3 +259,18 @@ def test_drop(bridge: Bridge, rejected: str) -> None:
 def test_neither_numbers_nor_all(bridge: Bridge, command: str) -> None:
     assert "--all" in bridge("sync", command, code=2).err
     assert "--all" in bridge("sync", command, "3", "--all", code=2).err
+
+
+def test_what_programs_outside_of_projects_left_is_seen_and_delivered(
+    bridge: Bridge, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = project.parent / "home" / ".local" / "state" / "trackbridge"
+    monkeypatch.setenv("BRIDGE_HOME", str(state))
+    kill_a_program()
+    monkeypatch.delenv("BRIDGE_HOME")
+    kill_a_program()  # one in the project beside it
+    found = bridge("sync", "status", "--json").objects
+    assert len([item for item in found if item["type"] == "journal"]) == 2
+    assert "left behind" in bridge("doctor").out
+    assert bridge("sync", "run", "--json").summary["left"] == 0
+    assert list(journals(state / "journal")) == []

@@ -57,7 +57,7 @@ def _folder(folder: Path, *, write: bool) -> Iterator[Finding]:
             probe.flush()
             os.fsync(probe.fileno())
     exists = f"{folder} is there" if place == folder else f"{folder} will be made at the first write"
-    yield _finding(Severity.OK, "folder", exists)
+    yield _finding(Severity.OK, "folder", f"{exists}; a file could be written" if write else exists)
 
 
 def _nearest(folder: Path) -> Path:

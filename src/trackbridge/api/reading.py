@@ -21,6 +21,7 @@ from trackbridge.delivery.spills import (
     SPILL_FOLDER,
     Spill,
     decode_spills,
+    shows_spills,
     spilled_metrics,
     unspill_data,
     unspill_history,
@@ -138,11 +139,14 @@ class Reader:
         """
         self.drain()
         if self._can_search(query):
-            return self.tracking.search_runs(
+            found = self.tracking.search_runs(
                 experiment_ids, query=query, stage=stage, max_results=max_results, token=token
             )
-        runs = [run for run in self._all_runs(experiment_ids, stage) if _fulfils(query, run)]
-        return _page(ordered(runs, query.order_by), max_results, token)
+        else:
+            runs = [run for run in self._all_runs(experiment_ids, stage) if _fulfils(query, run)]
+            found = _page(ordered(runs, query.order_by), max_results, token)
+        items = tuple(self._unspilled(run) if shows_spills(run.data) else run for run in found.items)
+        return msgspec.structs.replace(found, items=items)
 
     def _can_search(self, query: Query) -> bool:
         capabilities = self.capabilities

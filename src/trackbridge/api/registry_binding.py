@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import warnings
 from typing import TYPE_CHECKING
 
 from trackbridge.api.reading import READ_S_MAX, Reader
@@ -12,6 +13,7 @@ from trackbridge.delivery.connect import open_uri
 from trackbridge.domain.models import ChangeReason
 from trackbridge.errors import Unsupported
 from trackbridge.events.registry import telling
+from trackbridge.ports.capabilities import Feature
 from trackbridge.resolve.destinations import resolve_destinations
 
 if TYPE_CHECKING:
@@ -57,17 +59,22 @@ class RegistryBinding:
         Raises:
             Unsupported: The backend has no registry.
         """
-        if self._adapter is None:
-            self._adapter = self._reader.adapter if self.sees_artifacts else self._opened()
-        if self._adapter.registry is None:
+        adapter = self._backend
+        if adapter.registry is None:
             raise Unsupported(
                 "the backend has no registry of models",
-                adapter=self._adapter.capabilities().adapter,
+                adapter=adapter.capabilities().adapter,
                 operation="models",
                 resource=self.uri,
                 hint="set BRIDGE_REGISTRY_URI to one that has",
             )
-        return telling(self._adapter.registry, self.uri)
+        return telling(adapter.registry, self.uri)
+
+    @property
+    def _backend(self) -> Adapter:
+        if self._adapter is None:
+            self._adapter = self._reader.adapter if self.sees_artifacts else self._opened()
+        return self._adapter
 
     def drained(self) -> ModelRegistry:
         """Return the registry once what was logged, registrations among it, is delivered.
@@ -80,8 +87,18 @@ class RegistryBinding:
         return port
 
     def reason(self, why: str = "") -> ChangeReason:
-        """Return who changes something here, and why."""
+        """Return who changes something here, and why; a reason that the registry will not keep is told."""
+        if why:
+            self._tell_unless_kept()
         return ChangeReason(user=self._settings.value("user") or _login(), why=why)
+
+    def _tell_unless_kept(self) -> None:
+        capabilities = self._backend.capabilities()
+        if not capabilities.supports(Feature.REGISTRY_HISTORY):
+            warnings.warn(
+                f"{capabilities.adapter} keeps no history of changes: the reason is kept nowhere",
+                stacklevel=4,
+            )
 
     def _opened(self) -> Adapter:
         (destination,) = resolve_destinations(self.uri, settings=self._settings)

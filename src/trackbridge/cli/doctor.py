@@ -71,7 +71,7 @@ def doctor(output: Output, uri: str | None, write: bool) -> None:
 def examine(uri: str | None, *, write: bool) -> Iterator[Finding]:
     """Yield one finding for each thing looked at; a check that fails is itself a finding."""
     from trackbridge.resolve.config import Settings
-    from trackbridge.resolve.destinations import resolve_destinations
+    from trackbridge.resolve.destinations import journal_folders, resolve_destinations
 
     yield from _versions()
     settings = Settings()
@@ -83,7 +83,7 @@ def examine(uri: str | None, *, write: bool) -> Iterator[Finding]:
     )
     for destination in destinations:
         yield from _safely("backend", lambda: _backend(destination, settings, write=write))  # noqa: B023
-    for root in _roots(destinations, settings):
+    for root in journal_folders(destinations, settings=settings):
         yield from _safely("journals", lambda: _journals(root, settings))  # noqa: B023
     yield from _clock()
     yield from _safely("adapters", _adapters)
@@ -168,16 +168,6 @@ def _backend(destination: Destination, settings: Settings, *, write: bool) -> It
         yield from adapter.check(write=write)
     finally:
         adapter.close()
-
-
-def _roots(destinations: Sequence[Destination], settings: Settings) -> list[Path]:
-    """Return the journal folders of the destinations and of the project, existing or not."""
-    from trackbridge.resolve.destinations import journal_root
-    from trackbridge.resolve.home import project_folder
-
-    folders = [journal_root(destinations, settings=settings)] if destinations else []
-    folders.append(project_folder(settings.around) / "journal")
-    return list(dict.fromkeys(folder.resolve() for folder in folders))
 
 
 def _journals(root: Path, settings: Settings) -> Iterator[Finding]:

@@ -186,15 +186,13 @@ def drop(output: Output, numbers: Sequence[int], is_all: bool, uri: str | None, 
 
 
 def journal_roots(uri: str | None) -> list[Path]:
-    """Return the journal folders that exist: of the URI in use, and of the project."""
+    """Return the journal folders that exist: of the URI, of the project, and of programs outside any."""
     from trackbridge.resolve.config import Settings
-    from trackbridge.resolve.destinations import journal_root, resolve_destinations
-    from trackbridge.resolve.home import project_folder
+    from trackbridge.resolve.destinations import journal_folders, resolve_destinations
 
     settings = Settings()
     destinations = resolve_destinations(uri, settings=settings)
-    candidates = (journal_root(destinations, settings=settings), project_folder(settings.around) / "journal")
-    return list(dict.fromkeys(path.resolve() for path in candidates if path.is_dir()))
+    return [path for path in journal_folders(destinations, settings=settings) if path.is_dir()]
 
 
 def _destination_texts(uri: str) -> tuple[str, ...]:

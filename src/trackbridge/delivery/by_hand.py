@@ -25,6 +25,8 @@ from trackbridge.journal.format import FORMAT
 from trackbridge.journal.reader import Damage
 
 _POLL_S = 0.05
+_ASK_S = 1.0
+"""How often other processes are asked: one of several destinations may take a request for itself."""
 OTHERS_WAIT_S = 10.0
 """How long to wait for what other processes are delivering."""
 
@@ -115,15 +117,22 @@ class HandDelivery:
         """
         try:
             others = [goal for goal in self._goals if not self._deliver(goal, on_progress)]
-            deadline, pause = time.monotonic() + others_wait_s, threading.Event()
-            while any(_is_open(goal) for goal in others) and time.monotonic() < deadline:
-                pause.wait(_POLL_S)
-                on_progress(self.delivered())
+            self._wait_for(others, time.monotonic() + others_wait_s, on_progress)
             return self._left()
         finally:
             for backend in self._backends.values():
                 backend.close()
             self._backends.clear()
+
+    def _wait_for(self, others: list[_Goal], deadline: float, on_progress: Callable[[int], None]) -> None:
+        pause, asked_at = threading.Event(), 0.0
+        while any(_is_open(goal) for goal in others) and (now := time.monotonic()) < deadline:
+            if now >= asked_at:
+                asked_at = now + _ASK_S
+                for goal in others:
+                    goal.folder.request_flush()
+            pause.wait(_POLL_S)
+            on_progress(self.delivered())
 
     def _add_goal(self, folder: JournalFolder, destinations: tuple[str, ...] | None) -> None:
         try:
@@ -146,7 +155,6 @@ class HandDelivery:
             goal.folder, open_backend=self._backend, dead_letters=self._dead_letters
         )
         if delivery is None:
-            goal.folder.request_flush()
             return not _is_open(goal)
         try:
             for lane in delivery.lanes:

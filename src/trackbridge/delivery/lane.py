@@ -131,6 +131,8 @@ class Lane:
         self._is_probing = False  # after a failure, until something succeeds
         self._retry_s = RETRY_S_MIN
         self.retry_at = 0.0
+        self.not_before = 0.0
+        """Until when the destination asked to be left alone (``time.monotonic``), whoever waits."""
         self.deadline = math.inf
         """When to begin no further call (``time.monotonic``); ``advance`` then returns BLOCKED."""
 
@@ -232,10 +234,12 @@ class Lane:
         self._circuit.succeed()
 
     def _block(self, error: BridgeError) -> None:
-        wait_s = max(self._retry_s, _asked_s(error))
+        asked_s = _asked_s(error)
+        wait_s = max(self._retry_s, asked_s)
         self._retry_s = min(self._retry_s * 2, RETRY_S_MAX)
         self._is_probing = True
-        self.retry_at = time.monotonic() + wait_s
+        now = time.monotonic()
+        self.retry_at, self.not_before = now + wait_s, now + asked_s
         problem = self._circuit.fail(f"{type(error).__name__}: {error}")
         if problem != self.cursor.problem:
             cursor = msgspec.structs.replace(

@@ -25,6 +25,8 @@ POLL_S = 0.05
 """How often a journal is looked at while its program lives."""
 GATHER_S = 0.5
 """How long records gather into a batch, unless somebody waits for them."""
+ASKED_S = 1.0
+"""How long a destination that takes nothing is left alone, whoever waits for it."""
 ADOPT_S = 2.0
 """How often a service looks for journals that were left behind."""
 LINGER_S = 600.0
@@ -300,7 +302,7 @@ class DeliveryService:
                 if self._gives_up(delivery.folder, blocked_since):
                     self._give_up(delivery.folder)
                     return
-                self._pause_until(lane.retry_at)
+                self._pause(delivery.folder, lane)
                 continue
             blocked_since = None
             if progress is Progress.IDLE and self._hurry.is_set():
@@ -308,10 +310,14 @@ class DeliveryService:
                 return
             self._gather(delivery.folder, lane)
 
-    def _pause_until(self, moment: float) -> None:
-        """Wait; a hurry ends it."""
-        while not self._stop.is_set() and not self._hurry.is_set() and time.monotonic() < moment:
-            self._stop.wait(min(POLL_S, max(0.0, moment - time.monotonic())))
+    def _pause(self, folder: JournalFolder, lane: Lane) -> None:
+        """Wait until another try is worth it. A hurry ends it, and after a while somebody who waits."""
+        asked_at = max(lane.not_before, time.monotonic() + ASKED_S)
+        while not self._stop.is_set() and not self._hurry.is_set():
+            now = time.monotonic()
+            if now >= lane.retry_at or (now >= asked_at and folder.flush_requested()):
+                return
+            self._stop.wait(min(POLL_S, lane.retry_at - now))
 
     def _gives_up(self, folder: JournalFolder, blocked_since: float) -> bool:
         if self._hurry.is_set():

@@ -100,6 +100,14 @@ def must_spill(value: str, chars_max: int) -> bool:
     return len(value) > chars_max or _LOOKS_SPILLED.fullmatch(value) is not None
 
 
+def shows_spills(data: RunData) -> bool:
+    """Tell whether names or values in a store stand for others. Spilled points leave no trace there."""
+    texts = (*data.params.values(), *data.tags.values())
+    return any(key.startswith(ESCAPED_PREFIX) for key in data.tags) or any(
+        map(_LOOKS_SPILLED.fullmatch, texts)
+    )
+
+
 def spill_points(key: str, columns: MetricColumns) -> SpilledPoints:
     """Take up points of a metric, values by their bits."""
     return SpilledPoints(

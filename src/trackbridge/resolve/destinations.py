@@ -10,7 +10,7 @@ from pathlib import Path
 from trackbridge.errors import ConfigError, UnknownScheme
 from trackbridge.resolve.config import SETTINGS, Settings, close_match
 from trackbridge.resolve.entry_points import SCHEME_EXTRAS, canonical, known_schemes
-from trackbridge.resolve.home import bridge_home
+from trackbridge.resolve.home import bridge_home, project_folder, user_state
 from trackbridge.resolve.remotes import remotes_of
 from trackbridge.resolve.uri import TrackingUri, named_scheme, parse
 
@@ -60,6 +60,21 @@ def journal_root(destinations: Sequence[Destination], *, settings: Settings | No
     """
     local = destinations[0].uri.path
     return (local or bridge_home((settings or Settings()).around)) / "journal"
+
+
+def journal_folders(destinations: Sequence[Destination], *, settings: Settings) -> list[Path]:
+    """Return where journals of this user and project may lie, existing or not.
+
+    Those of the destinations and of the project, and of the user's programs that ran outside of any project:
+    where the code named the destination, no command can know it.
+    """
+    around = settings.around
+    folders = [journal_root(destinations, settings=settings)] if destinations else []
+    folders.append(project_folder(around) / "journal")
+    state = user_state(around)
+    if state is not None and (state / "journal").is_dir():
+        folders.append(state / "journal")
+    return list(dict.fromkeys(folder.resolve() for folder in folders))
 
 
 def _destination(uri: TrackingUri, settings: Settings) -> Destination:

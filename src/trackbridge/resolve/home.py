@@ -95,7 +95,7 @@ def bridge_home(around: Surroundings) -> Path:
     project = find_project(around)
     if project is not None:
         return _made(project)
-    state = around.xdg_folder("XDG_STATE_HOME", ".local/state")
+    state = user_state(around)
     if state is not None and _can_write(state):
         return state
     folder = _temporary_folder()
@@ -106,6 +106,13 @@ def bridge_home(around: Surroundings) -> Path:
         stacklevel=2,
     )
     return folder
+
+
+def user_state(around: Surroundings) -> Path | None:
+    """Return the folder that stands in for a project's where there is none; None where it is never used."""
+    if around.environ.get(HOME_VARIABLE):
+        return None
+    return around.xdg_folder("XDG_STATE_HOME", ".local/state")
 
 
 def _planted(folder: Path) -> bool:

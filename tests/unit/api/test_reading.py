@@ -52,6 +52,9 @@ def test_what_a_backend_cannot_hold_reads_as_if_it_could(stand_in) -> None:  # t
     assert list(read.data.metrics) == ["acc@5"]
     assert read.data.metrics["acc@5"] == 29 / 3
     assert [dataset.name for dataset in read.inputs.dataset_inputs] == ["wine"]
+    (listed,) = tb.search_runs(filter_string="attributes.status = 'FINISHED'")
+    assert listed.data == read.data
+    assert listed.inputs == read.inputs
     points = client.get_metric_history(run.info.run_id, "acc@5")
     assert [point.step for point in points] == list(range(30))
     assert math.isnan(points[7].value)
@@ -109,3 +112,10 @@ def test_a_resumed_run_shows_what_was_there_before(project: Path) -> None:
         read = tb.get_run(run.info.run_id)
         assert read.data.params == {"lr": "0.1"}
         assert read.data.metrics == {"loss": 1.0, "acc": 0.5}
+
+
+def test_a_reason_that_a_registry_will_not_keep_is_told(stand_in) -> None:  # type: ignore[no-untyped-def]
+    client = stand_in(MemoryAdapter(missing={Feature.REGISTRY_HISTORY: "not here"}))
+    with pytest.warns(UserWarning, match="keeps no history of changes"):
+        client.create_registered_model("wine", why="for the report")
+    client.create_registered_model("beer")

@@ -8,10 +8,15 @@ import pytest
 
 from tests.support.deliveries import Run, World, die, logged, until
 from tests.support.journals import Bench
+from trackbridge.delivery import lane as lane_module
+from trackbridge.delivery import service as service_module
+from trackbridge.delivery.backend import Backend
+from trackbridge.delivery.by_hand import HandDelivery
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.service import DeliveryService, JournalDelivery, deliver_now
 from trackbridge.domain.runs import RunStatus
-from trackbridge.errors import NotFound
+from trackbridge.errors import NotFound, RateLimited
+from trackbridge.journal.cursors import load_cursor
 from trackbridge.journal.folder import journals
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -134,3 +139,38 @@ def test_hurrying_ends_at_the_first_obstacle(tmp_path: Path, world: World, runni
     thread.join(20)
     assert not thread.is_alive()
     assert len(list(journals(tmp_path))) == 1
+
+
+def test_somebody_who_waits_makes_a_paused_delivery_try_again(
+    tmp_path: Path, world: World, running: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "RETRY_S_MIN", 3600)
+    monkeypatch.setattr(lane_module, "RETRY_S_MAX", 3600)
+    monkeypatch.setattr(service_module, "ASKED_S", 0.0)
+    world.down.add("a:")
+    bench, run_id = logged(tmp_path, "a:")
+    running(DeliveryService(tmp_path, own=bench.writer.folder, open_backend=world.open))
+    until(lambda: load_cursor(bench.writer.folder, "a:").problem is not None)
+    world.down.clear()
+    assert HandDelivery(tmp_path, open_backend=world.open).run() == []
+    assert world.steps("a:", run_id) == list(range(5))
+    die(bench)
+
+
+def test_a_destination_that_asked_to_be_left_alone_is_whoever_waits(
+    tmp_path: Path, world: World, running: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "ASKED_S", 0.0)
+    asked: list[str] = []
+
+    def refuse(uri: str) -> Backend:
+        asked.append(uri)
+        raise RateLimited("slower", retry_after_s=3600)
+
+    bench, _ = logged(tmp_path, "a:")
+    running(DeliveryService(tmp_path, own=bench.writer.folder, open_backend=refuse))
+    until(lambda: bool(asked))
+    (left,) = HandDelivery(tmp_path, open_backend=refuse).run(others_wait_s=0.5)
+    assert left.pending == bench.writer.last_sequence
+    assert asked == ["a:"]
+    die(bench)
