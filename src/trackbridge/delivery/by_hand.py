@@ -125,10 +125,12 @@ class HandDelivery:
             self._backends.clear()
 
     def _wait_for(self, others: list[_Goal], deadline: float, on_progress: Callable[[int], None]) -> None:
+        """Ask other processes to deliver, and take what one of them lets go of because it may not."""
         pause, asked_at = threading.Event(), 0.0
         while any(_is_open(goal) for goal in others) and (now := time.monotonic()) < deadline:
             if now >= asked_at:
                 asked_at = now + _ASK_S
+                others = [goal for goal in others if not self._deliver(goal, on_progress)]
                 for goal in others:
                     goal.folder.request_flush()
             pause.wait(_POLL_S)

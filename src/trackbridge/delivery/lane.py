@@ -53,7 +53,7 @@ from trackbridge.delivery.steps import BatchStep, ControlStep, Step
 from trackbridge.delivery.windows import Work, has_much_after, read_work
 from trackbridge.domain.records import ArtifactLogged, OpenMode, RunClosed, RunOpened
 from trackbridge.domain.runs import RunStatus
-from trackbridge.errors import BridgeError, JournalCorrupt, JournalError, RateLimited
+from trackbridge.errors import AuthError, BridgeError, JournalCorrupt, JournalError, RateLimited
 from trackbridge.journal.cursors import Cursor, load_cursor, store_cursor
 from trackbridge.journal.folder import JournalFolder
 from trackbridge.journal.reader import Position, is_before
@@ -133,6 +133,8 @@ class Lane:
         self.retry_at = 0.0
         self.not_before = 0.0
         """Until when the destination asked to be left alone (``time.monotonic``), whoever waits."""
+        self.is_refused = False
+        """Whether the destination takes nothing because of who this process is."""
         self.deadline = math.inf
         """When to begin no further call (``time.monotonic``); ``advance`` then returns BLOCKED."""
 
@@ -229,7 +231,7 @@ class Lane:
 
     def _succeed(self) -> None:
         """Take account of a call that the destination has answered."""
-        self._is_probing = False
+        self._is_probing = self.is_refused = False
         self._retry_s = RETRY_S_MIN
         self._circuit.succeed()
 
@@ -238,6 +240,7 @@ class Lane:
         wait_s = max(self._retry_s, asked_s)
         self._retry_s = min(self._retry_s * 2, RETRY_S_MAX)
         self._is_probing = True
+        self.is_refused = isinstance(error, AuthError) or isinstance(error.__cause__, AuthError)
         now = time.monotonic()
         self.retry_at, self.not_before = now + wait_s, now + asked_s
         problem = self._circuit.fail(f"{type(error).__name__}: {error}")

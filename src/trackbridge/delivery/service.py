@@ -302,7 +302,10 @@ class DeliveryService:
                 if self._gives_up(delivery.folder, blocked_since):
                     self._give_up(delivery.folder)
                     return
-                self._pause(delivery.folder, lane)
+                was_asked = self._pause(delivery.folder, lane)
+                if was_asked and lane.is_refused and not delivery.folder.writer_lives():
+                    self._give_up(delivery.folder)  # whoever asks may have better credentials
+                    return
                 continue
             blocked_since = None
             if progress is Progress.IDLE and self._hurry.is_set():
@@ -310,14 +313,17 @@ class DeliveryService:
                 return
             self._gather(delivery.folder, lane)
 
-    def _pause(self, folder: JournalFolder, lane: Lane) -> None:
-        """Wait until another try is worth it. A hurry ends it, and after a while somebody who waits."""
+    def _pause(self, folder: JournalFolder, lane: Lane) -> bool:
+        """Wait until another try is worth it; True when somebody who waits ended it."""
         asked_at = max(lane.not_before, time.monotonic() + ASKED_S)
         while not self._stop.is_set() and not self._hurry.is_set():
             now = time.monotonic()
-            if now >= lane.retry_at or (now >= asked_at and folder.flush_requested()):
-                return
+            if now >= lane.retry_at:
+                return False
+            if now >= asked_at and folder.flush_requested():
+                return True
             self._stop.wait(min(POLL_S, lane.retry_at - now))
+        return False
 
     def _gives_up(self, folder: JournalFolder, blocked_since: float) -> bool:
         if self._hurry.is_set():

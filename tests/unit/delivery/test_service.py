@@ -15,7 +15,7 @@ from trackbridge.delivery.by_hand import HandDelivery
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.delivery.service import DeliveryService, JournalDelivery, deliver_now
 from trackbridge.domain.runs import RunStatus
-from trackbridge.errors import NotFound, RateLimited
+from trackbridge.errors import AuthError, NotFound, RateLimited
 from trackbridge.journal.cursors import load_cursor
 from trackbridge.journal.folder import journals
 
@@ -174,3 +174,21 @@ def test_a_destination_that_asked_to_be_left_alone_is_whoever_waits(
     assert left.pending == bench.writer.last_sequence
     assert asked == ["a:"]
     die(bench)
+
+
+def test_who_is_refused_lets_go_of_a_dead_programs_journal_for_better_credentials(
+    tmp_path: Path, world: World, running: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "ASKED_S", 0.0)
+
+    def refuse(uri: str) -> Backend:
+        raise AuthError("the token has expired")
+
+    bench, run_id = logged(tmp_path, "a:")
+    die(bench)
+    thread = running(DeliveryService(tmp_path, own=bench.writer.folder, open_backend=refuse))
+    until(lambda: load_cursor(bench.writer.folder, "a:").problem is not None)
+    assert HandDelivery(tmp_path, open_backend=world.open).run() == []
+    assert world.steps("a:", run_id) == list(range(5))
+    thread.join(20)
+    assert not thread.is_alive()
