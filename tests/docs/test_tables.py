@@ -121,6 +121,16 @@ def test_our_adapters_are_found() -> None:
     assert local.ports == ("tracking", "artifacts", "registry", "jobs", "deployments")
 
 
+def test_both_backends_of_one_adapter_are_found() -> None:
+    found = {adapter.name: adapter for adapter in declared_adapters() if "sagemaker" in adapter.name}
+    assert {name: adapter.schemes for name, adapter in found.items()} == {
+        "sagemaker": ("sagemaker",),
+        "sagemaker (arn:)": ("arn",),
+    }
+    declared = [adapter.capabilities.features for adapter in found.values()]
+    assert declared[0] != declared[1]
+
+
 def test_adapters_of_other_distributions_stay_out() -> None:
     assert declared_adapters("another-distribution") == ()
 

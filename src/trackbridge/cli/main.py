@@ -32,6 +32,7 @@ COMMANDS = {
         "deploy:deploy", "Deploy a registered model to an endpoint: plan, show, ask, apply, check."
     ),
     "doctor": Slot("doctor:doctor", "Look for what keeps tracking from working, and how to put it right."),
+    "emulate": Slot("emulate:emulate", "Run a cloud on this machine, to try things on without an account."),
     "endpoints": Slot("endpoints:endpoints", "See endpoints, ask them, share their traffic, roll them back."),
     "events": Slot("events:events", "See who is told what happens, and try it."),
     "experiments": Slot("experiments:experiments", "List, show, delete and restore experiments."),

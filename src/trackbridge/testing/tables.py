@@ -27,10 +27,14 @@ EXIT_DIFFERENT = 4
 EXAMPLES = {
     "http": "http://mlflow.example:5000",
     "azureml": "azureml://00000000-0000-0000-0000-000000000000/group/workspace",
-    "sagemaker": "arn:aws:sagemaker:eu-west-1:000000000000:mlflow-tracking-server/example",
+    "sagemaker": "sagemaker://eu-west-1",
     "databricks": "databricks://example",
 }
 """Addresses that an adapter's declaration is asked at; without one, a folder of its scheme."""
+OTHER_BACKENDS = {
+    "sagemaker": {"arn": "arn:aws:sagemaker:eu-west-1:000000000000:mlflow-tracking-server/example"},
+}
+"""Backends that the same adapter opens by another scheme, and that declare something else."""
 PROFILE = "[example]\nhost = https://example.cloud.databricks.com\ntoken = none\n"
 """What the address of Databricks names."""
 
@@ -39,16 +43,20 @@ _UNDECLARED = Capability(supported=False, absence=Absence.NOT_YET, reason="the a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What the tables show of one adapter: its URI schemes, the ports that it has, and what it declares."""
+    """What the tables show of one backend: its URI schemes, the ports that it has, and what it declares.
+
+    ``other`` is the scheme of a backend that is not the first of its adapter.
+    """
 
     schemes: tuple[str, ...]
     ports: tuple[str, ...]
     capabilities: Capabilities
+    other: str = ""
 
     @property
     def name(self) -> str:
-        """The adapter's name, for example ``local``."""
-        return self.capabilities.adapter
+        """The adapter's name, for example ``local``; of another backend of it with the scheme."""
+        return f"{self.capabilities.adapter} ({self.other}:)" if self.other else self.capabilities.adapter
 
 
 def declared_adapters(distribution: str = DISTRIBUTION) -> tuple[Declared, ...]:
@@ -61,10 +69,16 @@ def declared_adapters(distribution: str = DISTRIBUTION) -> tuple[Declared, ...]:
         if point.dist is not None and point.dist.name == distribution:
             schemes.setdefault(point.load(), []).append(point.name)
     declared = [_declared(opener, tuple(sorted(set(names)))) for opener, names in schemes.items()]
+    declared += [
+        _declared(opener, (other,), address=address)
+        for opener, names in schemes.items()
+        for name in names
+        for other, address in OTHER_BACKENDS.get(name, {}).items()
+    ]
     return tuple(sorted(declared, key=lambda adapter: adapter.name))
 
 
-def _declared(open_adapter: OpenAdapter, schemes: tuple[str, ...]) -> Declared:
+def _declared(open_adapter: OpenAdapter, schemes: tuple[str, ...], *, address: str = "") -> Declared:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
         options: dict[str, str] = {}
@@ -72,9 +86,15 @@ def _declared(open_adapter: OpenAdapter, schemes: tuple[str, ...]) -> Declared:
             options["config_file"] = str(home / "profiles")
             (home / "profiles").write_text(PROFILE, encoding="utf-8")
         context = AdapterContext(home=home, options=options, clock_ms=lambda: time.time_ns() // 1_000_000)
-        adapter = open_adapter(EXAMPLES.get(schemes[0], f"{schemes[0]}:{home}"), context=context)
+        example = address or EXAMPLES.get(schemes[0], f"{schemes[0]}:{home}")
+        adapter = open_adapter(example, context=context)
         try:
-            return Declared(schemes=schemes, ports=_ports(adapter), capabilities=adapter.capabilities())
+            return Declared(
+                schemes=schemes,
+                ports=_ports(adapter),
+                capabilities=adapter.capabilities(),
+                other=schemes[0] if address else "",
+            )
         finally:
             adapter.close()
 

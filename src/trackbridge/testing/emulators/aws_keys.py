@@ -23,8 +23,9 @@ SKEW_S_MAX = 300
 """How far a signature's date may be from AWS's clock."""
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,\s]+)/(?P<date>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)"
-    r"/aws4_request, ?SignedHeaders=(?P<signed>[a-z0-9;-]+), ?Signature=(?P<signature>[0-9a-f]{64})"
+    r"/aws4_request, ?SignedHeaders=(?P<signed>[^,\s]+), ?Signature=(?P<signature>[0-9a-f]{64})"
 )
+_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,9 @@ class RefusedError(Exception):
 class KeyRing:
     """The keys of one account. ``now_s`` is AWS's clock, in seconds since 1970."""
 
-    def __init__(self, now_s: Callable[[], float]) -> None:
+    def __init__(self, now_s: Callable[[], float], account: str = ACCOUNT) -> None:
         self._now_s = now_s
+        self.account = account
         self._keys: dict[str, Key] = {}
 
     def issue(self, *, seconds: float | None = None, principal: str = "user/someone") -> Key:
@@ -78,7 +80,7 @@ class KeyRing:
             secret_key=secrets.token_urlsafe(30),
             token=None if seconds is None else secrets.token_urlsafe(60),
             expires_s=None if seconds is None else self._now_s() + seconds,
-            principal=principal if ":" in principal else f"arn:aws:{service}::{ACCOUNT}:{principal}",
+            principal=principal if ":" in principal else f"arn:aws:{service}::{self.account}:{principal}",
         )
         self._keys[key.access_key] = key
         return key
@@ -86,6 +88,10 @@ class KeyRing:
     def revoke(self, key: Key) -> None:
         """Know a key no longer."""
         del self._keys[key.access_key]
+
+    def find(self, access_key: str) -> Key | None:
+        """Return the key with an id, or None."""
+        return self._keys.get(access_key)
 
     def signer(
         self,
@@ -127,11 +133,8 @@ class KeyRing:
         signed = found["signed"].split(";")
         amazon = {name.lower() for name in headers if name.lower().startswith("x-amz-")}
         _check_names(signed, {"host", *amazon, *needed})
-        digest = hashlib.sha256(body).hexdigest()
-        if headers.get("X-Amz-Content-SHA256", digest) != digest:
-            message = "The value passed in as x-amz-content-sha256 does not match the computed SHA-256"
-            raise RefusedError(403, "InvalidSignatureException", message)
-        text = canonical_request(method, target, headers, signed, digest)
+        digest = _digest(headers.get("X-Amz-Content-SHA256"), body, is_storage=service == "s3")
+        text = canonical_request(method, target, headers, signed, digest, is_storage=service == "s3")
         expected = signature(key.secret_key, headers["X-Amz-Date"], region, service, text)
         if not hmac.compare_digest(expected, found["signature"]):
             raise RefusedError(
@@ -161,18 +164,27 @@ class KeyRing:
 
 
 def canonical_request(
-    method: str, target: str, headers: Mapping[str, Any], signed: Iterable[str], digest: str
+    method: str,
+    target: str,
+    headers: Mapping[str, Any],
+    signed: Iterable[str],
+    digest: str,
+    *,
+    is_storage: bool = False,
 ) -> str:
-    """Return a request as it is signed, whichever way it was written."""
+    """Return a request as it is signed, whichever way it was written; ``is_storage`` for S3's own way."""
     parts = urlsplit(target)
-    pairs = (pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
+    # S3 alone takes a plus for a space, as forms write it.
+    asked = parts.query.replace("+", "%20") if is_storage else parts.query
+    pairs = (pair.partition("=")[::2] for pair in asked.split("&") if pair)
     query = "&".join(f"{name}={value}" for name, value in sorted((_strict(n), _strict(v)) for n, v in pairs))
     lines = [f"{name}:{' '.join(str(headers.get(name) or '').split())}\n" for name in signed]
     # The path is encoded once more: only S3 takes it as it stands.
+    path = _storage_path(parts.path) if is_storage else quote(_normal(parts.path), safe="/-_.~")
     return "\n".join(
         [
             method.upper(),
-            quote(_normal(parts.path), safe="/-_.~"),
+            path,
             query,
             "".join(lines),
             ";".join(signed),
@@ -189,6 +201,22 @@ def signature(secret_key: str, date: str, region: str, service: str, request: st
     for part in (date[:8], region, service, "aws4_request"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _digest(told: str | None, body: bytes, *, is_storage: bool) -> str:
+    """Return the digest of a body that is signed: S3 lets a client leave the body out."""
+    if is_storage and told is not None and not _HEX_DIGEST.fullmatch(told):
+        return told
+    digest = hashlib.sha256(body).hexdigest()
+    if told not in (None, digest):
+        message = "The value passed in as x-amz-content-sha256 does not match the computed SHA-256"
+        raise RefusedError(403, "InvalidSignatureException", message)
+    return digest
+
+
+def _storage_path(path: str) -> str:
+    text = unquote(path, errors="surrogateescape")
+    return quote(text, safe="/-_.~", errors="surrogateescape")
 
 
 def _normal(path: str) -> str:

@@ -13,6 +13,7 @@ from trackbridge.testing.emulators.aws_keys import Key, KeyRing, RefusedError
 from trackbridge.testing.emulators.front import Result, json_result
 
 ROLE_SECONDS = (900, 43_200)
+SESSION_SECONDS = (900, 129_600)
 _XML = 'xmlns="https://sts.amazonaws.com/doc/2011-06-15/"'
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _CODES = {
@@ -35,7 +36,9 @@ class Role:
 
 
 class TokenService:
-    """STS: ``AssumeRole`` and ``GetCallerIdentity``."""
+    """STS: roles taken on by a key or by a web identity's token, session tokens, and who one is."""
+
+    OPERATIONS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetCallerIdentity", "GetSessionToken")
 
     def __init__(self, keys: KeyRing, region: str) -> None:
         self._keys = keys
@@ -55,8 +58,12 @@ class TokenService:
         if self.is_down:
             return _xml_error(503, "ServiceUnavailable", "the service is not there")
         try:
-            key = self._keys.signer(method, target, headers, body, region=self._region, service="sts")
             asked = dict(parse_qsl(body.decode(), keep_blank_values=True))
+            if asked.get("Action") == "AssumeRoleWithWebIdentity":
+                return self._assume_by_token(asked)
+            key = self._keys.signer(method, target, headers, body, region=self._region, service="sts")
+            if asked.get("Action") == "GetSessionToken":
+                return self._session(key, asked)
             if asked.get("Action") == "GetCallerIdentity":
                 return _identity(key)
             if asked.get("Action") == "AssumeRole":
@@ -65,24 +72,37 @@ class TokenService:
         except RefusedError as refused:
             return _xml_error(refused.status, _CODES.get(refused.code, refused.code), refused.message)
 
-    def _assume(self, key: Key, asked: dict[str, str]) -> Result:
+    def _assume_by_token(self, asked: dict[str, str]) -> Result:
+        """Take on a role for whoever holds a token, whatever is in it. Such a request is not signed."""
+        if not asked.get("WebIdentityToken"):
+            raise RefusedError(400, "InvalidIdentityToken", "No token was given")
+        return self._assume(None, asked)
+
+    def _session(self, key: Key, asked: dict[str, str]) -> Result:
+        life = int(asked.get("DurationSeconds") or ROLE_SECONDS[1])
+        if not SESSION_SECONDS[0] <= life <= SESSION_SECONDS[1]:
+            raise RefusedError(400, "ValidationError", "1 validation error detected")
+        made = self._keys.issue(seconds=life, principal=key.principal)
+        return _xml("GetSessionToken", f"<Credentials>{_fields(made)}</Credentials>")
+
+    def _assume(self, key: Key | None, asked: dict[str, str]) -> Result:
         arn, session = asked.get("RoleArn", ""), asked.get("RoleSessionName", "")
         seconds = int(asked.get("DurationSeconds") or 3600)
         if not _SESSION_NAME.fullmatch(session) or not ROLE_SECONDS[0] <= seconds <= ROLE_SECONDS[1]:
             raise RefusedError(400, "ValidationError", "1 validation error detected")
         role = self._roles.get(arn)
         if role is None or role.external_id not in (None, asked.get("ExternalId")):
-            message = f"User: {key.principal} is not authorized to perform: sts:AssumeRole on resource: {arn}"
+            told = "Not" if key is None else f"User: {key.principal} is not"
+            message = f"{told} authorized to perform: sts:{asked['Action']} on resource: {arn}"
             raise RefusedError(403, "AccessDenied", message)
         self.assumed += 1
         account, name = arn.split(":")[4], arn.rpartition("/")[2]
         principal = f"arn:aws:sts::{account}:assumed-role/{name}/{session}"
         life = seconds if role.seconds is None else role.seconds
         made = self._keys.issue(seconds=life, principal=principal)
-        fields = "".join(f"<{n}>{escape(v)}</{n}>" for n, v in made.as_json("SessionToken").items())
         user = f"<AssumedRoleId>AROA:{session}</AssumedRoleId><Arn>{principal}</Arn>"
-        parts = f"<Credentials>{fields}</Credentials><AssumedRoleUser>{user}</AssumedRoleUser>"
-        return _xml("AssumeRole", parts)
+        parts = f"<Credentials>{_fields(made)}</Credentials><AssumedRoleUser>{user}</AssumedRoleUser>"
+        return _xml(asked["Action"], parts)
 
 
 class ServerDescription:
@@ -120,6 +140,10 @@ class ServerDescription:
                 200, {"Arn": self.arn, "Name": name, "Status": self.status, "MlflowVersion": self.version}
             )
         raise RefusedError(400, "ResourceNotFound", f"{operation}: the resource does not exist")
+
+
+def _fields(key: Key) -> str:
+    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in key.as_json("SessionToken").items())
 
 
 def _identity(key: Key) -> Result:

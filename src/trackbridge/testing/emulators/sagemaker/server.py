@@ -1,0 +1,313 @@
+"""Requests of every service on one port of this machine: checked, answered here or by moto, remembered."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import traceback
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from trackbridge.testing.emulators.aws_services import TokenService
+from trackbridge.testing.emulators.sagemaker import errors, limits, protocol, storage_rules
+from trackbridge.testing.emulators.sagemaker.access import Access
+from trackbridge.testing.emulators.sagemaker.core import Cloud, Operation
+from trackbridge.testing.emulators.sagemaker.faults import Faults
+from trackbridge.testing.emulators.sagemaker.moto_app import MotoApp
+from trackbridge.testing.emulators.sagemaker.operations import all_operations
+from trackbridge.testing.emulators.sagemaker.protocol import Answer
+from trackbridge.testing.emulators.sagemaker.refusal import Refused
+from trackbridge.testing.emulators.sagemaker.requests import Request
+
+CALLS_MAX = 100_000
+PATH_LOCKS = 64
+BODY_BYTES_MAX = 5 << 30
+"""The largest body that S3 takes in one request."""
+_CODE = re.compile(rb"<Code>(\w+)</Code>")
+_REST_SERVICES = ("sagemaker-metrics", "sagemaker-runtime")
+
+
+@dataclass(slots=True)
+class Call:
+    """A request that came, and how it was answered. ``code`` is AWS's name of the error, or empty."""
+
+    service: str
+    operation: str
+    params: dict[str, Any]
+    caller: str = ""
+    status: int = 200
+    code: str = ""
+
+
+class Services:
+    """Answers requests.
+
+    Args:
+        cloud: The account.
+        access: Who may do what.
+        faults: What is to go wrong.
+    """
+
+    def __init__(self, cloud: Cloud, access: Access, faults: Faults) -> None:
+        self.cloud, self.access, self.faults = cloud, access, faults
+        self.moto = MotoApp(cloud)
+        self.calls: deque[Call] = deque(maxlen=CALLS_MAX)
+        self.failures: list[str] = []
+        """Faults of the emulator itself, which it told as HTTP 500."""
+        self._of_path = [threading.Lock() for _ in range(PATH_LOCKS)]
+        self._operations = all_operations()
+
+    def answer(self, request: Request) -> Answer:
+        """Answer one request; called from any thread."""
+        request_id = str(uuid.uuid4())
+        rest = self._rest_operation(request)
+        call = Call(request.service, rest[1].name if rest else request.action, {})
+        self.calls.append(call)
+        try:
+            answer = self._answer(request, call, rest, request_id)
+        except Refused as refused:
+            answer = errors.told(request, refused, request_id, is_rest=rest is not None)
+            call.code = refused.code
+        except Exception as error:  # told to the client as AWS would, and kept for whoever tests
+            self.failures.append(traceback.format_exc())
+            failure = Refused("InternalFailure", f"{type(error).__name__}: {error}", 500)
+            answer = errors.told(request, failure, request_id, is_rest=rest is not None)
+            call.code = failure.code
+        call.status = answer.status
+        return answer
+
+    def _rest_operation(self, request: Request) -> tuple[str, Any] | None:
+        """Return the service and the operation of a request to metrics or runtime."""
+        if request.service != "sagemaker" or request.headers.get("X-Amz-Target"):
+            return None
+        for service in _REST_SERVICES:
+            operation = protocol.find_route(service, request.method, request.path)
+            if operation is not None:
+                return service, operation
+        return None
+
+    def _answer(self, request: Request, call: Call, rest: tuple[str, Any] | None, request_id: str) -> Answer:
+        if request.service == "sts" and call.operation in TokenService.OPERATIONS:
+            return self._of_tokens(request, call)
+        # Faults first: a service that is overloaded asks nobody who he is.
+        self.faults.check(call.operation)
+        self.cloud.caller = self.access.caller_of(request)
+        call.caller = self.cloud.caller
+        self.access.check(request, call.operation)
+        if rest is not None:
+            answer = self._of_rest(request, call, *rest, request_id)
+        elif request.service == "sagemaker":
+            answer = self._of_sagemaker(request, call, request_id)
+        elif request.service == "application-autoscaling":
+            answer = self._of_autoscaling(request, call, request_id)
+        else:
+            answer = self._of_moto(request)
+        self.faults.check(call.operation, is_after=True)
+        return answer
+
+    def _of_sagemaker(self, request: Request, call: Call, request_id: str) -> Answer:
+        model, operation = _operation_model("sagemaker", call.operation)
+        function = self._operations["sagemaker"].get(call.operation)
+        if model is None or (function is None and not self.moto.has_sagemaker(call.operation)):
+            known = "" if model is None else f"The emulator does not have {call.operation}"
+            raise Refused("UnknownOperationException", known)
+        call.params = protocol.read_json(operation.input_shape, request.body)
+        limits.check(operation.input_shape, call.params)
+        if function is None:
+            return self.moto.answer(request)
+        answer = self._called(function, call.params)
+        return protocol.write_json(operation.output_shape, answer, request_id)
+
+    def _of_rest(self, request: Request, call: Call, service: str, operation: Any, request_id: str) -> Answer:
+        call.service = service
+        function = self._operations[service].get(operation.name)
+        if function is None:
+            message = f"The emulator does not have {operation.name}"
+            raise Refused("UnknownOperationException", message, 404)
+        call.params = protocol.read_rest(operation, request.path, request.headers, request.body)
+        is_runtime = service == "sagemaker-runtime"
+        code = "ValidationError" if is_runtime else "ValidationException"
+        limits.check(operation.input_shape, call.params, code=code)
+        answer = function(self.cloud, call.params) if is_runtime else self._called(function, call.params)
+        return protocol.write_rest(operation, answer, request_id)
+
+    def _of_autoscaling(self, request: Request, call: Call, request_id: str) -> Answer:
+        model, operation = _operation_model("application-autoscaling", call.operation)
+        if model is None:
+            raise Refused("UnknownOperationException", "")
+        call.params = protocol.read_json(operation.input_shape, request.body)
+        check = self._operations["application-autoscaling checks"].get(call.operation)
+        if check is not None:
+            self._called(check, call.params)
+        function = self._operations["application-autoscaling"].get(call.operation)
+        if function is None:
+            return self._of_moto(request)
+        return protocol.write_json(operation.output_shape, self._called(function, call.params), request_id)
+
+    def _of_moto(self, request: Request) -> Answer:
+        if request.service != "s3":
+            return self.moto.answer(request)
+        storage_rules.check(self.cloud, request)
+        # One at a time for an object: a condition must hold until the write is done, and moto closes the
+        # buffer of what is overwritten under whoever still reads it.
+        with self._of_path[hash(request.path) % len(self._of_path)]:
+            return self.moto.answer(request)
+
+    def _of_tokens(self, request: Request, call: Call) -> Answer:
+        if not self.access.check_signatures:
+            return self.moto.answer(request)
+        self.faults.check(call.operation)
+        result = self.access.roles.answer(request.method, request.target, request.headers, request.body)
+        found = _CODE.search(result.body) if result.status >= 400 else None
+        call.code = found[1].decode() if found else ""
+        return Answer(result.status, result.headers, result.body)
+
+    def _called(self, function: Operation, params: dict[str, Any]) -> dict[str, Any]:
+        with self.cloud.lock:
+            # A copy: what is kept of a request must not change with what is remembered of it.
+            return function(self.cloud, deepcopy(params)) or {}
+
+
+class Server:
+    """Listens on this machine alone.
+
+    Args:
+        services: Answers.
+        port: 0 for a free one.
+    """
+
+    def __init__(self, services: Services, port: int = 0) -> None:
+        handler = type("Handler", (_Handler,), {"services": services})
+        self._server = _Listener(("127.0.0.1", port), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, address: tuple[str, int], handler: Any) -> None:
+        self._connections: set[Any] = set()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection, which may stay open."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that has ended."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Listen no longer, and hang up: a client that kept its connection must not be answered."""
+        super().server_close()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that went away is no fault of the server."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    services: Services
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16  # status, headers and body in one segment
+
+    def _answer(self) -> None:
+        body = self._body()
+        if body is None:
+            self.close_connection = True
+            self.send_error(400)
+            return
+        answer = self.services.answer(Request(self.command, self.path, self.headers, body))
+        self.send_response(answer.status)
+        sized = {name.lower() for name in answer.headers}
+        for name, value in answer.headers.items():
+            if name.lower() not in ("connection", "date", "server", "transfer-encoding"):
+                self.send_header(name, value)
+        if isinstance(answer.body, bytes):
+            if "content-length" not in sized:
+                self.send_header("Content-Length", str(len(answer.body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
+        else:
+            self._stream(answer.body, is_sized="content-length" in sized)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
+
+    def handle_expect_100(self) -> bool:
+        """Let a client go on at once: it waits for this before it sends the body."""
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
+
+    def _stream(self, parts: Iterator[bytes], *, is_sized: bool) -> None:
+        if not is_sized:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for part in parts:
+            if self.command == "HEAD" or not part:
+                continue
+            self.wfile.write(part if is_sized else f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            self.wfile.flush()
+        if not is_sized:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _body(self) -> bytes | None:
+        """Return the body; None when its length is not said as HTTP wants it."""
+        if "chunked" in (self.headers.get("Transfer-Encoding") or "").lower():
+            return self._chunks()
+        length = self.headers.get("Content-Length") or "0"
+        if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
+            return None
+        return self.rfile.read(int(length))
+
+    def _chunks(self) -> bytes | None:
+        parts: list[bytes] = []
+        while True:
+            try:
+                size = int(self.rfile.readline(1_024).split(b";")[0], 16)
+            except ValueError:
+                return None
+            if size == 0:
+                while self.rfile.readline(65_536).strip():
+                    pass  # trailers
+                return b"".join(parts)
+            parts.append(self.rfile.read(size))
+            self.rfile.readline(16)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time of AWS's clock."""
+        now_s = self.services.cloud.signing_now_s()
+        return formatdate(now_s if timestamp is None else timestamp, usegmt=True)
+
+    def log_message(self, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+def _operation_model(service: str, name: str) -> tuple[Any, Any]:
+    model = protocol.service_model(service)
+    if name not in model.operation_names:
+        return None, None
+    return model, model.operation_model(name)

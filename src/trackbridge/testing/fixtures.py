@@ -1,0 +1,61 @@
+"""Fixtures of pytest for programs that talk to AWS: an emulator in place of an account.
+
+Import them in ``conftest.py``, or put ``pytest_plugins = ("trackbridge.testing.fixtures",)`` into the topmost
+one. Needs the extras ``testing`` and ``emulators``.
+
+    def test_training(sagemaker_emulator):
+        train()  # boto3 and trackbridge find the emulator by the environment
+        assert sagemaker_emulator.client("sagemaker").list_experiments()["ExperimentSummaries"]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
+
+__all__ = ["sagemaker_emulator"]
+
+PACE = 0.05
+"""Seconds that a second of a life cycle takes."""
+
+
+_RUNNING = pytest.StashKey["SageMakerEmulator"]()
+
+
+@pytest.fixture
+def sagemaker_emulator(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SageMakerEmulator]:
+    """Give a test an empty account, and let everything that it calls find it by the environment.
+
+    When the test is over, nothing of what it made or started is left, and a fault of the emulator fails it.
+    """
+    emulator = _running(request.config)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in emulator.environment().items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    try:
+        yield emulator
+        emulator.raise_failures()
+    finally:
+        emulator.reset()
+
+
+def _running(config: pytest.Config) -> SageMakerEmulator:
+    """Return the one emulator of this process: it takes half a second to start."""
+    from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
+
+    if _RUNNING not in config.stash:
+        emulator = SageMakerEmulator(pace=PACE).__enter__()
+        config.add_cleanup(lambda: emulator.__exit__(None, None, None))
+        config.stash[_RUNNING] = emulator
+    return config.stash[_RUNNING]

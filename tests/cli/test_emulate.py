@@ -1,0 +1,96 @@
+"""``bridge emulate`` runs a cloud on this machine until it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Bridge, bridge_process, rest_of
+
+
+def started(*arguments: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    process = bridge_process("emulate", "sagemaker", "--json", *arguments)
+    assert process.stdout is not None
+    return process, json.loads(process.stdout.readline())
+
+
+ASK = """
+import boto3, botocore.exceptions
+client = boto3.client("sagemaker")
+client.create_experiment(ExperimentName="digits")
+try:
+    client.create_experiment(ExperimentName="DIGITS")
+except botocore.exceptions.ClientError as error:
+    print(error.response["Error"]["Code"])
+print(boto3.client("sts").get_caller_identity()["Account"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_json_says_how_to_find_it_and_sums_up_at_the_end(number: signal.Signals) -> None:
+    process, ready = started()
+    try:
+        assert ready["type"] == "ready"
+        assert ready["uri"] == "sagemaker://us-east-1"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        done = subprocess.run(
+            [sys.executable, "-c", ASK], env=kept | ready["env"], capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.split() == ["ValidationException", "210987654321"], done.stderr
+    finally:
+        process.send_signal(number)
+    code, out, errors = rest_of(process)
+    assert (code, errors) == (0, "")
+    summary = json.loads(out)
+    assert summary == {"type": "summary", "requests": 3, "refused": 1}
+
+
+def test_people_are_told_what_is_there_and_what_to_type() -> None:
+    process = bridge_process("emulate", "sagemaker", "--region", "eu-west-1", "--pace", "0.1")
+    assert process.stdout is not None
+    try:
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("export BRIDGE_TRACKING_URI"):
+            lines.append(process.stdout.readline())
+            assert lines[-1], f"it ended after {lines}"
+    finally:
+        process.send_signal(signal.SIGINT)
+    assert rest_of(process) == (0, "", "")
+    text = "".join(lines)
+    assert "Experiments" in text
+    assert "export AWS_ENDPOINT_URL=http://127.0.0.1:" in text
+    assert "export AWS_REGION=eu-west-1" in text
+    assert lines[-1] == "export BRIDGE_TRACKING_URI=sagemaker://eu-west-1\n"
+
+
+def test_a_port_that_is_taken(bridge: Bridge) -> None:
+    process, ready = started()
+    try:
+        port = ready["url"].rpartition(":")[2]
+        result = bridge("emulate", "sagemaker", "--port", port, code=1)
+        assert f"cannot listen on port {port}" in result.err
+        assert "another --port" in result.err
+    finally:
+        process.send_signal(signal.SIGTERM)
+        rest_of(process)
+
+
+def test_what_is_not_installed_is_told_with_the_extra(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name == "moto" or name.startswith("moto.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "moto", None)
+    result = bridge("emulate", "sagemaker", code=1)
+    assert "trackbridge[emulators]" in result.err
+
+
+@pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "-1"], ["--pace", "-1"], ["extra"]])
+def test_wrong_command_lines(bridge: Bridge, arguments: list[str]) -> None:
+    bridge("emulate", "sagemaker", *arguments, code=2)
