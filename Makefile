@@ -6,17 +6,18 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 FLOOR_VENV := .venv-mlflow-floor
 LOCK_VENV := .venv-lock
+SAGEMAKER_VENV := .venv-sagemaker
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10)
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 10))
 IS_WHOLE := import pip, sys; sys.exit(sys.version_info < (3, 10))
 PIP_FLAGS := --quiet --no-input --disable-pip-version-check
 PYTEST_FLAGS ?= -n 2
 
-.PHONY: help demo test lint bench lock clean python
+.PHONY: help demo test lint bench peers-sagemaker live-aws lock clean python
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.ready-demo  ## train on real data, kill a run, see that nothing is lost
 	@$(BIN)/bridge demo
@@ -33,6 +34,12 @@ lint: $(VENV)/.ready-dev  ## style, types and layers, without the tests
 bench: $(BENCH_VENV)/.ready-bench  ## measure every figure of the README, peers and ours in one run
 	@$(BENCH_VENV)/bin/python -m benchmarks
 
+peers-sagemaker: $(VENV)/.ready-dev $(SAGEMAKER_VENV)/.ready-sagemaker  ## AWS's own SDK reads what we wrote, and we what it wrote
+	@$(BIN)/python -m pytest --quiet tests/peers/sagemaker_sdk
+
+live-aws: $(VENV)/.ready-dev  ## the contract suites against AWS itself; needs credentials, AWS_REGION and BRIDGE_LIVE_AWS_BUCKET
+	@$(BIN)/python -m pytest --quiet tests/live/test_aws.py
+
 # demo.txt and bench.txt are compiled against dev.txt, so that all three agree on every version.
 lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
 	@$(compile) requirements/dev.in --all-extras --upgrade --output-file requirements/dev.txt
@@ -42,12 +49,14 @@ lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
 	    --constraints requirements/dev.txt --output-file requirements/bench.txt
 	@$(LOCK_VENV)/bin/uv pip compile requirements/mlflow-floor.in --quiet --universal --python-version 3.10 \
 	    --no-header --no-annotate --output-file requirements/mlflow-floor.txt
+	@$(LOCK_VENV)/bin/uv pip compile requirements/sagemaker-peer.in --quiet --universal --python-version 3.10 \
+	    --no-header --no-annotate --output-file requirements/sagemaker-peer.txt
 
 compile = $(LOCK_VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 \
     --no-header --no-annotate
 
 clean:  ## remove environments, caches and built files; tracked runs in .bridge stay
-	@rm -rf $(VENV) $(BENCH_VENV) $(FLOOR_VENV) $(LOCK_VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(BENCH_VENV) $(FLOOR_VENV) $(LOCK_VENV) $(SAGEMAKER_VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src adapters tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 python:  ## print the interpreter that a new environment is made from
@@ -78,12 +87,20 @@ $(FLOOR_VENV)/.ready-floor: requirements/mlflow-floor.txt $(FLOOR_VENV)/bin/pyth
 	@$(FLOOR_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --requirement requirements/mlflow-floor.txt
 	@touch $@
 
+# AWS's SDK, which pins what others need otherwise; our package is not installed there.
+$(SAGEMAKER_VENV)/.ready-sagemaker: requirements/sagemaker-peer.txt $(SAGEMAKER_VENV)/bin/python
+	@$(call make_venv,$(SAGEMAKER_VENV))
+	@echo 'Installing requirements/sagemaker-peer.txt into $(SAGEMAKER_VENV) (300 MB, only when it changed) ...' >&2
+	@$(SAGEMAKER_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --requirement requirements/sagemaker-peer.txt
+	@touch $@
+
 $(LOCK_VENV)/.ready-lock: $(LOCK_VENV)/bin/python
 	@$(call make_venv,$(LOCK_VENV))
 	@$(LOCK_VENV)/bin/python -m pip install $(PIP_FLAGS) uv
 	@touch $@
 
-$(BIN)/python $(BENCH_VENV)/bin/python $(FLOOR_VENV)/bin/python $(LOCK_VENV)/bin/python: ;
+$(BIN)/python $(BENCH_VENV)/bin/python $(FLOOR_VENV)/bin/python $(LOCK_VENV)/bin/python \
+    $(SAGEMAKER_VENV)/bin/python: ;
 
 # Sets the shell variable python, or says what is missing.
 define find_python

@@ -88,7 +88,7 @@ def test_a_long_outage_that_is_over_is_no_finding(
 
 def test_unknown_backend(bridge: Bridge) -> None:
     (error,) = about(findings(bridge, "sagemaker:", code=1), "backend", "error")
-    assert "give the ARN" in error["fix"]
+    assert "AWS_REGION" in error["fix"]
     assert "neither a remote nor a scheme" in bridge("doctor", "nobody", code=1).out
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.support.mlflow_servers import MlflowServer, mlflow_server
 from trackbridge.calls.pipeline import wrap_adapter
+from trackbridge.domain.artifacts import split_artifact_uri
+from trackbridge.domain.models import ModelVersion, ModelVersionSpec
+from trackbridge.errors import Rejected
 from trackbridge.ports.adapter import Adapter, AdapterContext
 from trackbridge.testing.contracts import (
     ArtifactContract,
@@ -21,6 +27,8 @@ from trackbridge.testing.contracts import (
     RegistryContract,
     TrackingContract,
 )
+from trackbridge.testing.contracts.registry_base import put_payload
+from trackbridge.testing.contracts.samples import batch_of
 from trackbridge.testing.emulators.signed_mlflow import SignedMlflow
 from trackbridge_adapters.sagemaker import open_adapter
 
@@ -28,8 +36,8 @@ BUCKET = "artifacts"
 PROGRAM = Path(__file__).parents[1] / "peers/programs/signed_mlflow_client.py"
 
 
-def open_signed(aws: SignedMlflow, home: Path) -> Adapter:
-    context = AdapterContext(home=home, options={}, clock_ms=lambda: time.time_ns() // 1_000_000)
+def open_signed(aws: SignedMlflow, home: Path, **options: str) -> Adapter:
+    context = AdapterContext(home=home, options=options, clock_ms=lambda: time.time_ns() // 1_000_000)
     return wrap_adapter(open_adapter(aws.arn, context=context))
 
 
@@ -92,6 +100,74 @@ class TestArtifacts(ArtifactContract):
     @pytest.fixture
     def adapter(self, empty: Adapter) -> Adapter:
         return empty
+
+
+class TestAutomaticRegistration:
+    """The files from which AWS makes a deployable package of a version."""
+
+    IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serving:1"
+    SPECIFICATION = "model/sagemaker_inference_specification.json"
+    EVALUATION = "model/sagemaker_evaluation_group_evaluation.json"
+
+    def register(self, adapter: Adapter, folder: Path) -> tuple[str, ModelVersion]:
+        """Log a model with a metric and register it; return the run and the version."""
+        assert adapter.tracking is not None
+        assert adapter.registry is not None
+        source = put_payload(adapter, folder)
+        artifact = split_artifact_uri(source)
+        assert artifact is not None
+        adapter.tracking.write(batch_of(artifact[0], metrics=[("rmse", 0.25, 1, 1_700_000_000_000)]))
+        adapter.registry.ensure_model("wine")
+        spec = ModelVersionSpec(name="wine", source=source, digest="sha256:1", run_id=artifact[0])
+        return artifact[0], adapter.registry.create_version(spec, key="k")
+
+    def names(self, adapter: Adapter, run: str) -> list[str]:
+        assert adapter.artifacts is not None
+        return [info.path for info in adapter.artifacts.list(run, "model")]
+
+    def read(self, adapter: Adapter, run: str, path: str) -> dict[str, Any]:
+        assert adapter.artifacts is not None
+        with closing(adapter.artifacts.open(run, path)) as file:
+            found: dict[str, Any] = json.load(file)
+        return found
+
+    def test_both_lie_beside_the_model(self, empty: Adapter, aws: SignedMlflow, tmp_path: Path) -> None:
+        adapter = open_signed(aws, tmp_path / "home", image=self.IMAGE, instance_types="ml.m5.large")
+        run, version = self.register(adapter, tmp_path)
+        assert self.names(adapter, run) == [self.EVALUATION, self.SPECIFICATION, "model/weights.bin"]
+        specification = self.read(adapter, run, self.SPECIFICATION)
+        (container,) = specification["Containers"]
+        source = container["ModelDataSource"]["S3DataSource"]
+        assert (container["Image"], source["S3DataType"], source["CompressionType"]) == (
+            self.IMAGE,
+            "S3Prefix",
+            "None",
+        )
+        assert source["S3Uri"].startswith(f"s3://{BUCKET}/some root/")
+        assert source["S3Uri"].endswith("/artifacts/model/")
+        assert specification["SupportedRealtimeInferenceInstanceTypes"] == ["ml.m5.large"]
+        assert self.read(adapter, run, self.EVALUATION) == {
+            "name": "evaluation",
+            "metric_groups": [
+                {"name": "Metrics", "metric_data": [{"name": "rmse", "value": "0.25", "type": "number"}]}
+            ],
+        }
+        assert (version.version, version.digest) == ("1", "sha256:1")
+        adapter.close()
+
+    def test_without_an_image_there_are_none(self, empty: Adapter, tmp_path: Path) -> None:
+        run, _ = self.register(empty, tmp_path)
+        assert self.names(empty, run) == ["model/weights.bin"]
+
+    def test_what_sagemaker_would_refuse_is_refused_before_anything_is_made(
+        self, empty: Adapter, aws: SignedMlflow, tmp_path: Path
+    ) -> None:
+        adapter = open_signed(aws, tmp_path / "home", image=self.IMAGE, instance_types="ml.x99.large")
+        with pytest.raises(Rejected, match="SupportedRealtimeInferenceInstanceTypes"):
+            self.register(adapter, tmp_path)
+        assert adapter.registry is not None
+        assert list(adapter.registry.list_versions("wine")) == []
+        adapter.close()
 
 
 def test_what_awss_own_client_signs_gets_through(server: MlflowServer) -> None:

@@ -18,6 +18,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.support.mlflow_servers import mlflow_server
+from tests.support.sagemaker_emulators import sagemaker_emulator
 from trackbridge.testing.emulators.azureml import AzureMachineLearning
 from trackbridge.testing.emulators.databricks import Databricks
 from trackbridge.testing.emulators.signed_mlflow import SignedMlflow
@@ -108,6 +109,13 @@ def sagemaker(folder: Path) -> Iterator[Target]:
         bucket.stop()
 
 
+@contextmanager
+def sagemaker_experiments(folder: Path) -> Iterator[Target]:
+    with sagemaker_emulator() as aws:
+        yield Target("bridge+sagemaker:", aws.environment())
+        aws.raise_failures()
+
+
 def s3_bucket() -> ThreadedMotoServer:
     import boto3
 
@@ -131,6 +139,7 @@ BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Target]]] = {
     "mlflow": server,
     "azureml": azure,
     "sagemaker": sagemaker,
+    "sagemaker-experiments": sagemaker_experiments,
     "databricks": databricks,
 }
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import threading
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -29,19 +30,24 @@ from trackbridge.domain.page_tokens import listing_of, page_size, place_of, toke
 from trackbridge.domain.paging import Page
 from trackbridge.errors import BridgeError, InvalidInput, NotFound, Rejected, Unsupported
 from trackbridge.ports.artifacts import ArtifactStore
-from trackbridge.ports.capabilities import Feature
+from trackbridge.ports.capabilities import Capabilities, Feature
 from trackbridge_adapters._mlflow_rest.artifacts_digests import Digests
-from trackbridge_adapters._mlflow_rest.artifacts_files import Entry, Files, checked_bytes
+from trackbridge_adapters._mlflow_rest.artifacts_files import Entry, Files, checked_bytes, checked_content
 from trackbridge_adapters._mlflow_rest.artifacts_parts import FILE_BYTES_MIN, PartsRefused, put_in_parts
 from trackbridge_adapters._mlflow_rest.artifacts_places import Places, StoreOptions
+from trackbridge_adapters._mlflow_rest.artifacts_taken import Taken, ancestors
 
 if TYPE_CHECKING:
     from trackbridge_adapters._mlflow_rest.tracking import RestTracking
 
-__all__ = ["RestArtifacts", "StoreOptions", "open_artifacts"]
+__all__ = ["RestArtifacts", "StoreOptions", "StoredArtifacts", "open_artifacts"]
 
 PAGE_ITEMS_MAX = 1000
 KNOWN_FOLDERS_MAX = 10_000
+KNOWN_PATHS_MAX, KNOWN_ROOTS_MAX = 10_000, 64
+"""Of how many files, of how many runs, it is remembered that they are there."""
+CREATED_BYTES_MAX = 8 * 1024 * 1024
+"""Larger ones are looked for before they are sent."""
 DIGESTS_AT_ONCE = 8
 RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,255}\Z")
 
@@ -56,17 +62,35 @@ def open_artifacts(tracking: RestTracking, *, stores: StoreOptions | None = None
     return RestArtifacts(tracking, stores or StoreOptions())
 
 
-class RestArtifacts(ArtifactStore):
-    """Files of runs, each run in the store that its artifact URI names."""
+class StoredArtifacts(ArtifactStore):
+    """Files of runs, each run in a place of its own; a subclass says where that is.
 
-    def __init__(self, tracking: RestTracking, stores: StoreOptions) -> None:
-        self._tracking = tracking
-        self._places = Places(tracking, stores)
-        self._adapter = tracking.service.adapter
-        self._digests = Digests(tracking.context.home)
+    Args:
+        adapter: For errors.
+        home: Where digests are kept that a store does not tell.
+    """
+
+    def __init__(self, adapter: str, home: Path) -> None:
+        self._adapter = adapter
+        self._digests = Digests(home)
         self._files: dict[str, Files] = {}
         self._folders: set[tuple[str, str]] = set()
+        self._taken: dict[str, Taken] = {}
         self._lock = threading.Lock()
+
+    @abstractmethod
+    def _place_of(self, run_id: str) -> Files:
+        """Return the place of a run's files.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        ...
+
+    @abstractmethod
+    def _declared(self) -> Capabilities:
+        """Return what the backend declares."""
+        ...
 
     # Required.
 
@@ -77,6 +101,9 @@ class RestArtifacts(ArtifactStore):
         self, run_id: str, path: str, file: Path, *, digest: str, size: int, state: Path | None
     ) -> ArtifactInfo:
         files = self._files_to_write(run_id, path)
+        made = self._create(files, path, file, digest=digest, size=size) if files.creates else None
+        if made is not None:
+            return self._info(files, path, made)
         held = files.held(path)
         if held is not None and self._digest(files, path, held) == digest and held.size == size:
             return self._info(files, path, held)
@@ -89,6 +116,29 @@ class RestArtifacts(ArtifactStore):
         entry = Entry(path.rpartition("/")[2], size=size, version=version, digest=digest)
         self._digests.remember(files.root, path, entry, digest)
         return self._info(files, path, entry)
+
+    def _create(self, files: Files, path: str, file: Path, *, digest: str, size: int) -> Entry | None:
+        """Store a small file where nothing is, by one request; None where that is not sure."""
+        if size > CREATED_BYTES_MAX or not self._taken_in(files).claim(path):
+            return None
+        self._refuse_collision(files, path, None)  # asks only about folders that are new to this process
+        version = files.create(path, checked_content(file, digest=digest, size=size), digest=digest)
+        if version is None:
+            return None
+        entry = Entry(path.rpartition("/")[2], size=size, version=version, digest=digest)
+        self._digests.remember(files.root, path, entry, digest)
+        return entry
+
+    def _taken_in(self, files: Files) -> Taken:
+        """Return what is known to be below a root; the first to ask lists it."""
+        taken = self._taken.get(files.root)
+        if taken is None:
+            taken = Taken(files.below(KNOWN_PATHS_MAX + 1), most=KNOWN_PATHS_MAX)
+            with self._lock:
+                if len(self._taken) >= KNOWN_ROOTS_MAX:
+                    self._taken.clear()
+                taken = self._taken.setdefault(files.root, taken)
+        return taken
 
     def open(self, run_id: str, path: str) -> BinaryIO:
         files = self._files_to_read(run_id, path)
@@ -134,6 +184,7 @@ class RestArtifacts(ArtifactStore):
         files.delete(path, entry)
         with self._lock:
             self._folders = {known for known in self._folders if known[0] != files.root}
+            self._taken.pop(files.root, None)
         self._digests.forget(files.root, path)
 
     def presign(self, run_id: str, path: str, *, expires_s: int) -> str:
@@ -173,7 +224,7 @@ class RestArtifacts(ArtifactStore):
             )
         files = self._files.get(run_id)
         if files is None:
-            files = self._places.files(self._tracking.artifact_root(run_id))
+            files = self._place_of(run_id)
             self._files[run_id] = files
         return files
 
@@ -198,7 +249,7 @@ class RestArtifacts(ArtifactStore):
     def _refuse_collision(self, files: Files, path: str, held: Entry | None) -> None:
         if held is not None and held.is_dir:
             raise self._rejected(path, "is a folder", "use another path, or delete what is there")
-        for folder in _ancestors(path):
+        for folder in ancestors(path):
             if (files.root, folder) in self._folders:
                 break
             found = files.find(folder)
@@ -207,7 +258,7 @@ class RestArtifacts(ArtifactStore):
         with self._lock:
             if len(self._folders) > KNOWN_FOLDERS_MAX:
                 self._folders.clear()
-            self._folders.update((files.root, folder) for folder in _ancestors(path))
+            self._folders.update((files.root, folder) for folder in ancestors(path))
 
     def _explain_collision(self, files: Files, path: str, error: BridgeError) -> NoReturn:
         """Raise what a failure to write was, where it was a folder in the way: servers call it their own."""
@@ -243,10 +294,10 @@ class RestArtifacts(ArtifactStore):
     # Errors.
 
     def _supports(self, feature: Feature) -> bool:
-        return self._tracking.capabilities.supports(feature)
+        return self._declared().supports(feature)
 
     def _refuse(self, feature: Feature, operation: str) -> NoReturn:
-        capability = self._tracking.capabilities.features[feature]
+        capability = self._declared().features[feature]
         raise Unsupported(
             f"{feature.value} is not supported by {self._adapter}: {capability.reason}",
             adapter=self._adapter,
@@ -272,6 +323,21 @@ class RestArtifacts(ArtifactStore):
         )
 
 
+class RestArtifacts(StoredArtifacts):
+    """Files of runs, each run in the store that its artifact URI names."""
+
+    def __init__(self, tracking: RestTracking, stores: StoreOptions) -> None:
+        super().__init__(tracking.service.adapter, tracking.context.home)
+        self._tracking = tracking
+        self._places = Places(tracking, stores)
+
+    def _place_of(self, run_id: str) -> Files:
+        return self._places.files(self._tracking.artifact_root(run_id))
+
+    def _declared(self) -> Capabilities:
+        return self._tracking.capabilities
+
+
 def _sent(files: Files, path: str, source: BinaryIO, *, digest: str, size: int, state: Path | None) -> str:
     """Send a file, in parts where that is worth it and the store takes them, and return its version."""
     parts = files.parts(path, resumable=state is not None) if size >= FILE_BYTES_MIN else None
@@ -292,10 +358,3 @@ def _children(files: Files, prefix: str) -> Iterator[tuple[str, Entry]]:
         alone = files.find(prefix)
         if alone is not None and not alone.is_dir:
             yield prefix, alone
-
-
-def _ancestors(path: str) -> Iterator[str]:
-    """Yield the folders above a path, the nearest first."""
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path

@@ -43,6 +43,8 @@ class Files(Protocol):
     """True when a digest that was handed to ``put`` is kept beside the bytes."""
     may_collide: bool
     """True when the store itself fails where a path is a file and a folder."""
+    creates: bool = False
+    """True when ``create`` and ``below`` work."""
 
     @abstractmethod
     def problem(self, path: str) -> str | None:
@@ -63,6 +65,14 @@ class Files(Protocol):
     def put(self, path: str, source: BinaryIO, *, digest: str, size: int) -> str:
         """Send checked bytes and return their version."""
         ...
+
+    def create(self, path: str, content: bytes, *, digest: str) -> str | None:
+        """Store bytes where nothing is, at once, and return their version; None where a file is."""
+        return None
+
+    def below(self, most: int) -> Sequence[str]:
+        """Return the paths of all files, or of so many."""
+        return ()
 
     def parts(self, path: str, *, resumable: bool) -> Parts | None:
         """Return how a large file can go in parts, None where it goes as a whole.
@@ -135,6 +145,16 @@ def checked_bytes(file: Path, *, digest: str, size: int) -> Iterator[BinaryIO]:
             )
         source.seek(0)
         yield source
+
+
+def checked_content(file: Path, *, digest: str, size: int) -> bytes:
+    """Return the bytes of a small file, which have the digest and the size.
+
+    Raises:
+        Rejected: They have not, or the file is gone.
+    """
+    with checked_bytes(file, digest=digest, size=size) as source:
+        return source.read()
 
 
 def _digest_of(source: BinaryIO) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import obstore
 from obstore.exceptions import (
+    AlreadyExistsError,
     BaseError,
     InvalidPathError,
     NotSupportedError,
@@ -56,6 +57,7 @@ class ObjectFiles(Files):
         prefix: Where the run's files lie in the store.
         adapter: For errors.
         parts_of: Returns how a key takes a file in parts that outlive a call; None where it does not.
+        creates: Whether the store writes on the condition that nothing is there: AWS does, its copies vary.
     """
 
     keeps_digests = True
@@ -69,12 +71,14 @@ class ObjectFiles(Files):
         *,
         adapter: str,
         parts_of: Callable[[str], Parts | None] = lambda key: None,
+        creates: bool = False,
     ) -> None:
         self.root = root.rstrip("/")
         self._store = store
         self._prefix = prefix.strip("/")
         self._adapter = adapter
         self._parts_of = parts_of
+        self.creates = creates
 
     def problem(self, path: str) -> str | None:
         return "holds control characters" if _ILLEGAL.search(path) else None
@@ -100,6 +104,34 @@ class ObjectFiles(Files):
         except _FAILURES as error:
             raise self._translated(error, "artifacts.put") from error
         return done.get("e_tag") or ""
+
+    def create(self, path: str, content: bytes, *, digest: str) -> str | None:
+        try:
+            done = obstore.put(
+                self._store,
+                self._key(path),
+                content,
+                attributes={DIGEST_KEY: digest},
+                mode="create",
+                use_multipart=False,
+            )
+        except AlreadyExistsError:
+            return None
+        except _FAILURES as error:
+            raise self._translated(error, "artifacts.put") from error
+        return done.get("e_tag") or ""
+
+    def below(self, most: int) -> Sequence[str]:
+        found: list[str] = []
+        start = len(self._prefix) + 1 if self._prefix else 0
+        try:
+            for chunk in obstore.list(self._store, self._prefix, chunk_size=1000):
+                found.extend(item["path"][start:] for item in chunk)
+                if len(found) >= most:
+                    break
+        except _FAILURES as error:
+            raise self._translated(error, "artifacts.list") from error
+        return found
 
     def parts(self, path: str, *, resumable: bool) -> Parts | None:
         return self._parts_of(self._key(path)) if resumable else None

@@ -40,16 +40,25 @@ class S3Parts(Parts):
         keys: Returns the keys to sign with; called for each request.
         clock_ms: Milliseconds since 1970.
         adapter: For errors.
+        verify: True for the system's certificates, or a file of others.
     """
 
     def __init__(
-        self, store: Any, key: str, keys: Callable[[], Keys], clock_ms: Callable[[], int], *, adapter: str
+        self,
+        store: Any,
+        key: str,
+        keys: Callable[[], Keys],
+        clock_ms: Callable[[], int],
+        *,
+        adapter: str,
+        verify: bool | str = True,
     ) -> None:
         self._store = store
         self._key = key
         self._keys = keys
         self._clock_ms = clock_ms
         self._adapter = adapter
+        self._verify = verify
         self._opened: tuple[str, HttpClient] | None = None
 
     def begin(self, count: int, digest: str) -> str:
@@ -115,7 +124,10 @@ class S3Parts(Parts):
             region = parse_qs(signed.query)["X-Amz-Credential"][0].split("/")[2]
             signature = S3Signature(self._keys, region, self._clock_ms)
             url = f"{signed.scheme}://{signed.netloc}{signed.path}"
-            self._opened = url, HttpClient(adapter=self._adapter, authentication=signature)
+            self._opened = (
+                url,
+                HttpClient(adapter=self._adapter, authentication=signature, verify=self._verify),
+            )
         return self._opened
 
     def _found(self, pattern: re.Pattern[str], answer: requests.Response) -> str:

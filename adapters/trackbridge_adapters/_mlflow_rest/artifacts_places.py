@@ -36,6 +36,8 @@ class StoreOptions:
         s3: Settings of obstore's ``S3Store``, for example ``region`` or ``endpoint``.
         azure: Settings of ``AzureStore``.
         gcs: Settings of ``GCSStore``.
+        s3_verify: True for the system's certificates, or a file of more that S3 may show.
+        s3_creates: Whether S3 writes on the condition that nothing is there: AWS does, its copies vary.
         environment: Where settings are looked up.
     """
 
@@ -45,6 +47,8 @@ class StoreOptions:
     s3: Mapping[str, Any] = field(default_factory=dict, repr=False)
     azure: Mapping[str, Any] = field(default_factory=dict, repr=False)
     gcs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    s3_verify: bool | str = True
+    s3_creates: bool = False
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
 
@@ -128,8 +132,9 @@ class Places:
                 store = self._opened(scheme, authority)
                 self._stores[scheme, authority] = store
         keys = self._s3_keys if scheme in ("s3", "s3a") else lambda: None
-        parts_of = parts_in(store, keys, clock_ms, adapter=adapter)
-        return ObjectFiles(store, root, prefix, adapter=adapter, parts_of=parts_of)
+        parts_of = parts_in(store, keys, clock_ms, adapter=adapter, verify=self._options.s3_verify)
+        creates = self._options.s3_creates and scheme in ("s3", "s3a")
+        return ObjectFiles(store, root, prefix, adapter=adapter, parts_of=parts_of, creates=creates)
 
     def _s3_keys(self) -> Callable[[], Any] | None:
         with self._lock:
@@ -160,7 +165,7 @@ def s3_store(bucket: str, options: StoreOptions) -> Any:
     return S3Store(
         bucket,
         credential_provider=_s3_provider(options, named),
-        client_options=_client(str(named.get("endpoint", ""))),
+        client_options=_client(str(named.get("endpoint", "")), options.s3_verify),
         retry_config={"max_retries": TRIES_MORE},
         **named,
     )
@@ -322,7 +327,12 @@ def gcs_store(bucket: str, options: StoreOptions) -> Any:
 
 
 def parts_in(
-    store: Any, keys: Callable[[], Callable[[], Any] | None], clock_ms: Callable[[], int], *, adapter: str
+    store: Any,
+    keys: Callable[[], Callable[[], Any] | None],
+    clock_ms: Callable[[], int],
+    *,
+    adapter: str,
+    verify: bool | str = True,
 ) -> Callable[[str], Parts | None]:
     """Return how a key of a store takes a file in parts: in S3 and Azure; Google's takes it as a whole.
 
@@ -331,6 +341,7 @@ def parts_in(
         keys: Returns what gives the keys of S3, or None.
         clock_ms: Milliseconds since 1970.
         adapter: For errors.
+        verify: Of S3's certificates.
     """
     from obstore.store import AzureStore, S3Store
 
@@ -345,10 +356,12 @@ def parts_in(
             return None
         from trackbridge_adapters._mlflow_rest.artifacts_parts_s3 import S3Parts
 
-        return S3Parts(store, key, found, clock_ms, adapter=adapter)
+        return S3Parts(store, key, found, clock_ms, adapter=adapter, verify=verify)
 
     return parts_of
 
 
-def _client(endpoint: str) -> Any:
-    return {"timeout": ANSWER_S, "connect_timeout": CONNECT_S, "allow_http": endpoint.startswith("http://")}
+def _client(endpoint: str, verify: bool | str = True) -> Any:
+    more = {"root_certificate": Path(verify).read_bytes()} if isinstance(verify, str) else {}
+    is_plain = endpoint.startswith("http://")
+    return {"timeout": ANSWER_S, "connect_timeout": CONNECT_S, "allow_http": is_plain, **more}

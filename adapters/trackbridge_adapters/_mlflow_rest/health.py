@@ -13,6 +13,7 @@ from trackbridge.domain.ids import experiment_id_of, mint_id
 from trackbridge.domain.runs import RunSpec, RunStatus
 from trackbridge.errors import AuthError, BridgeError
 from trackbridge.ports.findings import CREDENTIALS, Finding, Severity
+from trackbridge.ports.tracking import TrackingStore
 from trackbridge_adapters._mlflow_rest.errors import RouteMissing
 from trackbridge_adapters._mlflow_rest.wire import PREFIX, Wire
 
@@ -53,7 +54,7 @@ def examine(
     yield from _clock(answer, clock_ms())
     yield from _version(wire)
     if write:
-        yield from _written(tracking, clock_ms())
+        yield from written(tracking, clock_ms())
 
 
 _JSON = {"Content-Type": "application/json"}
@@ -104,8 +105,8 @@ def _version(wire: Wire) -> Iterator[Finding]:
         yield _finding(Severity.OK, "version", f"mlflow {text}")
 
 
-def _written(tracking: RestTracking, now_ms: int) -> Iterator[Finding]:
-    """Open and close a run, and delete it again."""
+def written(tracking: TrackingStore, now_ms: int) -> Iterator[Finding]:
+    """Open and close a run, and delete it again; yield what came of it."""
     run_id = mint_id()
     spec = RunSpec(
         run_id=run_id,

@@ -86,12 +86,6 @@ def parse_arn(text: str) -> MlflowArn:
     Raises:
         ConfigError: It is something else, or of a partition that is not known.
     """
-    if text.partition(":")[0] == "sagemaker":
-        raise ConfigError(
-            "sagemaker: (SageMaker Experiments) cannot be tracked to so far; managed MLflow can",
-            adapter=ADAPTER,
-            hint="give the ARN of a server or an app, see: aws sagemaker list-mlflow-tracking-servers",
-        )
     found = _ARN.fullmatch(text)
     if found is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Options of a remote, and the variables of AWS's own client, that say how managed MLflow is reached.
+"""Options of a remote, and the variables of AWS's own client, that say how a service of SageMaker is reached.
 
 Options win. None of them holds a credential: those come from where AWS's tools find them.
 
@@ -15,11 +15,18 @@ option                 variable                                what it is
 ``s3_region``                                                  of the bucket, where it is not the ARN's
 ``ca_file``            ``AWS_CA_BUNDLE``                       certificates that are trusted
 ``timeout_s``          ``MLFLOW_HTTP_REQUEST_TIMEOUT``         seconds to wait for an answer
+``image``                                                      what serves models, in ECR; with it, models
+                                                               that AWS registers can be deployed
+``instance_types``                                             that the image may run on, with commas
 =====================  ======================================  ==========================================
 
 ``AWS_ENDPOINT_URL`` leads all requests elsewhere, those to MLflow too; ``AWS_ENDPOINT_URL_S3`` (or
 ``MLFLOW_S3_ENDPOINT_URL``), ``AWS_ENDPOINT_URL_STS`` and ``AWS_ENDPOINT_URL_SAGEMAKER`` those to one service.
 With ``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true`` none of those that begin with ``AWS_`` counts.
+
+``sagemaker:`` takes the same, less what is MLflow's own (``ui_url``, and variables that begin with
+``SAGEMAKER_MLFLOW_`` or ``MLFLOW_HTTP_``), and ``region`` and ``bucket`` (see the modules of these
+names); its ``endpoint`` stands for that of every service.
 """
 
 from __future__ import annotations
@@ -28,11 +35,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from trackbridge.errors import ConfigError
 from trackbridge.transport.http import ANSWER_S
-from trackbridge_adapters.sagemaker.arn import ADAPTER, MlflowArn
+from trackbridge_adapters.sagemaker.arn import ADAPTER
 
 OPTIONS = frozenset(
     {
@@ -45,22 +53,50 @@ OPTIONS = frozenset(
         "s3_region",
         "ca_file",
         "timeout_s",
+        "image",
+        "instance_types",
     }
 )
+REGISTRY_OPTIONS = frozenset({"image", "instance_types", "model_archive", "shared_groups"})
+"""Those that ``registry_settings`` reads."""
+PLACE_OPTIONS = (OPTIONS - {"ui_url"}) | {"region", "bucket"} | REGISTRY_OPTIONS
+"""Those of ``sagemaker:``."""
 ROLE_SECONDS = 3300
 ROLE_SECONDS_MIN, ROLE_SECONDS_MAX = 900, 43_200
 """What STS takes (AssumeRole, DurationSeconds)."""
 _ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]{0,20}):iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+class Location(Protocol):
+    """What is reached: an ARN, or a place."""
+
+    @property
+    def text(self) -> str:
+        """Its name, as users write it."""
+
+    @property
+    def partition(self) -> str:
+        """For example ``aws``."""
+
+    @property
+    def region(self) -> str:
+        """For example ``eu-west-1``."""
+
+    @property
+    def s3_url(self) -> str:
+        """Where S3 is in its region."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How a server is reached, without any credential.
+    """How a server or a place is reached, without any credential.
 
-    ``endpoint`` stands for the server's own host, ``s3_endpoint`` for that of its bucket (None is AWS's own);
-    ``has_control_plane`` tells whether SageMaker itself can be asked about the server.
+    ``endpoint`` stands for the server's own host, ``s3_endpoint`` for that of its bucket, ``services`` for
+    that of each of AWS's services (None is AWS's own, or what AWS's variables say); ``has_control_plane``
+    tells whether SageMaker itself can be asked about the server; ``bucket`` is the one that the user named.
     """
 
     profile: str | None
@@ -74,19 +110,19 @@ class Access:
     ui_url: str | None
     verify: bool | str
     answer_s: float
+    bucket: str | None = None
+    services: str | None = None
 
 
 def access_of(
-    arn: MlflowArn, options: Mapping[str, str], environment: Mapping[str, str] = os.environ
+    arn: Location, options: Mapping[str, str], environment: Mapping[str, str] = os.environ
 ) -> Access:
-    """Read the options and the environment.
+    """Read the options and the environment, for managed MLflow.
 
     Raises:
         ConfigError: An option is unknown or wrong.
     """
-    unknown = sorted(set(options) - OPTIONS)
-    if unknown:
-        raise _wrong(f"the option {unknown[0]!r} is unknown", f"known are {', '.join(sorted(OPTIONS))}")
+    _refuse_unknown(options, OPTIONS)
 
     def value(option: str, variable: str) -> str | None:
         return options.get(option) or environment.get(variable) or None
@@ -109,6 +145,42 @@ def access_of(
     )
 
 
+def place_access(
+    place: Location, options: Mapping[str, str], environment: Mapping[str, str] = os.environ
+) -> Access:
+    """Read the options and the environment, for ``sagemaker:``.
+
+    Raises:
+        ConfigError: An option is unknown or wrong.
+    """
+    _refuse_unknown(options, PLACE_OPTIONS)
+    endpoint = _address("endpoint", options.get("endpoint") or None)
+    region = options.get("region") or place.region
+    if region != place.region:
+        raise _wrong(f"the option region is {region[:40]!r}, the URI says {place.region}", "leave one out")
+    return Access(
+        profile=options.get("profile"),  # botocore reads the variable
+        role_arn=_role(place, options.get("role_arn") or None),
+        external_id=_matching("external_id", options, _EXTERNAL_ID),
+        role_seconds=_role_seconds(options, {}),
+        endpoint=None,
+        has_control_plane=True,
+        s3_endpoint=endpoint or _s3_endpoint(place, environment, _configured(environment)),
+        s3_region=_matching("s3_region", options, _REGION) or place.region,
+        ui_url=None,
+        verify=_ca_file(options.get("ca_file") or environment.get("AWS_CA_BUNDLE") or None),
+        answer_s=_seconds(options.get("timeout_s") or None),
+        bucket=_matching("bucket", options, _BUCKET),
+        services=endpoint,
+    )
+
+
+def _refuse_unknown(options: Mapping[str, str], known: frozenset[str]) -> None:
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise _wrong(f"the option {unknown[0]!r} is unknown", f"known are {', '.join(sorted(known))}")
+
+
 def _configured(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the addresses that AWS's variables configure, none where they are to be ignored."""
     if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
@@ -118,7 +190,7 @@ def _configured(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _s3_endpoint(arn: MlflowArn, environment: Mapping[str, str], configured: Mapping[str, str]) -> str | None:
+def _s3_endpoint(arn: Location, environment: Mapping[str, str], configured: Mapping[str, str]) -> str | None:
     for name in ("AWS_ENDPOINT_URL_S3", "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL"):
         text = configured.get(name) if name.startswith("AWS_") else environment.get(name)
         if text:
@@ -128,15 +200,15 @@ def _s3_endpoint(arn: MlflowArn, environment: Mapping[str, str], configured: Map
     return arn.s3_url if ignored or arn.partition not in ("aws", "aws-us-gov") else None
 
 
-def _role(arn: MlflowArn, text: str | None) -> str | None:
+def _role(arn: Location, text: str | None) -> str | None:
     if text is None:
         return None
     found = _ROLE.fullmatch(text)
     if found is None:
         raise _wrong(f"{text[:100]!r} is not the ARN of a role", "write arn:aws:iam::ACCOUNT:role/NAME")
     if found["partition"] != arn.partition:
-        problem = f"the role is of the partition {found['partition']}, the server of {arn.partition}"
-        raise _wrong(problem, "take a role of the server's partition: no role crosses them")
+        problem = f"the role is of the partition {found['partition']}, {arn.text} of {arn.partition}"
+        raise _wrong(problem, "take a role of the same partition: no role crosses them")
     return text
 
 

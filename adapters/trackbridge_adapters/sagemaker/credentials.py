@@ -24,8 +24,8 @@ from trackbridge.errors import (
     Rejected,
     Unavailable,
 )
-from trackbridge_adapters.sagemaker.arn import ADAPTER, MlflowArn
-from trackbridge_adapters.sagemaker.config import Access
+from trackbridge_adapters.sagemaker.arn import ADAPTER
+from trackbridge_adapters.sagemaker.config import Access, Location
 from trackbridge_adapters.sagemaker.errors import WRONG_TIME
 
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ CONNECT_S, ANSWER_S = 5, 15
 
 
 class Credentials:
-    """The credentials of one endpoint. Any thread may use them; a repr shows none.
+    """The credentials of one endpoint or place. Any thread may use them; a repr shows none.
 
     Args:
-        arn: What they are for; roles are taken on in its region.
+        where: What they are for; roles are taken on in its region.
         access: Profile and role.
         clock_ms: Milliseconds since 1970.
     """
 
-    def __init__(self, arn: MlflowArn, access: Access, clock_ms: Callable[[], int]) -> None:
-        self._arn = arn
+    def __init__(self, where: Location, access: Access, clock_ms: Callable[[], int]) -> None:
+        self._where = where
         self._access = access
         self._clock_ms = clock_ms
         self._lock = threading.Lock()
@@ -113,19 +113,19 @@ class Credentials:
         frozen = self.frozen()
         try:
             return _create_client(
-                self._session(),
-                self._arn.region,
-                self._access.verify,
+                self.session(),
+                self._where.region,
+                self._access,
                 service,
                 aws_access_key_id=frozen.access_key,
                 aws_secret_access_key=frozen.secret_key,
                 aws_session_token=frozen.token,
             )
         except Exception as error:
-            raise self._translated(error) from None
+            raise self.translated(error) from None
 
     def __repr__(self) -> str:
-        return f"<Credentials for {self._arn.text}>"
+        return f"<Credentials for {self._where.text}>"
 
     def _current(self, now_ms: int) -> ReadOnlyCredentials:
         if self._keys is not None and now_ms < self._renew_at_ms:
@@ -147,7 +147,7 @@ class Credentials:
         except BridgeError:
             raise
         except Exception as error:  # providers raise errors of many libraries, some of which quote answers
-            raise self._translated(error) from None
+            raise self.translated(error) from None
         # Absent from keys that do not end. botocore tells it nowhere else.
         expiry = getattr(self._source, "_expiry_time", None)
         self._ends_ms = float("inf") if expiry is None else expiry.timestamp() * 1000
@@ -156,7 +156,12 @@ class Credentials:
         self._keys = keys
         return keys
 
-    def _session(self) -> Any:
+    def session(self) -> Any:
+        """Return a new session of botocore's, with the profile.
+
+        Raises:
+            MissingExtra: botocore is not installed.
+        """
         try:
             from botocore.session import Session
         except ImportError as error:
@@ -164,7 +169,7 @@ class Credentials:
         return Session(profile=self._access.profile)
 
     def _find(self) -> Any:
-        session = self._session()
+        session = self.session()
         found = session.get_credentials()
         if found is None:
             raise AuthError("there are no AWS credentials", adapter=ADAPTER, hint=self._sign_in())
@@ -181,7 +186,7 @@ class Credentials:
         if self._access.external_id:
             wanted["ExternalId"] = self._access.external_id
         fetcher = AssumeRoleCredentialFetcher(
-            client_creator=partial(_create_client, session, self._arn.region, self._access.verify),
+            client_creator=partial(_create_client, session, self._where.region, self._access),
             source_credentials=source,
             role_arn=role_arn,
             extra_args=wanted,
@@ -192,7 +197,8 @@ class Credentials:
             time_fetcher=lambda: datetime.fromtimestamp(self._clock_ms() / 1000, tz=timezone.utc),
         )
 
-    def _translated(self, error: Exception) -> BridgeError:
+    def translated(self, error: Exception) -> BridgeError:
+        """Return what an error of botocore's search for credentials means."""
         from botocore.exceptions import ClientError, HTTPClientError, ProfileNotFound
         from botocore.exceptions import ConnectionError as Unreachable
 
@@ -238,14 +244,19 @@ class Credentials:
 def missing_extra() -> MissingExtra:
     """Return the error of a machine without AWS's packages."""
     return MissingExtra(
-        "managed MLflow needs the package 'boto3'", adapter=ADAPTER, hint="pip install 'trackbridge[aws]'"
+        "SageMaker needs the package 'boto3'", adapter=ADAPTER, hint="pip install 'trackbridge[aws]'"
     )
 
 
-def _create_client(session: Any, region: str, verify: bool | str, service: str, **named: Any) -> Any:
+def _create_client(session: Any, region: str, access: Access, service: str, **named: Any) -> Any:
     from botocore.config import Config
 
     bounds = Config(connect_timeout=CONNECT_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 2})
     return session.create_client(
-        service, region_name=region, verify=None if verify is True else verify, config=bounds, **named
+        service,
+        region_name=region,
+        verify=None if access.verify is True else access.verify,
+        endpoint_url=access.services,
+        config=bounds,
+        **named,
     )

@@ -114,7 +114,7 @@ def _asked(credentials: Credentials, service: str, operation: str, **named: Any)
     try:
         return getattr(client, operation)(**named)
     except Exception as error:  # botocore's many, an old botocore's missing operation among them
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+        code = (getattr(error, "response", None) or {}).get("Error", {}).get("Code", "")
         return shown(str(code))
     finally:
         client.close()

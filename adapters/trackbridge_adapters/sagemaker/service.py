@@ -66,4 +66,10 @@ def _stores(access: Access, credentials: Credentials) -> StoreOptions:
     s3: dict[str, object] = {"region": access.s3_region}
     if access.s3_endpoint:
         s3 |= {"endpoint": access.s3_endpoint, "virtual_hosted_style_request": False}
-    return StoreOptions(s3_credentials=credentials.for_store, s3=s3, environment={})
+    return StoreOptions(
+        s3_credentials=credentials.for_store,
+        s3=s3,
+        s3_verify=access.verify,
+        s3_creates=True,
+        environment={},
+    )

@@ -12,7 +12,8 @@ A model's payload is a set of members, each a relative path with ``/`` and its b
   ``run_id:``, ``model_id:``, ``model_uuid:`` or ``artifact_path:``, each with the lines that continue it
   (they begin with a space or a tab).
 - Left out is what is put around a payload to serve or to label it: ``code/inference.py``, all below
-  ``code/bridge_server/``, and mlflow's ``registered_model_meta``.
+  ``code/bridge_server/``, mlflow's ``registered_model_meta``, and SageMaker's
+  ``sagemaker_inference_specification.json`` and ``sagemaker_evaluation_group_….json``.
 
 So the digest does not depend on order, times, modes, owners, compression, or on where a model is registered.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -28,8 +30,11 @@ from typing import BinaryIO
 from trackbridge.errors import InvalidInput, NotFound
 
 MLMODEL = "MLmodel"
-WRAPPER_FILES = frozenset({"code/inference.py", "registered_model_meta"})
+WRAPPER_FILES = frozenset(
+    {"code/inference.py", "registered_model_meta", "sagemaker_inference_specification.json"}
+)
 WRAPPER_FOLDERS = ("code/bridge_server/",)
+WRAPPER_GROUP = re.compile(r"sagemaker_evaluation_group_[^/]*\.json")
 
 _PREFIX = "sha256:"
 _CHUNK_BYTES = 1024 * 1024
@@ -139,7 +144,8 @@ def needs_bytes(path: str) -> bool:
 
 def is_wrapper(path: str) -> bool:
     """Tell whether a member is put around a payload rather than being part of it."""
-    return path in WRAPPER_FILES or path.startswith(WRAPPER_FOLDERS)
+    is_known = path in WRAPPER_FILES or path.startswith(WRAPPER_FOLDERS)
+    return is_known or WRAPPER_GROUP.fullmatch(path) is not None
 
 
 def without_identity(mlmodel: bytes) -> bytes:

@@ -132,9 +132,12 @@ def test_what_serves_or_labels_is_left_out() -> None:
         "code/inference.py": b"serve()",
         "code/bridge_server/app.py": b"serve()",
         "registered_model_meta": b"model_name: wine",
+        "sagemaker_inference_specification.json": b"{}",
+        "sagemaker_evaluation_group_test-1a2b.json": b"{}",
     }
     assert digest_of(wrapped) == digest_of(members)
     assert digest_of({**members, "inference.py": b"mine"}) != digest_of(members)
+    assert digest_of({**members, "data/sagemaker_evaluation_group_a.json": b""}) != digest_of(members)
     assert digest_of({"MLmodel": MLMODEL.encode()}) != digest_of(members)
 
 

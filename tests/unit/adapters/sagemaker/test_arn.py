@@ -95,7 +95,7 @@ def test_a_partition_that_nobody_knows() -> None:
 
 
 @pytest.mark.parametrize("text", ["sagemaker:", "sagemaker://eu-west-1", "sagemaker://eu-west-1/prefix"])
-def test_sagemaker_without_an_arn_says_what_works(text: str) -> None:
-    with pytest.raises(ConfigError, match="managed MLflow can") as refused:
+def test_a_place_is_no_arn(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not the ARN of a managed MLflow") as refused:
         parse_arn(text)
-    assert "ARN" in (refused.value.hint or "")
+    assert "arn:aws:sagemaker:REGION" in (refused.value.hint or "")

@@ -155,8 +155,10 @@ def test_the_schemes_lead_here(tmp_path: Path) -> None:
     assert (declared.adapter, declared.tier) == ("sagemaker", Tier.EMULATED)
     assert declared.supports(Feature.ARTIFACTS_PRESIGN)
     adapter.close()
-    for text in ("sagemaker:", "sagemaker://eu-west-1/prefix"):
-        with pytest.raises(BridgeError, match="managed MLflow can"):
-            open_adapter(parse(text), home=tmp_path)
+    place = open_adapter(parse("sagemaker://eu-west-1/prefix"), home=tmp_path)
+    assert place.capabilities().supports(Feature.REGISTRY_HISTORY)
+    place.close()
+    with pytest.raises(BridgeError, match="which region of AWS"):
+        open_adapter(parse("sagemaker:"), home=tmp_path)
     with pytest.raises(BridgeError, match="rolearn"):
         open_adapter(parse(f"{ARN}?rolearn=x"), home=tmp_path)

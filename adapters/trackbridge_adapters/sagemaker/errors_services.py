@@ -1,0 +1,225 @@
+"""From the refusals of AWS's services, as botocore raises them, to our errors: one table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trackbridge.domain.secrets import shown
+from trackbridge.errors import (
+    AuthError,
+    BridgeError,
+    ConfigError,
+    Conflict,
+    NotFound,
+    RateLimited,
+    Rejected,
+    TimedOut,
+    Unavailable,
+)
+from trackbridge_adapters._mlflow_rest.errors import MESSAGE_CHARS_MAX
+from trackbridge_adapters.sagemaker.arn import ADAPTER
+from trackbridge_adapters.sagemaker.config import Access
+from trackbridge_adapters.sagemaker.errors import EXPIRED, UNKNOWN_KEY, WRONG_TIME
+from trackbridge_adapters.sagemaker.place import Place
+
+
+class QuotaReached(Rejected):
+    """A quota of the account is used up: what is there stays, nothing more is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one kind of refusal is here, and what to do about it. The pattern is sought in "CODE: message"."""
+
+    pattern: re.Pattern[str]
+    kind: type[BridgeError]
+    hint: Callable[[re.Match[str], Place, Access], str]
+
+
+def _profile(access: Access) -> str:
+    return f" --profile {access.profile}" if access.profile else ""
+
+
+RULES = (
+    Rule(
+        WRONG_TIME,
+        AuthError,
+        lambda found, place, access: (
+            "set this machine's clock (timedatectl set-ntp true): AWS takes signatures up to 5 minutes off"
+        ),
+    ),
+    Rule(
+        re.compile(r"not authorized to perform:? (?P<action>[\w-]+:\w+)"),
+        AuthError,
+        lambda found, place, access: (
+            f"allow {found['action']} in the policies of {access.role_arn or 'your user or role'}"
+        ),
+    ),
+    Rule(
+        EXPIRED,
+        AuthError,
+        lambda found, place, access: (
+            f"get new credentials: aws sso login{_profile(access)}, or export new AWS_… variables"
+        ),
+    ),
+    Rule(
+        UNKNOWN_KEY,
+        AuthError,
+        lambda found, place, access: (
+            "the key was deleted, is of another partition, or its AWS_SESSION_TOKEN is missing; "
+            f"see: aws sts get-caller-identity{_profile(access)}"
+        ),
+    ),
+    Rule(
+        re.compile(
+            r"^(?:PermanentRedirect|TemporaryRedirect|301|307|AuthorizationHeaderMalformed|IllegalLocationConstraint)"
+            r"|scoped to a valid region"
+        ),
+        ConfigError,
+        lambda found, place, access: (
+            f"it is not in {access.s3_region}: say where the bucket is (option s3_region), name one in "
+            f"{place.region} (option bucket), or correct the region of AWS_ENDPOINT_URL"
+        ),
+    ),
+    Rule(
+        re.compile(r"SignatureDoesNotMatch|InvalidSignature|IncompleteSignature|MissingAuthenticationToken"),
+        AuthError,
+        lambda found, place, access: (
+            "check AWS_SECRET_ACCESS_KEY; a proxy that changes requests breaks signatures too"
+        ),
+    ),
+    Rule(
+        re.compile(r"Throttl|TooManyRequests|RequestLimitExceeded|Rate exceeded|^SlowDown"),
+        RateLimited,
+        lambda found, place, access: "it is tried again, more slowly",
+    ),
+    Rule(
+        re.compile(r"^(?:ResourceLimitExceeded|LimitExceeded|ServiceQuotaExceeded|TooManyBuckets)"),
+        QuotaReached,
+        lambda found, place, access: (
+            "delete what is not needed, or ask for a higher quota: "
+            f"https://console.aws.amazon.com/servicequotas/home?region={place.region}"
+        ),
+    ),
+    Rule(
+        re.compile(
+            r"^(?:ResourceInUse|Conflict|PreconditionFailed|ConditionalRequestConflict|BucketAlready"
+            r"|OperationAborted|ValidationException.*(?:already exist|must be unique))"
+        ),
+        Conflict,
+        lambda found, place, access: "look at what is there already",
+    ),
+    Rule(
+        re.compile(
+            r"^(?:ResourceNotFound|RecordNotFound|NoSuch|NotFound|404|ValidationException.*"
+            r"(?:not find|does not exist|doesn't exist|not found|not exist))"
+        ),
+        NotFound,
+        lambda found, place, access: f"check the name, and the region: {place.region}",
+    ),
+    Rule(
+        re.compile(r"^(?:AccessDenied|Forbidden|NotAuthorized|Unauthorized|403|AuthFailure|OptInRequired)"),
+        AuthError,
+        lambda found, place, access: (
+            f"allow it in the policies of {access.role_arn or 'your user or role'}; "
+            f"who you are: aws sts get-caller-identity{_profile(access)}"
+        ),
+    ),
+    Rule(
+        re.compile(r"^(?:ServiceUnavailable|Internal|ServiceFault|5\d\d)"),
+        Unavailable,
+        lambda found, place, access: "it is tried again; https://health.aws.amazon.com tells of outages",
+    ),
+    Rule(
+        re.compile(r"^(?:Validation|InvalidParameter|Serialization|MalformedInput|Invalid|UnknownOperation)"),
+        Rejected,
+        lambda found, place, access: "correct the request: the same one will never be taken",
+    ),
+)
+
+
+def translated(
+    error: Exception, service: str, operation: str, named: Mapping[str, Any], place: Place, access: Access
+) -> BridgeError:
+    """Return what an error of botocore means.
+
+    Args:
+        error: Of any kind.
+        service: As botocore names it.
+        operation: As AWS names it.
+        named: The parameters, whose first name says what it was about.
+        place: For hints.
+        access: For hints.
+    """
+    from botocore.exceptions import (
+        ClientError,
+        ConnectTimeoutError,
+        HTTPClientError,
+        NoRegionError,
+        ParamValidationError,
+        ReadTimeoutError,
+        SSLError,
+    )
+    from botocore.exceptions import (
+        ConnectionError as Unreachable,
+    )
+
+    where: dict[str, Any] = {
+        "adapter": ADAPTER,
+        "operation": f"{service}:{operation}",
+        "resource": _resource(named),
+    }
+    if isinstance(error, ClientError):
+        return _refused(error, place, access, where)
+    text = shown(str(error), chars_max=MESSAGE_CHARS_MAX)
+    if isinstance(error, ReadTimeoutError):
+        return TimedOut(f"no answer of {service} in time", ambiguous=True, **where)
+    if isinstance(error, SSLError):
+        hint = "name the file of your company's certificates: option ca_file, or AWS_CA_BUNDLE"
+        return AuthError(f"the certificate of {service} is not trusted: {text}", hint=hint, **where)
+    if isinstance(error, (ConnectTimeoutError, Unreachable, HTTPClientError)):
+        hint = "check the network; what was logged is kept and delivered later"
+        return Unavailable(f"{service} cannot be reached: {type(error).__name__}", hint=hint, **where)
+    if isinstance(error, (ParamValidationError, TypeError, ValueError)):
+        return Rejected(text, hint="correct the value that is named", **where)
+    if isinstance(error, NoRegionError):
+        return ConfigError(text, hint="write sagemaker://REGION", **where)
+    return Unavailable(f"{service} failed: {type(error).__name__}: {text}", **where)
+
+
+def _refused(error: Any, place: Place, access: Access, where: dict[str, Any]) -> BridgeError:
+    told = error.response.get("Error", {})
+    metadata = error.response.get("ResponseMetadata", {})
+    status = metadata.get("HTTPStatusCode", 0)
+    code = shown(str(told.get("Code", "")))
+    text = shown(str(told.get("Message", "")), chars_max=MESSAGE_CHARS_MAX)
+    said = f"{code}: {text}" if text else code
+    message = f"{said} (status {status})"
+    for rule in RULES:
+        found = rule.pattern.search(said)
+        if found is None:
+            continue
+        hint = rule.hint(found, place, access)
+        if rule.kind is RateLimited:
+            wait_s = _retry_after_s(metadata.get("HTTPHeaders", {}))
+            return RateLimited(message, retry_after_s=wait_s, hint=hint, **where)
+        return rule.kind(message, hint=hint, **where)
+    if isinstance(status, int) and 400 <= status < 500:
+        return Rejected(message, **where)
+    return Unavailable(message, **where)
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    text = str(headers.get("retry-after", ""))
+    return float(text) if text.isdecimal() else None
+
+
+def _resource(named: Mapping[str, Any]) -> str | None:
+    """Return what a call is about: the first name, ARN or bucket among its parameters."""
+    for name, value in named.items():
+        if isinstance(value, str) and name.endswith(("Name", "Arn", "Bucket", "Id")):
+            return f"{name} {shown(value)}"
+    return None
