@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Generator
 
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep programs outside of projects away from the user's own journals."""
+    state = tempfile.TemporaryDirectory(prefix="trackbridge-tests-", ignore_cleanup_errors=True)
+    os.environ["XDG_STATE_HOME"] = state.name
+    config.add_cleanup(state.cleanup)
 
 
 @pytest.hookimpl(wrapper=True)

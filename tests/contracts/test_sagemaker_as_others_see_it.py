@@ -172,7 +172,7 @@ def test_what_is_left_when_the_records_are_lost(
     adapter.close()
     bucket = f"sagemaker-{emulator.region}-{emulator.cloud.account}"
     s3 = emulator.client("s3")
-    for item in s3.list_objects_v2(Bucket=bucket, Prefix="trackbridge/lost/")["Contents"]:
+    for item in s3.list_objects_v2(Bucket=bucket, Prefix="trackbridge/at/lost/")["Contents"]:
         s3.delete_object(Bucket=bucket, Key=item["Key"])
     adapter = wrap_adapter(open_adapter(uri, context=context))
     assert adapter.tracking is not None

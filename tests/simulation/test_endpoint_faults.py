@@ -108,10 +108,14 @@ class Rig:
         return set(processes_of(self.folder, *parts))
 
     def main_of(self, deployment: str) -> int:
-        """Return the main process of a deployment's server, by the lock that it holds."""
-        locks = (self.folder / "store/endpoints/wine/run").glob(f"{deployment}.*.lock")
-        (process_id,) = [int(text) for text in (lock.read_text() for lock in locks) if text]
+        """Return the main process of a deployment's server."""
+        (process_id,) = self.mains_of(deployment)
         return process_id
+
+    def mains_of(self, deployment: str) -> list[int]:
+        """Return the main processes of a deployment's servers, by the locks that they hold."""
+        locks = (self.folder / "store/endpoints/wine/run").glob(f"{deployment}.*.lock")
+        return [int(text) for text in (lock.read_text() for lock in locks) if text]
 
     def wait_until_ready(self) -> None:
         wait_until(lambda: self.observed().status is EndpointStatus.READY, "a ready endpoint")
@@ -230,7 +234,8 @@ def test_after_a_reboot_the_next_command_brings_everything_back(rig: Rig) -> Non
 
 def test_a_server_that_dies_again_and_again_has_failed_until_it_lives(rig: Rig) -> None:
     def has_failed() -> bool:
-        kill(rig.main_of("v1"))
+        for process_id in rig.mains_of("v1"):  # none between the death of one and the start of the next
+            kill(process_id)
         return rig.observed().deployments[0].status is EndpointStatus.FAILED
 
     wait_until(has_failed, "the failure")

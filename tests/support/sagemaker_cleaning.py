@@ -39,7 +39,7 @@ def clean(prefix: str, *, region: str, bucket: str) -> None:
     for group in list(groups):
         if group["ModelPackageGroupName"].startswith(prefix):
             _delete_group(sagemaker, group["ModelPackageGroupName"])
-    _delete_objects(session.client("s3"), bucket, f"trackbridge/{prefix}")
+    _delete_objects(session.client("s3"), bucket, f"trackbridge/at/{prefix}")
 
 
 def left_over(prefix: str, *, region: str, bucket: str) -> list[str]:
@@ -56,7 +56,7 @@ def left_over(prefix: str, *, region: str, bucket: str) -> list[str]:
         *(item["ModelPackageGroupName"] for item in groups),
         *(item["TrialComponentName"] for item in components),
     ]
-    keys = _keys(session.client("s3"), bucket, f"trackbridge/{prefix}")
+    keys = _keys(session.client("s3"), bucket, f"trackbridge/at/{prefix}")
     return [name for name in names if name.startswith(prefix)] + list(keys)
 
 

@@ -18,7 +18,7 @@ from trackbridge.testing.emulators.sagemaker.jobs_records import Jobs
 BUCKET = "scenes"
 ROLE = "arn:aws:iam::210987654321:role/sagemaker"
 IMAGE = "210987654321.dkr.ecr.us-east-1.amazonaws.com/scene:1"
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 SERVER = """
 import http.server, json, os, sys, time
@@ -70,6 +70,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
+
+START = (
+    "import sys; text = open('train.py').read().replace('/opt' + '/ml', sys.argv[1]); "
+    "exec(compile(text, 'train.py', 'exec'))"
+)
+"""Runs a job's program; where there are no mounts, its paths are those that the command line was given."""
 
 
 def client_error() -> type[Exception]:
@@ -127,7 +133,7 @@ class Scenes:
         # -S -E: a bare Python starts in 15 ms
         serve = (sys.executable, "-SEc", SERVER, "{port}")
         self.emulator.declare_image(IMAGE, serve=serve)
-        self.cloud.part(Jobs).grace_s = 5.0
+        self.cloud.part(Jobs).grace_s = 30.0
 
     def put(self, key: str, content: bytes | str) -> str:
         """Put an object into the bucket; returns its address."""
@@ -161,7 +167,7 @@ class Scenes:
     def training(self, name: str, program: str, **changed: Any) -> dict[str, Any]:
         """Return a request for a training job that runs a Python program from a channel ``code``."""
         self.put(f"{name}/code/train.py", program)
-        command = "cd /opt/ml/input/data/code && exec python3 -SE train.py"
+        command = f'cd /opt/ml/input/data/code && exec python3 -SEc "{START}" /opt/ml'
         source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/{name}/code/"}
         asked: dict[str, Any] = {
             "TrainingJobName": name,

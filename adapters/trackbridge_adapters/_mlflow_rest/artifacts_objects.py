@@ -41,7 +41,21 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([\w.]{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})")
 _EXPIRED = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "AuthenticationFailed"})
-_THROTTLED = frozenset({"SlowDown", "ServerBusy", "Throttling", "RequestLimitExceeded", "TooManyRequests"})
+_THROTTLED = frozenset(
+    {
+        "SlowDown",
+        "ServerBusy",
+        "Throttling",
+        "ThrottlingException",
+        "KMS.ThrottlingException",
+        "RequestLimitExceeded",
+        "TooManyRequests",
+    }
+)
+_PASSING = frozenset(
+    {"RequestTimeout", "IncompleteBody", "BadDigest", "OperationAborted", "ConditionalRequestConflict"}
+)
+"""Refusals with a status of 400 or 409 that another attempt need not meet."""
 _ILLEGAL = re.compile(r"[\x00-\x1f\x7f]")
 _CREDENTIALS_HINT = "check the credentials in the environment and what they allow on this bucket"
 
@@ -249,6 +263,8 @@ def translated(error: Exception, *, adapter: str, operation: str, resource: str)
     message = f"{code or 'the store refused'}: {said}" + (f" (status {status})" if status else "")
     if code in _THROTTLED or status == 429:
         return RateLimited(message, **where)
+    if code in _PASSING:
+        return Unavailable(message, **where)
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or code in _EXPIRED:
         return AuthError(message, hint=_CREDENTIALS_HINT, **where)
     if isinstance(error, FileNotFoundError) or status == 404:

@@ -137,10 +137,11 @@ class SageMakerArtifacts(StoredArtifacts):
 
     def _with_good_keys(self, work: Callable[[], Result]) -> Result:
         """Work; once more with other keys, where there are some and S3 refuses those in use."""
+        used = self._backend.bucket.keys_in_use
         try:
             return work()
         except AuthError as error:
-            if not self._backend.bucket.renewed(error):
+            if not self._backend.bucket.renewed(error, used):
                 raise
         self._files.clear()  # the stores in there have the old keys
         return work()

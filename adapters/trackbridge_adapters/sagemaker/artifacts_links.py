@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import mimetypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from trackbridge.errors import NotFound
+from trackbridge.errors import Conflict, NotFound, Rejected, Unavailable
+from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.clients import Clients
 from trackbridge_adapters.sagemaker.limits import fits, limit_of
 
@@ -42,18 +43,20 @@ class Links:
 
     def add(self, run_id: str, name: str, address: str) -> None:
         """Link a file or folder, where it is not linked yet and a link can hold it."""
-        if name in self._known.get(run_id, ()) or not _can_link(name, address):
+        if _is_done(name, self._known.get(run_id, ())) or not _can_link(name, address):
             return
         with self._lock:  # each request names all links, so that two at once would lose one
             try:
                 component = self._component_of(run_id)
                 known = self._links_of(run_id, component)
-                if name in known or len(known) >= limit_of("sagemaker", OPERATION, FIELD, "max"):
+                if _is_done(name, known):
                     return
                 linked = {**known, name: _link(name, address)}
                 self._update(component, OutputArtifacts=linked)
-            except NotFound:  # somebody has deleted the component; the file is there all the same
+            except (NotFound, Rejected):  # no component, or none that may have it; the file is there
                 return
+            except Conflict as error:
+                raise Unavailable(error.message, adapter=ADAPTER, resource=f"run {run_id}") from None
             self._known[run_id] = linked
             self._seen.pop(run_id, None)
 
@@ -87,15 +90,17 @@ class Links:
                     self._update(component, OutputArtifactsToRemove=[name])
             except NotFound:
                 return
+            except Conflict as error:
+                raise Unavailable(error.message, adapter=ADAPTER, resource=f"run {run_id}") from None
             self._known[run_id] = {other: link for other, link in known.items() if other != name}
             self._seen.pop(run_id, None)
 
     def _links_of(self, run_id: str, component: str) -> dict[str, Any]:
-        known = self._known.get(run_id)
-        if known is None:
-            if len(self._known) >= KNOWN_RUNS_MAX:
-                self._known.clear()
-            known = self._known[run_id] = self._described(component)
+        """Read the links anew: where an update replaces them, those that others have made since would go."""
+        known = self._described(component)
+        if len(self._known) >= KNOWN_RUNS_MAX:
+            self._known.clear()
+        self._known[run_id] = known
         return known
 
     def _described(self, component: str) -> dict[str, Any]:
@@ -104,6 +109,10 @@ class Links:
 
     def _update(self, component: str, **named: Any) -> None:
         self._clients.call("sagemaker", OPERATION, TrialComponentName=component, **named)
+
+
+def _is_done(name: str, known: Collection[str]) -> bool:
+    return name in known or len(known) >= limit_of("sagemaker", OPERATION, FIELD, "max")
 
 
 def _can_link(name: str, address: str) -> bool:

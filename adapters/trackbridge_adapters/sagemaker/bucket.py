@@ -62,10 +62,10 @@ class Bucket:
         self._access = access
         self._credentials = credentials
         self._given: ReadOnlyCredentials | None = None
+        self._without_keys: BridgeError | None = None
         self._clients = clients
         self._lock = threading.Lock()
         self._store: Any = None
-        self._exists = False
         s3: dict[str, object] = {"region": access.s3_region, "conditional_put": "etag"}
         if access.s3_endpoint:
             s3 |= {"endpoint": access.s3_endpoint, "virtual_hosted_style_request": False}
@@ -97,27 +97,42 @@ class Bucket:
             AuthError: It is another account's, or may not be used.
             ConfigError: It is in another region.
         """
-        if self._exists:
-            return self._store
+        store = self._store  # read once: another thread may be renewing the keys
+        if store is not None:
+            return store
         with self._lock:
-            if not self._exists:
+            if self._store is None:
                 self._find(write=write)
                 self._store = s3_store(self.name, self.options)
-                self._exists = True
             return self._store
 
     def key(self, key: str) -> str:
         """Return the whole key in the bucket of one below the folder."""
         return f"{self._place.folder}/{key}"
 
-    def renewed(self, error: BridgeError) -> bool:
-        """Tell whether there are other keys than those that S3 has just refused; the next store uses them."""
-        if not isinstance(error, AuthError) or not _REFUSED_KEYS.search(error.message):
+    @property
+    def keys_in_use(self) -> ReadOnlyCredentials | None:
+        """The keys that a store was given last, for ``renewed``: read before the work that may be refused."""
+        return self._given
+
+    def renewed(self, error: BridgeError, used: ReadOnlyCredentials | None) -> bool:
+        """Tell whether there are other keys than those that S3 has just refused; the next store uses them.
+
+        Args:
+            error: The refusal.
+            used: The keys; None where there were none before the work began.
+
+        Raises:
+            BridgeError: No keys were to be had, which obstore calls a refusal as well.
+        """
+        if not isinstance(error, AuthError):
             return False
-        if not self._credentials.renew(self._given):
+        if self._without_keys is not None:
+            raise self._without_keys
+        if not _REFUSED_KEYS.search(error.message) or not self._credentials.renew(used or self._given):
             return False
         with self._lock:
-            self._store, self._exists = None, False
+            self._store = None
         return True
 
     # Objects.
@@ -226,11 +241,12 @@ class Bucket:
 
     def _do(self, work: Callable[[Any], Result], operation: str, key: str, *, write: bool = False) -> Result:
         """Work on the store; once more with other keys, where there are some and S3 refuses those in use."""
+        used = self.keys_in_use
         try:
             return work(self.store(write=write))
         except Exception as error:
             meant = self._meaning(error, operation, key)
-        if not self.renewed(meant):
+        if not self.renewed(meant, used):
             raise meant
         try:
             return work(self.store(write=write))
@@ -246,8 +262,14 @@ class Bucket:
         return iter(()) if first is None else chain((first,), pages)
 
     def _keys(self) -> dict[str, Any]:
-        self._given = self._credentials.frozen()
-        return self._credentials.for_store()
+        try:
+            self._given = self._credentials.frozen()
+            found = self._credentials.for_store()
+        except BridgeError as error:
+            self._without_keys = error
+            raise
+        self._without_keys = None
+        return found
 
     def _read(self, key: str) -> Held | None:
         import obstore
@@ -259,7 +281,9 @@ class Bucket:
 
         try:
             return self._do(read, "get", key)
-        except NotFound:
+        except NotFound as error:
+            if "NoSuchBucket" in error.message:
+                raise self._gone(error, key) from None
             return None
 
     def _write(self, key: str, data: bytes, *, match: str | None, absent: bool, mark: str = "") -> str:
@@ -272,7 +296,16 @@ class Bucket:
             done = obstore.put(store, self.key(key), data, mode=mode, attributes=marked, use_multipart=False)
             return done.get("e_tag") or ""
 
-        return self._do(write, "put", key, write=True)
+        try:
+            return self._do(write, "put", key, write=True)
+        except NotFound as error:
+            raise self._gone(error, key) from None
+
+    def _gone(self, error: NotFound, key: str) -> Unavailable:
+        """Return what it means that the bucket was deleted meanwhile: the next attempt looks for it again."""
+        with self._lock:
+            self._store = None
+        return Unavailable(error.message, adapter=ADAPTER, resource=self.address(key))
 
     # The bucket itself.
 
@@ -307,7 +340,7 @@ class Bucket:
 
     def _make(self, *, write: bool) -> None:
         if self._access.bucket or not write:
-            raise NotFound(
+            raise (ConfigError if write else NotFound)(
                 f"there is no bucket {self.name}",
                 adapter=ADAPTER,
                 operation="s3:HeadBucket",
@@ -319,9 +352,16 @@ class Bucket:
         try:
             self._clients.call("s3", "CreateBucket", Bucket=self.name, **where)
         except Conflict:  # another process was quicker, or another account has the name
-            self._clients.call(
-                "s3", "HeadBucket", Bucket=self.name, ExpectedBucketOwner=self._clients.account()
-            )
+            self._check_made()
+
+    def _check_made(self) -> None:
+        owner = self._clients.account()
+        try:
+            self._clients.call("s3", "HeadBucket", Bucket=self.name, ExpectedBucketOwner=owner)
+        except NotFound as error:
+            raise Unavailable(
+                f"the bucket {self.name} is being made", adapter=ADAPTER, operation="s3:HeadBucket"
+            ) from error
 
     def _elsewhere(self, region: str) -> ConfigError:
         return ConfigError(

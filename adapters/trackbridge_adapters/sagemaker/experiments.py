@@ -7,6 +7,7 @@ SageMaker's side is made before the record: a record says that all of it was the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 from trackbridge.domain.runs import Experiment, LifecycleStage
 from trackbridge.errors import Conflict, InvalidInput, NotFound, Rejected
@@ -49,6 +50,7 @@ class Experiments:
         self._clients = backend.clients
         self._bucket = backend.bucket
         self._prefix = backend.place.prefix
+        self._beginning = f"{self._prefix}-".lower() if self._prefix else ""
         self._clock_ms = backend.context.clock_ms
         self._ids: dict[str, str] = {}
         self._trials: dict[str, int] = {}
@@ -94,7 +96,7 @@ class Experiments:
                 record = self._decoded(held[0], key)
                 natives.add(record.native.lower())
                 yield record
-        beginning = f"{self._prefix}-".lower() if self._prefix else ""
+        beginning = self._beginning
         for found in self._search():
             name = str(found["ExperimentName"]).lower()
             if name.startswith(beginning) and name not in natives:
@@ -230,7 +232,7 @@ class Experiments:
 
     def _made(self, name: str, experiment_id: str) -> ExperimentRecord:
         """Make an experiment that has no record yet."""
-        if is_native(name) and name.lower().startswith(self._prefix.lower()):
+        if is_native(name) and name.lower().startswith(self._beginning):
             found = self._described(name)
             if found is not None and EXPERIMENT_TAG not in self._tags(found):
                 if found["ExperimentName"] != name:
@@ -252,7 +254,9 @@ class Experiments:
             creation_time=now,
             last_update_time=now,
         )
-        return self._kept(replaced(record, arn=self._make_native(record)))
+        with suppress(QuotaReached):  # the account may have no more of them: the record holds it all
+            record = replaced(record, arn=self._make_native(record))
+        return self._kept(record)
 
     def _kept(self, record: ExperimentRecord) -> ExperimentRecord:
         """Write a new record; return the one that somebody else was quicker to write."""
@@ -307,7 +311,7 @@ class Experiments:
             if arn and wanted:
                 tags = [{"Key": key, "Value": value} for key, value in wanted.items()]
                 self._clients.call("sagemaker", "AddTags", ResourceArn=arn, Tags=tags)
-        except (NotFound, QuotaReached):
+        except (NotFound, Rejected):  # what it does not take, the record has
             return
 
     def _swap(

@@ -123,9 +123,12 @@ def summaries_of(found: Native) -> dict[str, Native]:
     return newest
 
 
-def summary_time_ms(summary: Native) -> int:
-    """Return when a metric was last written, as its summary has it."""
-    return _time_of(summary)
+def points_time_ms(found: Native, summary: Native) -> int:
+    """Return the time of points that have none: one that stays, so that reading them again finds the same.
+
+    That of the summary moves with each new point; it stands in where the component has none.
+    """
+    return milliseconds(found.get("CreationTime")) or _time_of(summary)
 
 
 def user_of(found: Native) -> str:

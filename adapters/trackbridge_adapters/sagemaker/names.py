@@ -66,9 +66,14 @@ def component_name(experiment: str, run_id: str) -> str:
 
 
 def trial_name(experiment: str, number: int) -> str:
-    """Return the name of an experiment's first, second … trial; AWS's SDK knows the first."""
+    """Return the name of an experiment's first, second … trial; AWS's SDK knows the first.
+
+    The others end with a digest: ``a-2`` may be an experiment of its own, with a first trial.
+    """
     half = experiment if len(experiment) <= HALF_CHARS_MAX else slug(experiment)
-    return f"{TRIAL}{half}" if number == 1 else f"{TRIAL}{half}-{number}"
+    if number == 1:
+        return f"{TRIAL}{half}"
+    return f"{TRIAL}{half}-{number}-{_digest(f'{half.lower()} {number}')[:_DIGEST_CHARS]}"
 
 
 def display_name(text: str) -> str | None:

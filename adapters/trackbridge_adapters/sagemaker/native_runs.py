@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from trackbridge.domain.runs import TAG_GIT_COMMIT, TAG_GIT_REPOSITORY, DatasetInput, RunStatus
-from trackbridge.errors import Conflict, NotFound, Rejected, Unavailable
+from trackbridge.errors import AuthError, Conflict, NotFound, Rejected, Unavailable
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.clients import Clients
+from trackbridge_adapters.sagemaker.errors_services import QuotaReached
 from trackbridge_adapters.sagemaker.limits import fits
 from trackbridge_adapters.sagemaker.names import (
     DELETED_TAG,
@@ -47,6 +49,10 @@ STATUSES = {
 }
 
 Native = dict[str, Any]
+
+
+class NameTaken(Rejected):
+    """A component stands in the place of a run's, and is somebody else's."""
 
 
 class NativeRuns:
@@ -83,24 +89,31 @@ class NativeRuns:
         """Make the component of a run, or find the one that an earlier attempt has made; return its ARN.
 
         Raises:
-            Rejected: A component of this name is somebody else's.
+            NameTaken: A component of this name is somebody else's.
+            Rejected: SageMaker does not take the least of it either.
         """
-        named: Native = {
-            "TrialComponentName": record.component,
-            "Status": _status(record),
-            "MetadataProperties": _origin(record),
-            "Tags": [{"Key": key, "Value": value} for key, value in tags_of(record).items()],
-            **_times(record),
-            **_display(record),
-        }
+        least: Native = {"TrialComponentName": record.component, "Status": _status(record), **_times(record)}
+        tags = tags_of(record)
+        more: Native = {"MetadataProperties": _origin(record), **_display(record)}
         try:
-            return str(self._clients.call("sagemaker", "CreateTrialComponent", **named)["TrialComponentArn"])
+            try:
+                return self._create(tags, **least, **more)
+            except QuotaReached:
+                raise
+            except Rejected:  # by a rule that nobody has written down: without what users have named
+                return self._create({key: tags[key] for key in tags if key in OWN_TAGS}, **least)
         except Conflict:
             return self._made_before(record)
 
+    def _create(self, tags: Mapping[str, str], **named: Any) -> str:
+        labels = [{"Key": key, "Value": value} for key, value in tags.items()]
+        made = self._clients.call("sagemaker", "CreateTrialComponent", Tags=labels, **named)
+        return str(made["TrialComponentArn"])
+
     def unmark(self, arn: str) -> None:
-        """Take the tag off by which AWS's SDK knows a run."""
-        self._clients.call("sagemaker", "DeleteTags", ResourceArn=arn, TagKeys=[RUN_SOURCE_TAG])
+        """Take the tag off by which AWS's SDK knows a run, where that is allowed: no run fails for it."""
+        with suppress(AuthError, Rejected):
+            self._clients.call("sagemaker", "DeleteTags", ResourceArn=arn, TagKeys=[RUN_SOURCE_TAG])
 
     def show(self, record: RunRecord, address: str) -> list[str]:
         """Bring the component up to the record.
@@ -148,9 +161,12 @@ class NativeRuns:
     def _made_before(self, record: RunRecord) -> str:
         found = self._clients.call("sagemaker", "DescribeTrialComponent", TrialComponentName=record.component)
         arn = str(found["TrialComponentArn"])
-        if self.tags(arn).get(RUN_TAG) == tags_of(record)[RUN_TAG]:
+        tags = self.tags(arn)
+        if tags.get(RUN_TAG) == tags_of(record)[RUN_TAG]:
+            if record.trial != 1 and not record.adopted and RUN_SOURCE_TAG in tags:
+                self.unmark(arn)  # the attempt broke off before it was
             return arn
-        raise Rejected(
+        raise NameTaken(
             f"SageMaker has a component {record.component}, and it is not of this run",
             adapter=ADAPTER,
             resource=f"run {record.run_id}",

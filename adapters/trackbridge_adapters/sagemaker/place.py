@@ -56,8 +56,11 @@ class Place:
 
     @property
     def folder(self) -> str:
-        """The prefix of all keys of ours in a bucket, without a slash at its end."""
-        return f"trackbridge/{self.prefix}" if self.prefix else "trackbridge"
+        """The prefix of all keys of ours in a bucket, without a slash at its end.
+
+        Those of a place with a prefix lie apart from what a place without one has: ``runs`` may be a prefix.
+        """
+        return f"trackbridge/at/{self.prefix}" if self.prefix else "trackbridge"
 
 
 def parse_place(uri: str, options: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> Place:

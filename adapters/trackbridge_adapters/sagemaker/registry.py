@@ -1,7 +1,7 @@
 """The registry port over package groups of SageMaker and records in S3.
 
 Every write tells SageMaker first, then replaces the record by compare-and-swap. What broke off between the
-two is done by making the call again: a version's package is found by its client token, all else is set anew.
+two is done by making the call again: a version's package is found by its metadata, all else is set anew.
 """
 
 # ruff: noqa: D102  the docstrings of the port are the contract
@@ -11,8 +11,9 @@ from __future__ import annotations
 import getpass
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from trackbridge.domain.models import (
@@ -41,12 +42,14 @@ from trackbridge_adapters.sagemaker.registry_models import Model, Models, record
 from trackbridge_adapters.sagemaker.registry_native import NativePackage, Packages
 from trackbridge_adapters.sagemaker.registry_payloads import Payloads
 from trackbridge_adapters.sagemaker.registry_projection import (
+    ALIAS_TAG,
     creation,
     description_of,
     group_tags,
     metadata,
     native_number,
     spec_record,
+    tellable,
     words,
 )
 from trackbridge_adapters.sagemaker.registry_records import ModelRecord, Records
@@ -55,6 +58,8 @@ from trackbridge_adapters.sagemaker.registry_settings import registry_settings
 UNKNOWN_USER = "unknown"
 LOCKS = 64
 DELETES_AT_ONCE = 8
+UNKNOWN_TEXT = ""
+"""Stands for the value of a tag in SageMaker that is not known; none that is told is empty."""
 _VERSION = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 Result = TypeVar("Result")
 Telling = Callable[[], None]
@@ -171,9 +176,11 @@ class SageMakerRegistry(ModelRegistry):
             except BridgeError:
                 self._unmake(model, made)
                 raise
+            if known is None:
+                known = self._make_version(model, spec, key, reason, made)
             if known is not None:
-                return known
-            return self._make_version(model, spec, key, reason, made)
+                self._unmake(model, made)
+            return known
 
         return self._repeated(spec.name, create)
 
@@ -187,23 +194,27 @@ class SageMakerRegistry(ModelRegistry):
         record.versions[record.last_number + 1] = item
         self._records.encoded(record, beside=(reason.user, reason.why))
         del record.versions[record.last_number]
-        package = self._packages.create_package(
-            creation(
-                group,
-                item,
-                address=self._models.address(group),
-                made=model.native.created,
-                payload=self._payloads.described(spec, group.folder),
+        begun = self._models.begun(model, item)
+        if begun is not None:
+            package = begun.arn
+        else:
+            package = self._packages.create_package(
+                creation(
+                    group,
+                    item,
+                    address=self._models.address(group),
+                    made=model.native.created,
+                    payload=self._payloads.described(spec, group.folder),
+                )
             )
-        )
-        made.append(package)
+            made.append(package)
         number = int(native_number(package))
         if number in record.versions:  # SageMaker counts anew in a group that was made anew
             number = record.last_number + 1
         self._edit(record, reason).create_version(number, package, spec, key)
         if not self._records.write(group.folder, record, model.match):
             return None
-        found = NativePackage(
+        found = begun or NativePackage(
             arn=package,
             number=number,
             description="",
@@ -231,7 +242,7 @@ class SageMakerRegistry(ModelRegistry):
         return None
 
     def _unmake(self, model: Model, made: list[str]) -> None:
-        """Delete packages for which another process's version came first."""
+        """Delete packages that were made for a version which has another one."""
         known = {item.package for item in model.record.living().values()}
         for package in made:
             if package not in known:
@@ -277,7 +288,7 @@ class SageMakerRegistry(ModelRegistry):
         def edit(record: ModelRecord, number: int | None) -> None:
             self._edit(record, reason).set_tags(number, tags)
 
-        self._change(name, version, edit)
+        self._change(name, version, edit, tags if version is None else (), () if version is None else tags)
 
     def set_description(
         self, name: str, version: str | None, *, description: str, reason: ChangeReason = NO_REASON
@@ -296,7 +307,7 @@ class SageMakerRegistry(ModelRegistry):
                 raise _no_version(name, str(number))
             self._edit(record, reason).point(alias, number)
 
-        self._change(name, version, edit)
+        self._change(name, version, edit, (f"{ALIAS_TAG}{alias}",))
 
     def set_stage(self, name: str, version: str, *, stage: str, reason: ChangeReason = NO_REASON) -> None:
         if stage not in STAGES:
@@ -333,13 +344,16 @@ class SageMakerRegistry(ModelRegistry):
             theirs = Edit(record, found.changed_by or NATIVE_USER, "", found.changed or self._clock_ms())
             ours = self._edit(record, reason)
             said = words(ours.user, ours.why)
+            # With our words it is our own change, which broke off before it was noted.
             if stage is not None:
-                theirs.set_stage(number, package.stage)
+                if (package.stage, found.stage_words) != (stage, said):
+                    theirs.set_stage(number, package.stage)
                 ours.set_stage(number, stage)
                 if package.stage != stage:
                     return lambda: self._packages.move(package.arn, stage, said)
             if approval is not None:
-                theirs.set_approval(number, package.approval)
+                if (package.approval, found.approval_words) != (approval, said):
+                    theirs.set_approval(number, package.approval)
                 ours.set_approval(number, approval)
                 if package.approval is not approval:
                     return lambda: self._packages.approve(package.arn, approval, said)
@@ -437,6 +451,8 @@ class SageMakerRegistry(ModelRegistry):
         name: str,
         version: str | None,
         edit: Callable[[ModelRecord, int | None], Telling | None],
+        tags: Iterable[str] = (),
+        properties: Iterable[str] = (),
     ) -> None:
         """Change a model that is there, and, when one is named, a version that is there too.
 
@@ -444,6 +460,9 @@ class SageMakerRegistry(ModelRegistry):
             name: Of the model.
             version: Of the version; None: the model itself is changed.
             edit: Changes the record, and returns what SageMaker is to be told beyond tags and metadata.
+            tags: Keys of the group's tags that the change is about. They are told even when the record has
+                them like that: a change that broke off may have told others.
+            properties: Likewise of the package's metadata.
         """
         number = None if version is None else _number(name, version)
 
@@ -455,8 +474,11 @@ class SageMakerRegistry(ModelRegistry):
             told = self._told(model, number)
             sequence = record.sequence
             telling = edit(record, number)
-            if record.sequence == sequence:
+            if record.sequence == sequence and (model.is_new or not (tags or properties)):
                 return True
+            if not model.group.is_shared:
+                told[0].update(dict.fromkeys(tellable(tags), UNKNOWN_TEXT))
+            told[1].update(dict.fromkeys(tellable(properties), UNKNOWN_TEXT))
             self._records.encoded(record)
             if telling is not None:
                 telling()
@@ -484,16 +506,22 @@ class SageMakerRegistry(ModelRegistry):
         return tags, {} if item is None else metadata(item, address)
 
     def _tell(self, model: Model, number: int | None, told: tuple[dict[str, str], dict[str, str]]) -> None:
-        """Tell SageMaker what has changed of that."""
+        """Tell SageMaker what has changed of that; what it refuses for good is in the record alone."""
         tags, properties = self._told(model, number)
         changed, removed = _difference(told[0], tags)
-        self._packages.change_tags(model.native.arn, changed, removed)
+        with suppress(Rejected):
+            self._packages.remove_tags(model.native.arn, removed)
+        with suppress(Rejected):
+            self._packages.add_tags(model.native.arn, changed)
         item = None if number is None else model.record.living().get(number)
-        if item is not None and properties != told[1]:
-            try:
-                self._packages.set_metadata(item.package, properties, _difference(told[1], properties)[1])
-            except NotFound as error:
-                raise _no_version(model.record.name, str(number)) from error
+        if item is None or properties == told[1]:
+            return
+        found = self._packages.find_package(item.package)
+        if found is None:
+            raise _no_version(model.record.name, str(number))
+        gone = [key for key in _difference(told[1], properties)[1] if key in found.metadata]
+        with suppress(Rejected):
+            self._packages.set_metadata(item.package, properties, gone)
 
     def _repeated(self, name: str, attempt: Callable[[], Result | None]) -> Result:
         """Make a change until nobody else's came between."""

@@ -35,6 +35,7 @@ from trackbridge_adapters.sagemaker.registry_projection import (
     SOURCE,
     aliases_in,
     free_tags,
+    metadata,
     origin_in,
     unquoted,
 )
@@ -210,6 +211,21 @@ class Models:
             raise NotFound(f"there is no version {number}")
         return found
 
+    def begun(self, model: Model, item: VersionRecord) -> NativePackage | None:
+        """Return the package that an attempt which broke off has made of a version; None: there is none.
+
+        SageMaker would make another one: by now the run may have other metrics, which are in the request.
+        """
+        wanted = _own(metadata(item, self.address(model.group)))
+        if not {RECORD, KEY} <= wanted.keys():
+            return None
+        self.packages(model)
+        for package in reversed(model.others.values()):
+            found = self._packages.find_package(package.arn)
+            if found is not None and _own(found.metadata) == wanted:
+                return found.package
+        return None
+
     def view(self, model: Model, number: int, found: NativePackage) -> ModelVersion | None:
         """Return a version as the port has it; None when it is in the making."""
         item = model.record.living().get(number)
@@ -288,6 +304,11 @@ def record_of(found: PackageDetails) -> VersionRecord:
         created=found.package.created,
         changed=max(found.changed, found.package.created),
     )
+
+
+def _own(told: Mapping[str, str]) -> dict[str, str]:
+    """Return what of a package's metadata is ours, without the tags of the version."""
+    return {key: value for key, value in told.items() if key.startswith(OWN_METADATA)}
 
 
 def _others(record: ModelRecord, packages: Iterable[NativePackage]) -> dict[int, NativePackage]:

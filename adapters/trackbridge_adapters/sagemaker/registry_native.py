@@ -63,7 +63,10 @@ class NativePackage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageDetails:
-    """What only describing a package tells; ``changed`` in milliseconds, by ``changed_by``."""
+    """What only describing a package tells; ``changed`` in milliseconds, by ``changed_by``.
+
+    ``approval_words`` and ``stage_words`` were given with its approval and its stage.
+    """
 
     package: NativePackage
     source: str
@@ -71,6 +74,8 @@ class PackageDetails:
     user: str = ""
     changed: int = 0
     changed_by: str = ""
+    approval_words: str = ""
+    stage_words: str = ""
 
 
 class Packages:
@@ -134,8 +139,12 @@ class Packages:
     # Packages.
 
     def create_package(self, request: Mapping[str, Any]) -> str:
-        """Make a package and return its ARN; the same request again returns the same."""
-        return str(self._call("CreateModelPackage", **request)["ModelPackageArn"])
+        """Make a package and return its ARN; the same request again returns the same.
+
+        Raises:
+            Unavailable: Others are changing the group.
+        """
+        return str(self._written("CreateModelPackage", **request)["ModelPackageArn"])
 
     def find_package(self, arn: str) -> PackageDetails | None:
         """Return a package; None when there is none, or it is being deleted."""
@@ -197,7 +206,14 @@ class Packages:
             self._call("DeleteModelPackage", ModelPackageName=arn)
 
     def _update(self, arn: str, **named: Any) -> None:
-        self._call("UpdateModelPackage", ModelPackageArn=arn, **named)
+        self._written("UpdateModelPackage", ModelPackageArn=arn, **named)
+
+    def _written(self, operation: str, **named: Any) -> dict[str, Any]:
+        """Write a package; SageMaker's conflicts are about who else writes, and pass."""
+        try:
+            return self._call(operation, **named)
+        except Conflict as error:
+            raise Unavailable(error.message, adapter=ADAPTER, resource=error.resource) from error
 
     # Tags, of groups alone: packages have those of their group.
 
@@ -210,12 +226,15 @@ class Packages:
             }
         return {}
 
-    def change_tags(self, arn: str, changed: Mapping[str, str], removed: Sequence[str]) -> None:
-        """Set and delete tags of a group."""
-        if changed:
-            self._call("AddTags", ResourceArn=arn, Tags=_tags(changed))
-        if removed:
-            self._call("DeleteTags", ResourceArn=arn, TagKeys=list(removed))
+    def add_tags(self, arn: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a group."""
+        if tags:
+            self._call("AddTags", ResourceArn=arn, Tags=_tags(tags))
+
+    def remove_tags(self, arn: str, keys: Sequence[str]) -> None:
+        """Delete tags of a group; absent ones are no error."""
+        if keys:
+            self._call("DeleteTags", ResourceArn=arn, TagKeys=list(keys))
 
     def _call(self, operation: str, **named: Any) -> dict[str, Any]:
         return self._clients.call(SERVICE, operation, **named)
@@ -261,6 +280,8 @@ def _details(found: Mapping[str, Any]) -> PackageDetails:
         user=_user(found.get("CreatedBy")),
         changed=_ms(found.get("LastModifiedTime") or found.get("CreationTime")),
         changed_by=_user(found.get("LastModifiedBy")),
+        approval_words=str(found.get("ApprovalDescription") or ""),
+        stage_words=str((found.get("ModelLifeCycle") or {}).get("StageDescription") or ""),
     )
 
 

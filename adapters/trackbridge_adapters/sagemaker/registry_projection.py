@@ -71,6 +71,16 @@ def group_tags(record: ModelRecord, group: Group, address: str) -> dict[str, str
     )
 
 
+def tellable(keys: Iterable[str]) -> list[str]:
+    """Return those keys that tags of a group, or metadata of a package, may have from us."""
+    reserved = (OWN_TAGS, OWN_METADATA, "aws:")
+    return [
+        key
+        for key in keys
+        if not key.startswith(reserved) and fits(SERVICE, "AddTags", "Tags.member.Key", key)
+    ]
+
+
 def aliases_in(tags: Mapping[str, str]) -> dict[str, int]:
     """Return the aliases that a group's tags tell, each with SageMaker's number of the version."""
     return {

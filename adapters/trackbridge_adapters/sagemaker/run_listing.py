@@ -1,15 +1,15 @@
 """Listings of runs: those with a record in the order of their keys, and those of others merged in.
 
-The keys below ``experiment-runs/<experiment>`` are in the order of the listing, so a page reads as many
-records as it has runs. What SageMaker has of an experiment is searched once for each listing: its index
-follows a few seconds behind, which is of no matter for what others made.
+The keys below ``experiment-runs/<experiment>`` are in the order of the starts, so a page reads as many
+records as it has runs, and all of its last start. What SageMaker has of an experiment is searched once for
+each listing: its index follows a few seconds behind, which is of no matter for what others made.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from trackbridge.domain.page_tokens import Place, listing_of, page_size, place_of, token_of
@@ -31,6 +31,7 @@ from trackbridge_adapters.sagemaker.run_records import (
     listing_prefix,
     record_key,
     run_part,
+    run_start,
 )
 
 if TYPE_CHECKING:
@@ -138,16 +139,16 @@ class Listings:
             else:
                 foreign.append(self._tracking.foreign_run(found, tags, experiment))
         if after is not None:
-            behind = listing_key(experiment.experiment_id, *_unturned(after))
-            keys = [key for key in keys if key >= behind]
-        return heapq.merge(
-            self._kept(experiment, keys, added, size), sorted(foreign, key=_newest), key=_newest
-        )
+            keys = [key for key in keys if run_start(key) <= -after[0]]
+        # Runs of one start are in the order of keys, which is not that of ids where these are unusual.
+        by_start = groupby(self._kept(experiment, keys, added, size), lambda run: run.info.start_time)
+        kept = (run for _, runs in by_start for run in sorted(runs, key=_newest))
+        return heapq.merge(kept, sorted(foreign, key=_newest), key=_newest)
 
     def _kept(
         self, experiment: ExperimentRecord, keys: list[str], added: Mapping[str, Native], size: int
     ) -> Iterator[Run]:
-        step = min(size + 1, READ_AHEAD_MAX)
+        step = min(size + 2, READ_AHEAD_MAX)  # the next, and the one that tells that its start is another
         for start in range(0, len(keys), step):
             parts = [run_part(key) for key in keys[start : start + step]]
             read = self._bucket.get_many([record_key(part) for part in parts])
@@ -178,7 +179,3 @@ class Listings:
 
 def _newest(run: Run) -> _Order:
     return -run.info.start_time, run.info.run_id
-
-
-def _unturned(order: _Order) -> tuple[int, str]:
-    return -order[0], order[1]

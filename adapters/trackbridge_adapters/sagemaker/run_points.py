@@ -75,6 +75,6 @@ class RunPoints:
         if summary is None:
             return []
         arn = str(summary.get("SourceArn") or found["TrialComponentArn"])
-        at_ms = foreign_runs.summary_time_ms(summary)
+        at_ms = foreign_runs.points_time_ms(found, summary)
         points = self._metrics.history(arn, key, otherwise_ms=at_ms)
         return points or [(0, at_ms, bits_of(float(summary["Last"])))]

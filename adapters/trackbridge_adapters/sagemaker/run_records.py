@@ -163,8 +163,13 @@ def listing_prefix(experiment_id: str) -> str:
 
 
 def listing_key(experiment_id: str, start_time: int, run_id: str) -> str:
-    """Return the key that lists a run: keys are in order of the newest start, then of the run's id."""
+    """Return the key that lists a run: keys are in order of the newest start, then of ``key_part``."""
     return f"{listing_prefix(experiment_id)}/{_NEWEST - start_time:0{_START_DIGITS}d}-{key_part(run_id)}"
+
+
+def run_start(key: str) -> int:
+    """Return the start of a run that a key of the listing tells, in milliseconds since 1970."""
+    return _NEWEST - int(key.rpartition("/")[2][:_START_DIGITS])
 
 
 def run_part(key: str) -> str:

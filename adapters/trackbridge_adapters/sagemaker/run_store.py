@@ -14,10 +14,11 @@ from trackbridge.errors import Conflict, NotFound, Rejected, Unavailable
 from trackbridge_adapters.sagemaker import foreign_runs, run_records
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.backend import Backend
+from trackbridge_adapters.sagemaker.errors_services import QuotaReached
 from trackbridge_adapters.sagemaker.experiments import Experiments
 from trackbridge_adapters.sagemaker.metric_chunks import pack
 from trackbridge_adapters.sagemaker.names import RUN_TAG, component_name, key_part
-from trackbridge_adapters.sagemaker.native_runs import Native, NativeRuns, tags_of
+from trackbridge_adapters.sagemaker.native_runs import NameTaken, Native, NativeRuns, tags_of
 from trackbridge_adapters.sagemaker.run_points import Points, RunPoints
 from trackbridge_adapters.sagemaker.run_records import ExperimentRecord, RunRecord
 
@@ -25,8 +26,11 @@ Result = TypeVar("Result")
 
 RECENT_CHUNKS_MAX = 128
 MERGED_CHUNKS = 64
+SHOWS_MAX = 5
 UNSHOWN = "component"
 """Under which key ``RunRecord.untold`` counts updates of the component that SageMaker refused for good."""
+UNSHOWN_POINTS = "points"
+"""Under which key it counts points of calls that SageMaker refused as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,9 @@ class RunStore:
             raise NotFound(f"there is no run {run_id!r}", adapter=ADAPTER, hint="see: bridge runs list")
         foreign = Foreign(component, self.components.tags(str(component["TrialComponentArn"])))
         part = foreign.tags.get(RUN_TAG)
-        return (self.read(part) if part else None) or foreign
+        named = self.read(part) if part else None
+        is_same = named is not None and named.record.component.lower() == foreign.name.lower()
+        return named if named is not None and is_same else foreign  # another place may have a run of the id
 
     def writable(self, run_id: str) -> Held:
         """Return the record of a run that may be written to; one that others made is taken over.
@@ -153,16 +159,23 @@ class RunStore:
             tags=tags,
             trial=self._experiments.current_trial(experiment),
         )
-        record = self._made(record, experiment)
+        try:
+            record = self._made(record, experiment)
+        except NameTaken:
+            raise
+        except QuotaReached:  # the account may have no more of them: the record holds it all
+            record = run_records.replaced(record, trial=0)
+        except Rejected:  # for good, by a rule that nobody has written down: it holds it all as well
+            record = with_untold(run_records.replaced(record, trial=0), {UNSHOWN: 1})
         held = self._kept(run_records.replaced(record, native_tags=sorted(tags_of(record))))
         return held.record, experiment
 
     def _made(self, record: RunRecord, experiment: ExperimentRecord) -> RunRecord:
         """Make the component of a run, and put it into a trial."""
-        arn = self.components.create(record)
-        if not experiment.native:  # others made it, outside of any experiment
-            return run_records.replaced(record, arn=arn, trial=0)
         try:
+            arn = self.components.create(record)
+            if not experiment.native:  # others made it, outside of any experiment
+                return run_records.replaced(record, arn=arn, trial=0)
             trial = self._experiments.associate(experiment, record.component)
             if trial != 1 and record.trial == 1:
                 self.components.unmark(arn)
@@ -251,7 +264,18 @@ class RunStore:
         self.show(self.change(self.owned(run_id), change))
 
     def show(self, record: RunRecord) -> RunRecord:
-        """Bring the component up to the record, where it is behind."""
+        """Bring the component up to the record, where it is behind.
+
+        Again where others have changed it meanwhile: their update may have come before this older one.
+        """
+        for _ in range(SHOWS_MAX):
+            shown = self._shown(record)
+            if shown.revision <= record.revision:
+                return shown
+            record = run_records.replaced(shown, shown=record.revision)
+        return shown
+
+    def _shown(self, record: RunRecord) -> RunRecord:
         if not record.is_owed:
             return record
         address = self._bucket.address(run_records.run_key(record.run_id))
@@ -277,7 +301,8 @@ class RunStore:
             made = self._made(record, self.experiment(record))
         held = self.read(key_part(record.run_id))
         if held is not None:
-            self.change(held, lambda held: run_records.replaced(held, arn=made.arn, trial=made.trial))
+            # Revised: what is made anew has neither params nor inputs yet.
+            self.change(held, lambda held: run_records.revised(held, arn=made.arn, trial=made.trial))
         try:
             return call(made)
         except NotFound as error:
@@ -294,7 +319,10 @@ class RunStore:
         name, data = pack(points)
         if self.points.is_kept(record, name):
             return name, {}
-        untold = self._with_component(record, lambda held: self.points.send(held, points))
+        try:
+            untold = self._with_component(record, lambda held: self.points.send(held, points))
+        except Rejected:  # for good, by a rule that nobody has written down: the record holds them all
+            untold = {UNSHOWN_POINTS: sum(map(len, points.values()))}
         self.points.keep(record, name, data)
         return name, untold
 
@@ -306,7 +334,10 @@ class RunStore:
         if len(record.recent) < RECENT_CHUNKS_MAX:
             return
         oldest = record.recent[:MERGED_CHUNKS]
-        gone = self.points.merge(record, oldest)
+        try:
+            gone = self.points.merge(record, oldest)
+        except Rejected:  # one is damaged: whoever reads the metric is told, and writing goes on
+            gone = []
         before = self.read(key_part(record.run_id))
         if before is not None:
             self.change(before, lambda held: run_records.without_chunks(held, oldest))

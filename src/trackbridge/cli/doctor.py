@@ -83,7 +83,7 @@ def examine(uri: str | None, *, write: bool) -> Iterator[Finding]:
     )
     for destination in destinations:
         yield from _safely("backend", lambda: _backend(destination, settings, write=write))  # noqa: B023
-    for root in journal_folders(destinations, settings=settings):
+    for root in journal_folders(destinations, settings=settings, everywhere=uri is None):
         yield from _safely("journals", lambda: _journals(root, settings))  # noqa: B023
     yield from _clock()
     yield from _safely("adapters", _adapters)

@@ -186,13 +186,14 @@ def drop(output: Output, numbers: Sequence[int], is_all: bool, uri: str | None, 
 
 
 def journal_roots(uri: str | None) -> list[Path]:
-    """Return the journal folders that exist: of the URI, of the project, and of programs outside any."""
+    """Return the journal folders that exist: of the URI, and of the project; without a URI, everybody's."""
     from trackbridge.resolve.config import Settings
     from trackbridge.resolve.destinations import journal_folders, resolve_destinations
 
     settings = Settings()
     destinations = resolve_destinations(uri, settings=settings)
-    return [path for path in journal_folders(destinations, settings=settings) if path.is_dir()]
+    found = journal_folders(destinations, settings=settings, everywhere=uri is None)
+    return [path for path in found if path.is_dir()]
 
 
 def _destination_texts(uri: str) -> tuple[str, ...]:

@@ -62,16 +62,21 @@ def journal_root(destinations: Sequence[Destination], *, settings: Settings | No
     return (local or bridge_home((settings or Settings()).around)) / "journal"
 
 
-def journal_folders(destinations: Sequence[Destination], *, settings: Settings) -> list[Path]:
-    """Return where journals of this user and project may lie, existing or not.
+def journal_folders(
+    destinations: Sequence[Destination], *, settings: Settings, everywhere: bool
+) -> list[Path]:
+    """Return where journals may lie, existing or not: those of the destinations and of the project.
 
-    Those of the destinations and of the project, and of the user's programs that ran outside of any project:
-    where the code named the destination, no command can know it.
+    Args:
+        destinations: The first of them says where their journals are.
+        settings: Of the surroundings.
+        everywhere: Whether to look at those of the user's programs outside of any project as well: where the
+            code named the destination, no command can know it.
     """
     around = settings.around
     folders = [journal_root(destinations, settings=settings)] if destinations else []
     folders.append(project_folder(around) / "journal")
-    state = user_state(around)
+    state = user_state(around) if everywhere else None
     if state is not None and (state / "journal").is_dir():
         folders.append(state / "journal")
     return list(dict.fromkeys(folder.resolve() for folder in folders))

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from trackbridge.api.session import all_sessions
+
 if TYPE_CHECKING:
     from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
 
 __all__ = ["sagemaker_emulator"]
 
+DELIVERY_S = 10.0
 PACE = 0.05
 """Seconds that a second of a life cycle takes."""
 
@@ -47,7 +50,15 @@ def sagemaker_emulator(
         yield emulator
         emulator.raise_failures()
     finally:
+        emulator.faults.clear()
+        emulator.access.allow_all()
+        _deliver()  # what the test has logged belongs into its own account
         emulator.reset()
+
+
+def _deliver() -> None:
+    for session in all_sessions():
+        session.flush(DELIVERY_S)
 
 
 def _running(config: pytest.Config) -> SageMakerEmulator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,17 +15,21 @@ from tests.contracts.sagemaker_packages.rig import (
     Opening,
     create,
     described,
+    logged_model,
     numbers,
     spec,
+    tags_of,
 )
 from trackbridge.calls.pipeline import wrap_adapter
-from trackbridge.domain.models import Approval
+from trackbridge.domain.models import Approval, ModelVersion
 from trackbridge.errors import AuthError, Conflict, NotFound, Unavailable
 from trackbridge.ports.adapter import AdapterContext
 from trackbridge.ports.registry import ModelRegistry
+from trackbridge.testing.contracts.samples import batch_of
 from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
 from trackbridge_adapters.sagemaker import open_adapter
 from trackbridge_adapters.sagemaker.adapter import SageMakerAdapter
+from trackbridge_adapters.sagemaker.registry_native import Packages
 
 
 class TestWhatBreaksOff:
@@ -37,8 +42,12 @@ class TestWhatBreaksOff:
     ) -> None:
         """Make a call that SageMaker has taken, and of which no record was written any more."""
 
-        def put(*arguments: object, **named: object) -> str:
-            raise Unavailable("the program was killed")
+        original = adapter.backend.bucket.put
+
+        def put(key: str, data: bytes, **named: Any) -> str:
+            if key.endswith("model.json"):
+                raise Unavailable("the program was killed")
+            return original(key, data, **named)
 
         with monkeypatch.context() as patch:
             patch.setattr(adapter.backend.bucket, "put", put)
@@ -56,6 +65,78 @@ class TestWhatBreaksOff:
             registry.get_version("wine", "1")
         assert registry.create_version(spec(), key="k").version == "1"
         assert numbers(aws, "wine") == [1]
+
+    def test_a_version_is_made_once_though_its_run_went_on(
+        self, adapter: SageMakerAdapter, aws: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registry, run = adapter.registry, logged_model(adapter, tmp_path, {"model": b"x"})
+        registry.ensure_model("wine")
+
+        def register() -> ModelVersion:
+            return registry.create_version(spec(run_id=run), key="k")
+
+        adapter.tracking.write(batch_of(run, metrics=[("loss", 1.0, 0, 1)]))
+        self.dies_before_the_record(adapter, register, monkeypatch)
+        adapter.tracking.write(batch_of(run, metrics=[("loss", 0.5, 1, 2)]))
+        assert register().version == "1"
+        assert register().native_id == registry.get_version("wine", "1").native_id
+        assert numbers(aws, "wine") == [1]
+
+    def test_what_another_key_or_content_began_is_not_taken(
+        self, adapter: SageMakerAdapter, aws: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registry = adapter.registry
+        registry.ensure_model("wine")
+        self.dies_before_the_record(adapter, lambda: registry.create_version(spec(), key="k"), monkeypatch)
+        assert create(registry, key="another").version == "2"
+        assert create(registry, key="k", digest="sha256:2").version == "3"
+        assert numbers(aws, "wine") == [1, 2, 3]
+
+    def test_tags_that_were_told_and_not_noted_are_set_back(
+        self, adapter: SageMakerAdapter, aws: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registry = adapter.registry
+        version, _ = (create(registry, key=key) for key in "ab")
+
+        def set_all(alias: str | None, tag: str | None) -> None:
+            registry.set_alias("wine", "champion", version=alias)
+            registry.set_tags("wine", None, tags={"team": tag})
+            registry.set_tags("wine", "1", tags={"a": tag})
+
+        def told() -> tuple[str | None, ...]:
+            tags, properties = tags_of(aws, "wine"), described(aws, version)["CustomerMetadataProperties"]
+            return tags.get("alias:champion"), tags.get("team"), properties.get("a")
+
+        changes: list[Callable[[], object]] = [
+            lambda: registry.set_alias("wine", "champion", version="2"),
+            lambda: registry.set_tags("wine", None, tags={"team": "2"}),
+            lambda: registry.set_tags("wine", "1", tags={"a": "2"}),
+        ]
+        for held in (None, "1"):
+            set_all(held, held)
+            for change in changes:
+                self.dies_before_the_record(adapter, change, monkeypatch)
+            assert told() == ("2", "2", "2")
+            set_all(held, held)
+            assert told() == (held, held, held)
+
+    def test_who_approved_and_why_is_kept(
+        self, adapter: SageMakerAdapter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registry = adapter.registry
+        create(registry)
+        changes: list[Callable[[], object]] = [
+            lambda: registry.set_approval("wine", "1", approval=Approval.APPROVED, reason=ANN),
+            lambda: registry.set_stage("wine", "1", stage="Production", reason=ANN),
+        ]
+        for change in changes:
+            self.dies_before_the_record(adapter, change, monkeypatch)
+            change()
+        noted = registry.list_changes("wine", "1").items[:2]
+        assert [(item.what, item.user, item.why) for item in noted] == [
+            ("stage", ANN.user, ANN.why),
+            ("approval", ANN.user, ANN.why),
+        ]
 
     def test_what_nobody_finishes_is_shown_after_an_hour(
         self,
@@ -161,6 +242,40 @@ class TestWhatBreaksOff:
         assert aws.list_model_package_groups()["ModelPackageGroupSummaryList"] == []
         assert [change.what for change in registry.list_changes("wine")][:2] == ["deleted", "deleted"]
 
+    @pytest.mark.parametrize("operation", ["CreateModelPackage", "UpdateModelPackage"])
+    def test_who_else_writes_a_package_is_waited_for(
+        self, emulator: SageMakerEmulator, opened: Opening, operation: str
+    ) -> None:
+        registry = wrap_adapter(opened()).registry
+        assert registry is not None
+        emulator.faults.fail(operation, code="ConflictException", message="It is being changed.", status=400)
+        create(registry)
+        registry.set_approval("wine", "1", approval=Approval.APPROVED)
+        assert registry.get_version("wine", "1").approval is Approval.APPROVED
+        with pytest.raises(Conflict, match="another source or digest"):
+            create(registry, digest="sha256:2")
+
+    def test_what_sagemaker_refuses_to_show_is_in_the_record(
+        self, emulator: SageMakerEmulator, registry: ModelRegistry, aws: Any
+    ) -> None:
+        version = create(registry)
+        theirs = {f"theirs{number}": "1" for number in range(30)}
+        aws.update_model_package(ModelPackageArn=version.native_id, CustomerMetadataProperties=theirs)
+        ours = {f"ours{number}": "1" for number in range(40)}
+        registry.set_tags("wine", "1", tags=ours)
+        assert registry.get_version("wine", "1").tags == ours
+        emulator.faults.fail("AddTags", code="ValidationException", message="Tag policy.", status=400)
+        registry.set_tags("wine", None, tags={"team": "1"})
+        assert registry.get_model("wine").tags == {"team": "1"}
+
+    def test_what_sagemaker_refuses_of_an_experiment_is_in_the_record(
+        self, emulator: SageMakerEmulator, adapter: SageMakerAdapter
+    ) -> None:
+        emulator.faults.fail("AddTags", code="ValidationException", message="Tag policy.", status=400)
+        made = adapter.tracking.ensure_experiment("e", experiment_id="e1", tags={"team": "1"})
+        assert adapter.tracking.list_experiments().items == (made,)
+        assert made.tags == {"team": "1"}
+
     def test_throttling_is_waited_out(self, emulator: SageMakerEmulator, opened: Opening) -> None:
         registry = wrap_adapter(opened()).registry
         assert registry is not None
@@ -237,6 +352,23 @@ class TestTwoPrograms:
         )
         assert made.description == "theirs"
         assert [item.version for item in ours.registry.list_versions("wine")] == [made.version]
+
+    def test_a_second_package_of_one_version_is_deleted(
+        self, opened: Opening, aws: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ours, theirs = opened(), opened()
+        run = logged_model(ours, tmp_path, {"model": b"x"})
+        ours.tracking.write(batch_of(run, metrics=[("loss", 1.0, 0, 1)]))
+        ours.registry.ensure_model("wine")
+
+        def change() -> None:
+            theirs.tracking.write(batch_of(run, metrics=[("loss", 0.5, 1, 2)]))
+            theirs.registry.set_tags("wine", None, tags={"a": "1"})
+
+        # A listing does not have yet what was just made.
+        monkeypatch.setattr(Packages, "list_packages", lambda packages, reference: iter(()))
+        made = self.between(ours, change, lambda: create(ours.registry, run_id=run), monkeypatch)
+        assert (made.version, numbers(aws, "wine")) == ("2", [2])
 
     def test_of_two_contents_with_one_key_the_later_leaves_nothing(
         self, opened: Opening, aws: Any, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from pathlib import Path
 TESTS = """
 import os
 import boto3
+import trackbridge as tb
 from trackbridge.testing.fixtures import sagemaker_emulator
 
 URLS = []
@@ -20,6 +21,10 @@ def test_first(sagemaker_emulator):
     boto3.client("s3").create_bucket(Bucket="bucket")
     assert "AWS_PROFILE" not in os.environ
     URLS.append(os.environ["AWS_ENDPOINT_URL"])
+    tb.set_tracking_uri(sagemaker_emulator.uri)
+    with tb.start_run():
+        for step in range(100):
+            tb.log_metric("loss", step, step)
 
 def test_second(sagemaker_emulator):
     client = boto3.client("sagemaker")
@@ -47,7 +52,7 @@ def test_fault(sagemaker_emulator, monkeypatch):
 def pytest_of(folder: Path, text: str) -> tuple[int, str]:
     (folder / "test_user.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_user.py"]
-    environment = {**os.environ, "AWS_PROFILE": "mine"}
+    environment = {**os.environ, "AWS_PROFILE": "mine", "BRIDGE_HOME": str(folder / "home")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout
 

@@ -20,9 +20,10 @@ import pytest
 from tests.support.sagemaker_emulators import sagemaker_emulator
 from tests.unit.adapters.sagemaker.place_rig import BUCKET, REGION, backend
 from trackbridge.domain.artifacts import ArtifactInfo
-from trackbridge.errors import AuthError, NotFound, Rejected
+from trackbridge.errors import AuthError, NotFound, Rejected, Unavailable
 from trackbridge.testing.emulators.aws_keys import Key
 from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
+from trackbridge.testing.emulators.sagemaker.experiment_records import Experiments
 from trackbridge_adapters._mlflow_rest import artifacts_taken
 from trackbridge_adapters.sagemaker.artifacts import Runs, SageMakerArtifacts
 from trackbridge_adapters.sagemaker.clients import Clients
@@ -179,6 +180,37 @@ def test_files_and_folders_at_the_top_are_outputs_of_the_component(opened: Opene
     }
     assert opened.store.stat(RUN, "plot.png").native_uri == f"{root}/plot.png"
     assert opened.calls.count("UpdateTrialComponent") == 4
+
+
+def test_links_that_others_make_meanwhile_stay(opened: Opened, aws: SageMakerEmulator) -> None:
+    aws.cloud.part(Experiments).merges = False
+    opened.put("one")
+    theirs = {**opened.links(), "theirs": {"Value": "s3://elsewhere/x"}}
+    opened.backend.clients.call(
+        "sagemaker", "UpdateTrialComponent", TrialComponentName=COMPONENT, OutputArtifacts=theirs
+    )
+    opened.put("two")
+    assert sorted(opened.links()) == ["one", "theirs", "two"]
+
+
+def test_links_that_others_are_changing_are_taken_away_later(opened: Opened, aws: SageMakerEmulator) -> None:
+    opened.put("one")
+    aws.faults.fail("UpdateTrialComponent", times=1, code="ConflictException", message="busy", status=400)
+    with pytest.raises(Unavailable, match="busy"):
+        opened.store.delete(RUN, "one")
+    opened.store.delete(RUN, "one")
+    assert opened.links() == {}
+
+
+def test_whoever_hands_out_keys_is_not_reached(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened.backend.bucket.store(write=True)
+
+    def fail() -> Any:
+        raise Unavailable("STS cannot be reached")
+
+    monkeypatch.setattr(opened.backend.credentials, "frozen", fail)
+    with pytest.raises(Unavailable, match="STS cannot be reached"):
+        opened.store.stat(RUN, "a")
 
 
 def test_sixty_are_linked_and_all_are_kept(opened: Opened) -> None:

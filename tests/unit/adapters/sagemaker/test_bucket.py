@@ -19,7 +19,6 @@ from trackbridge.errors import (
     BridgeError,
     ConfigError,
     Conflict,
-    NotFound,
     RateLimited,
     Unavailable,
 )
@@ -75,7 +74,7 @@ def test_the_oldest_region_is_not_named(tmp_path: Path, monkeypatch: pytest.Monk
             monkeypatch.setenv(name, value)
         found = backend(tmp_path, uri="sagemaker://us-east-1/team").bucket
         found.put("a", b"1")
-        assert found.root == f"s3://{BUCKET.replace(REGION, 'us-east-1')}/trackbridge/team"
+        assert found.root == f"s3://{BUCKET.replace(REGION, 'us-east-1')}/trackbridge/at/team"
         s3 = virginia.client("s3")
         assert s3.get_bucket_location(Bucket=found.name).get("LocationConstraint") is None
 
@@ -96,7 +95,7 @@ def test_two_processes_make_it_at_once(s3: Any, tmp_path: Path) -> None:
 def test_a_named_bucket_is_used_and_never_made(s3: Any, tmp_path: Path) -> None:
     found = backend(tmp_path, {"bucket": "team-models"}).bucket
     assert found.get("a") is None
-    with pytest.raises(NotFound, match="team-models") as refused:
+    with pytest.raises(ConfigError, match="team-models") as refused:
         found.put("a", b"1")
     assert f"aws s3 mb s3://team-models --region {REGION}" in (refused.value.hint or "")
     assert buckets(s3) == []
@@ -108,7 +107,8 @@ def test_a_named_bucket_is_used_and_never_made(s3: Any, tmp_path: Path) -> None:
 def test_a_bucket_in_another_region(s3: Any, tmp_path: Path) -> None:
     import boto3
 
-    there = boto3.client("s3", region_name="us-west-2")  # keys and address are in the environment
+    # Keys and address are in the environment. boto3's own session would keep those of an earlier test.
+    there = boto3.session.Session(region_name="us-west-2").client("s3")
     there.create_bucket(Bucket="far", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     for read in (lambda found: found.put("a", b"1"), lambda found: found.get("a")):
         with pytest.raises(ConfigError, match="us-west-2") as refused:
@@ -257,6 +257,8 @@ def test_a_write_whose_answer_got_lost_is_made_once(bucket: Bucket, monkeypatch:
         (400, "ExpiredToken", AuthError),
         (503, "SlowDown", RateLimited),
         (500, "InternalError", Unavailable),
+        (400, "BadDigest", Unavailable),
+        (400, "KMS.ThrottlingException", RateLimited),
     ],
 )
 def test_refusals_are_ours(
@@ -314,6 +316,44 @@ def test_keys_that_end_on_the_way_are_searched_anew(
     late_ms = 120_000
     assert list(found.list("")) == ["a"]
     assert found.swap("a", lambda held: b"2") == b"2"
+
+
+def test_two_threads_are_refused_at_once(
+    s3: Any, server: SageMakerEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second learns of the refusal when the first has found other keys and works with them."""
+    found = backend(tmp_path).bucket
+    found.put("a", b"1")
+    used, refusal = found.keys_in_use, AuthError("ExpiredToken: refused")
+    late_ms = now_ms() + 60_000
+    second = server.keys.issue(seconds=3600)
+    for name, value in second.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(found._credentials, "_clock_ms", lambda: late_ms)
+    assert found.renewed(refusal, used)
+    assert found.get("a") is not None
+    assert found.keys_in_use != used
+    assert found.renewed(refusal, used)
+    assert not found.renewed(refusal, found.keys_in_use)
+
+
+def test_whoever_hands_out_keys_is_not_reached(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """obstore calls that a refusal of S3's; it is one that passes."""
+    opened = backend(tmp_path)
+    opened.bucket.store(write=True)
+
+    def fail() -> Any:
+        raise Unavailable("STS cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opened.credentials, "frozen", fail)
+        for use in (lambda: opened.bucket.get("a"), lambda: opened.bucket.put("a", b"1")):
+            with pytest.raises(Unavailable, match="STS cannot be reached"):
+                use()  # type: ignore[no-untyped-call]
+    opened.bucket.put("a", b"1")
+    assert opened.bucket.get("a") is not None
 
 
 def test_a_role_that_may_not_write(s3: Any, server: SageMakerEmulator, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.sagemaker_emulators import sagemaker_emulator
 from trackbridge.calls.pipeline import wrap_adapter
-from trackbridge.errors import AuthError, BridgeError, ConfigError, NotFound
+from trackbridge.errors import AuthError, BridgeError, ConfigError
 from trackbridge.ports.adapter import Adapter, AdapterContext
 from trackbridge.ports.findings import CREDENTIALS, Finding, Severity
 from trackbridge.testing.contracts.samples import run_spec
@@ -307,7 +307,7 @@ def test_a_bucket_that_is_not_there(open_place: Callable[..., Adapter]) -> None:
     (problem,) = wrong(adapter.check())
     assert problem.subject == "bucket"
     assert "aws s3 mb s3://nobody-has-made-this" in problem.fix
-    the_verb_says(adapter, NotFound, "aws s3 mb")
+    the_verb_says(adapter, ConfigError, "aws s3 mb")
 
 
 def test_a_region_that_there_is_not(open_place: Callable[..., Adapter]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trackbridge.domain.runs import DatasetInput
@@ -157,6 +157,7 @@ def test_a_time_that_sagemaker_cannot_hold_is_not_sent(time_ms: int | None) -> N
     st.dictionaries(TEXTS, TEXTS, max_size=12),
     st.lists(st.builds(DatasetInput, name=TEXTS, digest=TEXTS, source=TEXTS), max_size=4),
 )
+@settings(deadline=None)  # the first reads botocore's model
 def test_whatever_a_run_holds_aws_takes_what_is_sent(
     params: dict[str, str], tags: dict[str, str], inputs: list[DatasetInput]
 ) -> None:

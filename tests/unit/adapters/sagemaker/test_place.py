@@ -17,7 +17,7 @@ from trackbridge_adapters.sagemaker.place import canonical_uri, parse_place, pla
 def test_a_uri_names_region_and_prefix() -> None:
     found = parse_place("sagemaker://eu-west-1/Team-7", {}, {"AWS_REGION": "us-east-1"})
     assert (found.region, found.partition, found.prefix) == ("eu-west-1", "aws", "Team-7")
-    assert (found.text, found.folder) == ("sagemaker://eu-west-1/Team-7", "trackbridge/Team-7")
+    assert (found.text, found.folder) == ("sagemaker://eu-west-1/Team-7", "trackbridge/at/Team-7")
     alone = parse_place("sagemaker://eu-west-1", {}, {})
     assert (alone.text, alone.folder) == ("sagemaker://eu-west-1", "trackbridge")
 

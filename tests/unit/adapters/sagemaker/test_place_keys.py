@@ -69,11 +69,11 @@ def in_file(file: Path, key: Key) -> None:
     )
 
 
-def test_a_role_whose_keys_last_two_seconds(aws: SageMakerEmulator, tmp_path: Path) -> None:
-    aws.access.roles.allow(ROLE, seconds=2)
+def test_a_role_whose_keys_last_seconds(aws: SageMakerEmulator, tmp_path: Path) -> None:
+    aws.access.roles.allow(ROLE, seconds=4)
     adapter = opened(tmp_path, {"role_arn": ROLE})
     run = adapter.tracking.open_run(spec())
-    until, number = time.monotonic() + 3.0, 0
+    until, number = time.monotonic() + 5.0, 0
     while time.monotonic() < until:
         put(adapter, run.info.run_id, tmp_path, number)
         adapter.tracking.write(Batch(run_id=run.info.run_id, tags=[Setting("last", str(number), number)]))

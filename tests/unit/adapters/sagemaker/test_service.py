@@ -98,7 +98,7 @@ def test_requests_to_the_bucket_are_signed_with_keys_that_are_renewed(
     aws: SignedMlflow, mlflow: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow.answer = with_run
-    aws.container_seconds = 1.0
+    aws.container_seconds = 3.0  # told in whole seconds: at least two
     (tmp_path / "file").write_bytes(b"content")
     with scripted_server() as s3:
         s3.answer = empty_bucket

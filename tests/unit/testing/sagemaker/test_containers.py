@@ -25,7 +25,7 @@ from trackbridge.testing.emulators.sagemaker.endpoint_fleets import Balance
 from trackbridge.testing.emulators.sagemaker.images import COMMAND_VARIABLE, Image, Images
 from trackbridge.testing.emulators.sagemaker.listing import page
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_container_sees_its_folder_as_opt_ml_and_nobody_else_does(containers: 
     before = sorted(os.listdir("/opt"))
     folder = containers.folder("c")
     (folder / "hosts").write_text("127.0.0.1 algo-1\n")
-    command = ["/bin/sh", "-c", "echo made > /opt/ml/made; ls /opt; cat /etc/hosts; sleep 0.2"]
+    command = ["/bin/sh", "-c", "echo made > /opt/ml/made; ls -A /opt; cat /etc/hosts; sleep 0.2"]
     lines: list[str] = []
     container = containers.start(command, folder=folder, environment={}, on_line=lines.append)
     until((folder / "opt" / "ml" / "made").exists)
@@ -128,8 +128,8 @@ from trackbridge.testing.emulators.sagemaker.containers import Containers
 from trackbridge.testing.emulators.sagemaker.core import Cloud
 containers = Cloud().part(Containers)
 folder = containers.folder("c")
-containers.start(["/bin/sh", "-c", "echo $$; exec sleep 60"], folder=folder, environment={},
-                 on_line=lambda line: print(line, folder, flush=True))
+started = containers.start(["/bin/sh", "-c", "exec sleep 60"], folder=folder, environment={}, on_line=print)
+print(started.group, folder, flush=True)
 time.sleep(60)
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

@@ -404,6 +404,7 @@ def test_a_stream_that_fails_tells_it_at_its_start_or_in_its_midst(scenes: Scene
     assert refused(call, EndpointName=name, Body=b"crash")[0] == "ModelError"
     server = scenes.cloud.part(Endpoints).get(name).fleet.variants[0].servers
     assert server is not None
+    scenes.until(server.last.is_running, lambda running: not running)  # it breaks off before it is gone
     server.revive()
     scenes.until(server.last.ping, bool)
     answer = call(EndpointName=name, Body=b"break")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.sagemaker_emulators import succeeds
 from tests.support.sagemaker_scenes import BUCKET, IMAGE, ROLE, Scenes, client_error
 from trackbridge.testing.emulators.sagemaker.jobs_records import Jobs
 
@@ -147,9 +148,12 @@ def test_a_transform_job_is_stopped_before_it_begins(scenes: Scenes) -> None:
     scenes.model("m")
     scenes.put("in/a.csv", "1")
     scenes.cloud.part(Jobs).start_s = 3600
-    thread = threading.Timer(
-        0.2, lambda: scenes.emulator.client("sagemaker").stop_transform_job(TransformJobName="t")
-    )
+
+    def stop_when_made() -> None:
+        stop = scenes.emulator.client("sagemaker").stop_transform_job
+        scenes.until(lambda: succeeds(stop, TransformJobName="t"), bool)
+
+    thread = threading.Thread(target=stop_when_made)
     thread.start()
     assert transform(scenes, "t")["TransformJobStatus"] == "Stopped"
     thread.join()

@@ -22,6 +22,7 @@ from trackbridge.domain.runs import DatasetInput, RunStatus
 from trackbridge.errors import AuthError, RateLimited, Rejected, Unavailable
 from trackbridge.testing.contracts.samples import batch_of, run_spec
 from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
+from trackbridge.testing.emulators.sagemaker.experiment_records import Experiments
 from trackbridge_adapters.sagemaker import run_records
 from trackbridge_adapters.sagemaker.backend import Backend
 from trackbridge_adapters.sagemaker.tracking import SageMakerTracking
@@ -78,6 +79,7 @@ def test_points_are_not_sent_twice_when_sagemaker_asks_for_fewer_calls(
 ) -> None:
     run_id, now = opened(store), now_ms()
     batch = batch_of(run_id, metrics=[("m", float(step), step, now) for step in range(100)])
+    aws.cloud.clock.stop()
     aws.throttle("BatchPutMetrics", per_second=3)
     refusals = 0
     for _ in range(60):
@@ -179,6 +181,7 @@ def test_a_component_that_somebody_deleted_is_made_again(store: SageMakerTrackin
     assert store.get_run(run_id).data.params == {"p": "1"}
     store.write(batch_of(run_id, metrics=[("m", 1.0, 0, now)]))
     assert summary_of(described(sagemaker, run_id), "m")["Count"] == 1
+    assert described(sagemaker, run_id)["Parameters"] == {"p": {"NumberValue": 1.0}}
     remove()
     store.close_run(run_id, status=RunStatus.FINISHED, end_time=now)
     assert described(sagemaker, run_id)["Parameters"] == {"p": {"NumberValue": 1.0}}
@@ -247,3 +250,87 @@ def test_a_role_without_a_right_is_told_which(
     with pytest.raises(AuthError) as caught:
         verbs[verb]()
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_run_in_the_second_trial_has_not_the_tag_of_the_first(
+    is_refused: bool, aws: SageMakerEmulator, place: Callable[..., Backend], sagemaker: Any
+) -> None:
+    """Broken off before the tag was taken off; and where taking it off is refused, the run is there."""
+    aws.cloud.part(Experiments).components_per_trial = 1
+    backend = place()
+    store = SageMakerTracking(backend)
+    opened(store)
+    spec, call = run_spec("second", experiment=EXPERIMENT, start_time=now_ms()), backend.clients.call
+
+    def break_off(service: str, operation: str, /, **named: Any) -> dict[str, Any]:
+        if operation == "DeleteTags":
+            raise Unavailable("broken")
+        return call(service, operation, **named)
+
+    backend.clients.call = break_off  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        store.open_run(spec)
+    if is_refused:
+        aws.deny("sagemaker:DeleteTags")
+    SageMakerTracking(place()).open_run(spec)
+    tags = tags_of(sagemaker, described(sagemaker, spec.run_id)["TrialComponentArn"])
+    assert ("sagemaker:trial-component-source" in tags) == is_refused
+
+
+def test_a_quota_of_experiments_does_not_keep_a_run_from_being_recorded(
+    aws: SageMakerEmulator, store: SageMakerTracking, sagemaker: Any
+) -> None:
+    aws.faults.fail("CreateExperiment", times=None, code="ResourceLimitExceeded", message="no", status=400)
+    run_id = opened(store, tags={"t": "1"})
+    store.write(batch_of(run_id, params=[("p", "1")], metrics=[("m", 1.0, 0, now_ms())]))
+    run = store.get_run(run_id)
+    assert (run.data.params, run.data.metrics) == ({"p": "1"}, {"m": 1.0})
+    assert [item.info.run_id for item in store.list_runs(run.info.experiment_id)] == [run_id]
+    assert described(sagemaker, run_id)["Parameters"] == {"p": {"NumberValue": 1.0}}
+    aws.faults.clear()
+    assert described(sagemaker, opened(store))["Status"]["PrimaryStatus"] == "InProgress"
+    assert sagemaker.describe_experiment(ExperimentName=EXPERIMENT)["DisplayName"] == EXPERIMENT
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_a_component_that_sagemaker_refuses_does_not_keep_a_run_from_being_recorded(
+    times: int | None,
+    aws: SageMakerEmulator,
+    store: SageMakerTracking,
+    place: Callable[..., Backend],
+    sagemaker: Any,
+) -> None:
+    aws.faults.fail("CreateTrialComponent", times=times, code="ValidationException", message="no", status=400)
+    run_id = opened(store, tags={"team": "blue"})
+    assert store.get_run(run_id).data.tags["team"] == "blue"
+    if times is None:
+        assert untold_of(place(), run_id) == {"component": 1}
+    else:
+        found = described(sagemaker, run_id)
+        assert tags_of(sagemaker, found["TrialComponentArn"]).keys() == {
+            "bridge:run-id",
+            "sagemaker:trial-component-source",
+        }
+        assert untold_of(place(), run_id) == {}
+    store.write(batch_of(run_id, params=[("p", "1")], metrics=[("m", 1.0, 0, now_ms())]))
+    assert store.get_run(run_id).data.params == {"p": "1"}
+
+
+def test_pages_of_runs_of_one_start_and_unusual_ids_lose_none(store: SageMakerTracking) -> None:
+    ids = ["t.1", "sz", "a", "Z", "sha-x", "\u00e4", "t-1"]
+    for run_id in ids:
+        opened(store, run_id=run_id, start_time=5_000)
+    opened(store, run_id="later", start_time=6_000)
+    opened(store, run_id="earlier", start_time=4_000)
+    experiment_id = store.get_run("a").info.experiment_id
+    for size in (1, 2, 3, 100):
+        found: list[str] = []
+        token = None
+        while True:
+            page = store.list_runs(experiment_id, max_results=size, token=token)
+            found += [run.info.run_id for run in page]
+            token = page.token
+            if token is None:
+                break
+        assert found == ["later", *sorted(ids), "earlier"]

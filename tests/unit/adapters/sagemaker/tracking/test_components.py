@@ -21,6 +21,7 @@ from trackbridge.errors import Rejected
 from trackbridge.testing.contracts.samples import batch_of, points_of, run_spec
 from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
 from trackbridge_adapters.sagemaker.backend import Backend
+from trackbridge_adapters.sagemaker.names import trial_name
 from trackbridge_adapters.sagemaker.tracking import SageMakerTracking
 
 
@@ -120,7 +121,7 @@ def test_a_51st_run_goes_into_another_trial(
         opened(store)
     opened(SageMakerTracking(place()), "of another process")
     trials = sagemaker.list_trials(ExperimentName=EXPERIMENT)["TrialSummaries"]
-    names = [f"Default-Run-Group-{EXPERIMENT}", f"Default-Run-Group-{EXPERIMENT}-2"]
+    names = [trial_name(EXPERIMENT, 1), trial_name(EXPERIMENT, 2)]
     assert sorted(trial["TrialName"] for trial in trials) == names
     counts = [
         len(sagemaker.list_trial_components(TrialName=name, MaxResults=100)["TrialComponentSummaries"])

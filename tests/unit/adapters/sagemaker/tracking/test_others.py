@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from tests.unit.adapters.sagemaker.tracking.rig import (
     tags_of,
 )
 from trackbridge.domain.runs import LifecycleStage, RunStatus
-from trackbridge.errors import NotFound, Rejected
+from trackbridge.errors import NotFound, Rejected, Unavailable
 from trackbridge.testing.contracts.samples import batch_of, points_of, run_spec
 from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
 from trackbridge.testing.emulators.sagemaker.metrics import Metrics
 from trackbridge.testing.emulators.sagemaker.search import SearchIndex
+from trackbridge_adapters.sagemaker.backend import Backend
 from trackbridge_adapters.sagemaker.tracking import SageMakerTracking
 
 
@@ -108,6 +110,29 @@ def test_a_run_of_others_can_be_written_to_and_keeps_what_it_had(
     assert list(store.metric_history(name, "loss").steps) == [0, 1, 2, 3, 4, 9]
     assert [item.info.run_id for item in store.list_runs(FOREIGN)] == [name]
     assert run.info == before.info
+
+
+def test_a_taking_over_that_broke_off_doubles_no_point(
+    place: Callable[..., Backend], sagemaker: Any, metrics: Any
+) -> None:
+    """The chunk was kept and the record was not; then the run that goes on elsewhere wrote another point."""
+    name, broken = made_by_others(sagemaker, metrics), place()
+    put = broken.bucket.put
+
+    def break_off(key: str, data: bytes, **named: Any) -> str:
+        if key.endswith("run.json"):
+            raise Unavailable("broken")
+        return put(key, data, **named)
+
+    broken.bucket.put = break_off  # type: ignore[method-assign]
+    batch = batch_of(name, params=[("p", "1")])
+    with pytest.raises(Unavailable):
+        SageMakerTracking(broken).write(batch)
+    data = [{"MetricName": "loss", "Step": 5, "Value": 0.1, "Timestamp": time.time()}]
+    metrics.batch_put_metrics(TrialComponentName=name, MetricData=data)
+    store = SageMakerTracking(place())
+    store.write(batch)
+    assert list(store.metric_history(name, "loss").steps) == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_tag_that_others_set_can_be_deleted(store: SageMakerTracking, sagemaker: Any, metrics: Any) -> None:
