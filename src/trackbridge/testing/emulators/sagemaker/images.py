@@ -66,6 +66,6 @@ def unknown_image(name: str, program: str) -> str:
     """Say that nobody knows what an image's program is, and what to do."""
     return (
         f"The emulator does not know the program {program!r} of image {name!r}: it pulls no images. "
-        f"Declare it with cloud.part(Images).declare(...), or set "
+        f"Declare it with emulator.declare_image(...), or set "
         f"{COMMAND_VARIABLE} in the container's Environment."
     )
