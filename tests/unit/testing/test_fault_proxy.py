@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import requests
 
+from trackbridge.testing.emulators import fault_proxy
 from trackbridge.testing.emulators.fault_proxy import FaultProxy, Weather
 
 
@@ -176,15 +178,20 @@ def test_only_some_requests_fail(proxy: FaultProxy) -> None:
     assert requests.get(f"{proxy.url}/bad", timeout=20).status_code == 500
 
 
-def test_latency_is_not_shared(proxy: FaultProxy) -> None:
+def test_latency_is_not_shared(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight connections wait at the same time: none of them until another has its answer."""
+    together, waits = threading.Barrier(8), []
+
+    def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+        together.wait(60)  # breaks, and the answers with it, unless all eight are waiting
+
+    monkeypatch.setattr(fault_proxy, "time", SimpleNamespace(sleep=sleep))
     proxy.weather = Weather(latency_s=2.0)
     with ThreadPoolExecutor(8) as pool:
-        began = time.monotonic()
         answers = list(pool.map(lambda _: hashlib.sha256(_post(proxy)).digest(), range(8)))
-        elapsed_s = time.monotonic() - began
     assert answers == [hashlib.sha256(BODY).digest()] * 8
-    assert 2.0 <= elapsed_s < 16.0, "one after the other they take 16 s"
+    assert waits == [1.0] * 16, "half of it each way"
 
 
 def _post(proxy: FaultProxy) -> bytes:
@@ -193,11 +200,14 @@ def _post(proxy: FaultProxy) -> bytes:
     return connection.getresponse().read()
 
 
-def test_bandwidth_is_shared(proxy: FaultProxy) -> None:
+def test_bandwidth_is_shared(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that stands still, the last piece of a second connection waits for both bodies."""
+    waits: list[float] = []
+    monkeypatch.setattr(fault_proxy, "time", SimpleNamespace(sleep=waits.append, monotonic=lambda: 0.0))
     proxy.weather = Weather(bandwidth_bytes_per_s=1_000_000)
-    began = time.monotonic()
-    assert requests.post(proxy.url, data=BODY, timeout=60).content == BODY
-    assert time.monotonic() - began >= 2 * len(BODY) / 1_000_000 * 0.9
+    for _ in range(2):
+        assert _post(proxy) == BODY
+    assert max(waits) == pytest.approx(2 * len(BODY) / 1_000_000)
 
 
 def test_the_same_seed_gives_the_same_weather(proxy: FaultProxy) -> None:
