@@ -147,6 +147,12 @@ def checked_bytes(file: Path, *, digest: str, size: int) -> Iterator[BinaryIO]:
         yield source
 
 
+def control_characters(path: str) -> str | None:
+    """Return the problem with a path that holds control characters; None where it holds none."""
+    is_bad = any(ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in path)
+    return "holds control characters" if is_bad else None
+
+
 def checked_content(file: Path, *, digest: str, size: int) -> bytes:
     """Return the bytes of a small file, which have the digest and the size.
 

@@ -40,7 +40,13 @@ from trackbridge.errors import (
 from trackbridge.ports.capabilities import Feature
 from trackbridge.transport.http import HttpClient, error_of_status
 from trackbridge_adapters._mlflow_rest.artifacts import RestArtifacts, StoreOptions
-from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, Entry, Files, reader_of
+from trackbridge_adapters._mlflow_rest.artifacts_files import (
+    BLOCK_BYTES,
+    Entry,
+    Files,
+    control_characters,
+    reader_of,
+)
 from trackbridge_adapters._mlflow_rest.errors import error_of
 from trackbridge_adapters.azureml.artifacts_upload import META_DIGEST, Upload
 from trackbridge_adapters.azureml.clouds import ADAPTER
@@ -109,9 +115,7 @@ class RunFiles(Files):
             return "has a part that ends with a dot, which storage drops"
         if len(path) + 64 > PATH_CHARS_MAX:
             return f"is longer than {PATH_CHARS_MAX - 64} characters"
-        if any(ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in path):
-            return "holds control characters"
-        return None
+        return control_characters(path)
 
     def address(self, path: str) -> str:
         return f"{self.root}/{path}"

@@ -31,7 +31,13 @@ from trackbridge.errors import AuthError, BridgeError, NotFound, TimedOut, Unava
 from trackbridge.ports.capabilities import Feature
 from trackbridge.transport.http import error_of_status
 from trackbridge_adapters._mlflow_rest.artifacts import RestArtifacts, StoreOptions
-from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, Entry, Files, reader_of
+from trackbridge_adapters._mlflow_rest.artifacts_files import (
+    BLOCK_BYTES,
+    Entry,
+    Files,
+    control_characters,
+    reader_of,
+)
 from trackbridge_adapters._mlflow_rest.artifacts_places import Places
 from trackbridge_adapters._mlflow_rest.wire import Json, Wire
 from trackbridge_adapters.databricks.config import ADAPTER
@@ -104,9 +110,7 @@ class SignedFiles(Files):
     def problem(self, path: str) -> str | None:
         if len(path.encode()) > PATH_BYTES_MAX:
             return f"is longer than {PATH_BYTES_MAX} bytes"
-        if any(ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in path):
-            return "holds control characters"
-        return None
+        return control_characters(path)
 
     def address(self, path: str) -> str:
         return f"{self.root}/{path}"

@@ -35,6 +35,7 @@ from urllib.parse import quote, urlsplit
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import ConfigError
 from trackbridge.transport.http import ANSWER_S
+from trackbridge_adapters._mlflow_rest.options import existing_file, timeout_s
 
 ADAPTER = "databricks"
 CONFIG_FILE = "~/.databrickscfg"
@@ -93,8 +94,11 @@ def login_of(uri: str, options: Mapping[str, str], environment: Mapping[str, str
     return Login(
         host=_host(found.get("host")),
         experiment_folder=_experiment_folder(options),
-        verify=_existing(options, "ca_file") or True,
-        answer_s=_timeout_s(options.get("timeout_s") or environment.get("MLFLOW_HTTP_REQUEST_TIMEOUT")),
+        verify=existing_file(options.get("ca_file"), adapter=ADAPTER, hint="check the option 'ca_file'")
+        or True,
+        answer_s=timeout_s(
+            options.get("timeout_s") or environment.get("MLFLOW_HTTP_REQUEST_TIMEOUT"), adapter=ADAPTER
+        ),
         **_credentials(found, options, environment),  # type: ignore[arg-type]
     )
 
@@ -172,7 +176,14 @@ def _credentials(
     found: Mapping[str, str], options: Mapping[str, str], environment: Mapping[str, str]
 ) -> dict[str, object]:
     if "token_file" in options:
-        return {"token_file": Path(_existing(options, "token_file") or "")}
+        return {
+            "token_file": Path(
+                existing_file(
+                    options.get("token_file"), adapter=ADAPTER, hint="check the option 'token_file'"
+                )
+                or ""
+            )
+        }
     if "token_env" in options:
         return {"token": _variable("token_env", options, environment)}
     secret = found.get("client_secret")
@@ -252,28 +263,6 @@ def _variable(option: str, options: Mapping[str, str], environment: Mapping[str,
             f"the variable {shown(name)}, which {option} names, is not set", f"export {shown(name)}=…"
         )
     return value.strip()
-
-
-def _existing(options: Mapping[str, str], option: str) -> str | None:
-    path = options.get(option)
-    if not path:
-        return None
-    expanded = os.path.expanduser(path)
-    if not os.path.isfile(expanded):
-        raise _wrong(f"the file {path} does not exist", f"check the option {option!r}")
-    return expanded
-
-
-def _timeout_s(text: str | None) -> float:
-    if not text:
-        return ANSWER_S
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise _wrong(f"timeout_s is {text!r}", "give seconds, from 1 to 3600")
-    return seconds
 
 
 def _wrong(message: str, hint: str) -> ConfigError:

@@ -13,7 +13,13 @@ import requests
 import urllib3
 
 from trackbridge.errors import BridgeError, NotFound, TimedOut, Unsupported
-from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, Entry, Files, reader_of
+from trackbridge_adapters._mlflow_rest.artifacts_files import (
+    BLOCK_BYTES,
+    Entry,
+    Files,
+    control_characters,
+    reader_of,
+)
 from trackbridge_adapters._mlflow_rest.wire import Json, Wire
 from trackbridge_adapters.databricks.config import ADAPTER
 
@@ -36,9 +42,7 @@ class VolumeFiles(Files):
         self._makes_folders = makes_folders
 
     def problem(self, path: str) -> str | None:
-        if any(ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in path):
-            return "holds control characters"
-        return None
+        return control_characters(path)
 
     def address(self, path: str) -> str:
         return f"{self.root}/{path}"

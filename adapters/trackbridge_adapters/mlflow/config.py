@@ -29,7 +29,8 @@ from pathlib import Path
 
 from trackbridge.errors import ConfigError
 from trackbridge.transport.authentication import BasicLogin, BearerToken, TokenFile
-from trackbridge.transport.http import ANSWER_S, Authentication
+from trackbridge.transport.http import Authentication
+from trackbridge_adapters._mlflow_rest.options import existing_file, timeout_s
 
 ADAPTER = "mlflow"
 OPTIONS = frozenset(
@@ -67,19 +68,23 @@ def login_of(options: Mapping[str, str], environment: Mapping[str, str] = os.env
     unknown = sorted(set(options) - OPTIONS)
     if unknown:
         raise _wrong(f"the option {unknown[0]!r} is unknown", f"known are {', '.join(sorted(OPTIONS))}")
-    certificate = _file(options.get("certificate") or environment.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"))
-    key = _file(options.get("certificate_key"))
+    certificate = existing_file(
+        options.get("certificate") or environment.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"), adapter=ADAPTER
+    )
+    key = existing_file(options.get("certificate_key"), adapter=ADAPTER)
     return Login(
         authentication=_authentication(options, environment),
         verify=_verify(options, environment),
         certificate=(certificate, key) if certificate and key else certificate,
-        answer_s=timeout_s(options.get("timeout_s") or environment.get("MLFLOW_HTTP_REQUEST_TIMEOUT")),
+        answer_s=timeout_s(
+            options.get("timeout_s") or environment.get("MLFLOW_HTTP_REQUEST_TIMEOUT"), adapter=ADAPTER
+        ),
     )
 
 
 def _authentication(options: Mapping[str, str], environment: Mapping[str, str]) -> Authentication | None:
     if "token_file" in options:
-        return TokenFile(Path(_file(options["token_file"]) or ""), adapter=ADAPTER)
+        return TokenFile(Path(existing_file(options["token_file"], adapter=ADAPTER) or ""), adapter=ADAPTER)
     if "token_env" in options:
         return BearerToken(_variable("token_env", options, environment), adapter=ADAPTER)
     if "username_env" in options:
@@ -114,7 +119,9 @@ def _from_credentials_file(username: str | None, password: str | None) -> tuple[
 
 
 def _verify(options: Mapping[str, str], environment: Mapping[str, str]) -> bool | str:
-    file = _file(options.get("ca_file") or environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH"))
+    file = existing_file(
+        options.get("ca_file") or environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH"), adapter=ADAPTER
+    )
     if file:
         return file
     return (options.get("insecure") or environment.get("MLFLOW_TRACKING_INSECURE_TLS") or "").lower() not in (
@@ -131,32 +138,6 @@ def _variable(option: str, options: Mapping[str, str], environment: Mapping[str,
     if not value:
         raise _wrong(f"the variable {name}, which {option} names, is not set", f"export {name}=…")
     return value
-
-
-def _file(path: str | None) -> str | None:
-    if not path:
-        return None
-    expanded = os.path.expanduser(path)
-    if not os.path.isfile(expanded):
-        raise _wrong(f"the file {path} does not exist", "check the path")
-    return expanded
-
-
-def timeout_s(text: str | None) -> float:
-    """Return the seconds to wait for an answer.
-
-    Raises:
-        ConfigError: The text is no number of seconds.
-    """
-    if not text:
-        return ANSWER_S
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise _wrong(f"timeout_s is {text!r}", "give seconds, from 1 to 3600")
-    return seconds
 
 
 def _wrong(message: str, hint: str) -> ConfigError:

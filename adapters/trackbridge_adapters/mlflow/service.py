@@ -7,8 +7,9 @@ from trackbridge.ports.capabilities import Tier
 from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._mlflow_rest.artifacts import open_artifacts
 from trackbridge_adapters._mlflow_rest.capabilities import LIMITS
+from trackbridge_adapters._mlflow_rest.options import timeout_s
 from trackbridge_adapters._mlflow_rest.service import Service
-from trackbridge_adapters.mlflow.config import ADAPTER, login_of, timeout_s
+from trackbridge_adapters.mlflow.config import ADAPTER, login_of
 
 PRIVATE = "mlflow+"
 
@@ -50,7 +51,7 @@ def _private(uri: str, context: AdapterContext) -> Service:
     server = PrivateServer(store, context.home)
     http = HttpClient(
         adapter=ADAPTER,
-        answer_s=timeout_s(context.options.get("timeout_s")),
+        answer_s=timeout_s(context.options.get("timeout_s"), adapter=ADAPTER),
         local_socket=server.connect,
     )
     return Service(

@@ -39,7 +39,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from trackbridge.errors import ConfigError
-from trackbridge.transport.http import ANSWER_S
+from trackbridge_adapters._mlflow_rest.options import existing_file, timeout_s
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 
 OPTIONS = frozenset(
@@ -141,7 +141,7 @@ def access_of(
         s3_region=_matching("s3_region", options, _REGION) or arn.region,
         ui_url=_address("ui_url", options.get("ui_url")),
         verify=_ca_file(value("ca_file", "AWS_CA_BUNDLE")),
-        answer_s=_seconds(value("timeout_s", "MLFLOW_HTTP_REQUEST_TIMEOUT")),
+        answer_s=timeout_s(value("timeout_s", "MLFLOW_HTTP_REQUEST_TIMEOUT"), adapter=ADAPTER),
     )
 
 
@@ -169,7 +169,7 @@ def place_access(
         s3_region=_matching("s3_region", options, _REGION) or place.region,
         ui_url=None,
         verify=_ca_file(options.get("ca_file") or environment.get("AWS_CA_BUNDLE") or None),
-        answer_s=_seconds(options.get("timeout_s") or None),
+        answer_s=timeout_s(options.get("timeout_s"), adapter=ADAPTER),
         bucket=_matching("bucket", options, _BUCKET),
         services=endpoint,
     )
@@ -245,24 +245,7 @@ def _address(name: str, text: str | None) -> str | None:
 
 
 def _ca_file(path: str | None) -> bool | str:
-    if path is None:
-        return True
-    expanded = os.path.expanduser(path)
-    if not os.path.isfile(expanded):
-        raise _wrong(f"the file {path} does not exist", "check ca_file and AWS_CA_BUNDLE")
-    return expanded
-
-
-def _seconds(text: str | None) -> float:
-    if text is None:
-        return ANSWER_S
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise _wrong(f"timeout_s is {text[:20]!r}", "give seconds, from 1 to 3600")
-    return seconds
+    return existing_file(path, adapter=ADAPTER, hint="check ca_file and AWS_CA_BUNDLE") or True
 
 
 def _wrong(message: str, hint: str) -> ConfigError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import requests
 
@@ -30,34 +30,68 @@ UNKNOWN_KEY = re.compile(
     r"|security token included in the request is invalid"
 )
 
-Hint = Callable[["re.Match[str]", MlflowArn, Access], str]
+Asked = TypeVar("Asked")
+"""What was asked: the server of an ARN, or a place."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """What one kind of refusal is here, and what to do about it."""
+class Rule(Generic[Asked]):
+    """What one kind of refusal is here, and what to do about it. The pattern is sought in "CODE: message"."""
 
     pattern: re.Pattern[str]
     kind: type[BridgeError]
-    hint: Hint
+    hint: Callable[[re.Match[str], Asked, Access], str]
 
 
-def _login(access: Access) -> str:
-    return f"aws sso login{_profile(access)}"
-
-
-def _profile(access: Access) -> str:
+def of_profile(access: Access) -> str:
+    """Return how AWS's command is told of the profile."""
     return f" --profile {access.profile}" if access.profile else ""
 
 
-RULES = (
-    Rule(
-        WRONG_TIME,
-        AuthError,
-        lambda found, arn, access: (
-            "set this machine's clock (timedatectl set-ntp true): AWS takes signatures up to 5 minutes off"
-        ),
+WRONG_CLOCK: Rule[Any] = Rule(
+    WRONG_TIME,
+    AuthError,
+    lambda found, asked, access: (
+        "set this machine's clock (timedatectl set-ntp true): AWS takes signatures up to 5 minutes off"
     ),
+)
+EXPIRED_KEY: Rule[Any] = Rule(
+    EXPIRED,
+    AuthError,
+    lambda found, asked, access: (
+        f"get new credentials: aws sso login{of_profile(access)}, or export new AWS_… variables"
+    ),
+)
+NO_SUCH_KEY: Rule[Any] = Rule(
+    UNKNOWN_KEY,
+    AuthError,
+    lambda found, asked, access: (
+        "the key was deleted, is of another partition, or its AWS_SESSION_TOKEN is missing; "
+        f"see: aws sts get-caller-identity{of_profile(access)}"
+    ),
+)
+WRONG_SIGNATURE: Rule[Any] = Rule(
+    re.compile(r"SignatureDoesNotMatch|InvalidSignature|IncompleteSignature|signature we calculated"),
+    AuthError,
+    lambda found, asked, access: (
+        "check AWS_SECRET_ACCESS_KEY; a proxy that changes requests breaks signatures too"
+    ),
+)
+NO_SIGNATURE: Rule[Any] = Rule(
+    re.compile(r"(?i)Missing ?Authentication ?Token"),
+    AuthError,
+    lambda found, asked, access: (
+        "a proxy took the signature off, or AWS has no such route: check the endpoint"
+    ),
+)
+THROTTLED: Rule[Any] = Rule(
+    re.compile(r"Throttl|TooManyRequests|RequestLimitExceeded|Rate exceeded|^SlowDown"),
+    RateLimited,
+    lambda found, asked, access: "it is tried again, more slowly",
+)
+
+RULES: tuple[Rule[MlflowArn], ...] = (
+    WRONG_CLOCK,
     Rule(
         re.compile(r"not authorized to perform: (?P<action>[\w-]+:\w+)"),
         AuthError,
@@ -66,19 +100,8 @@ RULES = (
             f"{access.role_arn or 'your user or role'}"
         ),
     ),
-    Rule(
-        EXPIRED,
-        AuthError,
-        lambda found, arn, access: f"get new credentials: {_login(access)}, or export new AWS_… variables",
-    ),
-    Rule(
-        UNKNOWN_KEY,
-        AuthError,
-        lambda found, arn, access: (
-            "the key was deleted, is of another partition, or its AWS_SESSION_TOKEN is missing; "
-            f"see: aws sts get-caller-identity{_profile(access)}"
-        ),
-    ),
+    EXPIRED_KEY,
+    NO_SUCH_KEY,
     Rule(
         re.compile(r"scoped to (?:a valid region|correct service)"),
         AuthError,
@@ -86,25 +109,9 @@ RULES = (
             f"the server is not of the region {arn.region}, or of another kind: see {arn.command}"
         ),
     ),
-    Rule(
-        re.compile(r"SignatureDoesNotMatch|InvalidSignature|IncompleteSignature|signature we calculated"),
-        AuthError,
-        lambda found, arn, access: (
-            "check AWS_SECRET_ACCESS_KEY; a proxy that changes requests breaks signatures too"
-        ),
-    ),
-    Rule(
-        re.compile(r"(?i)Missing ?Authentication ?Token"),
-        AuthError,
-        lambda found, arn, access: (
-            "a proxy took the signature off, or AWS has no such route: check the endpoint"
-        ),
-    ),
-    Rule(
-        re.compile(r"Throttl|TooManyRequests|RequestLimitExceeded|Rate exceeded"),
-        RateLimited,
-        lambda found, arn, access: "it is tried again, more slowly",
-    ),
+    WRONG_SIGNATURE,
+    NO_SIGNATURE,
+    THROTTLED,
     Rule(
         re.compile(r"^(?:ServiceUnavailable|InternalFailure|InternalServer|ServiceFault)"),
         Unavailable,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from trackbridge.domain.secrets import shown
@@ -22,7 +21,16 @@ from trackbridge.errors import (
 from trackbridge_adapters._mlflow_rest.errors import MESSAGE_CHARS_MAX
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.config import Access
-from trackbridge_adapters.sagemaker.errors import EXPIRED, UNKNOWN_KEY, WRONG_TIME
+from trackbridge_adapters.sagemaker.errors import (
+    EXPIRED_KEY,
+    NO_SIGNATURE,
+    NO_SUCH_KEY,
+    THROTTLED,
+    WRONG_CLOCK,
+    WRONG_SIGNATURE,
+    Rule,
+    of_profile,
+)
 from trackbridge_adapters.sagemaker.place import Place
 
 
@@ -30,27 +38,8 @@ class QuotaReached(Rejected):
     """A quota of the account is used up: what is there stays, nothing more is taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What one kind of refusal is here, and what to do about it. The pattern is sought in "CODE: message"."""
-
-    pattern: re.Pattern[str]
-    kind: type[BridgeError]
-    hint: Callable[[re.Match[str], Place, Access], str]
-
-
-def _profile(access: Access) -> str:
-    return f" --profile {access.profile}" if access.profile else ""
-
-
-RULES = (
-    Rule(
-        WRONG_TIME,
-        AuthError,
-        lambda found, place, access: (
-            "set this machine's clock (timedatectl set-ntp true): AWS takes signatures up to 5 minutes off"
-        ),
-    ),
+RULES: tuple[Rule[Place], ...] = (
+    WRONG_CLOCK,
     Rule(
         re.compile(r"not authorized to perform:? (?P<action>[\w-]+:\w+)"),
         AuthError,
@@ -58,21 +47,8 @@ RULES = (
             f"allow {found['action']} in the policies of {access.role_arn or 'your user or role'}"
         ),
     ),
-    Rule(
-        EXPIRED,
-        AuthError,
-        lambda found, place, access: (
-            f"get new credentials: aws sso login{_profile(access)}, or export new AWS_… variables"
-        ),
-    ),
-    Rule(
-        UNKNOWN_KEY,
-        AuthError,
-        lambda found, place, access: (
-            "the key was deleted, is of another partition, or its AWS_SESSION_TOKEN is missing; "
-            f"see: aws sts get-caller-identity{_profile(access)}"
-        ),
-    ),
+    EXPIRED_KEY,
+    NO_SUCH_KEY,
     Rule(
         re.compile(
             r"^(?:PermanentRedirect|TemporaryRedirect|301|307|AuthorizationHeaderMalformed|IllegalLocationConstraint)"
@@ -84,18 +60,9 @@ RULES = (
             f"{place.region} (option bucket), or correct the region of AWS_ENDPOINT_URL"
         ),
     ),
-    Rule(
-        re.compile(r"SignatureDoesNotMatch|InvalidSignature|IncompleteSignature|MissingAuthenticationToken"),
-        AuthError,
-        lambda found, place, access: (
-            "check AWS_SECRET_ACCESS_KEY; a proxy that changes requests breaks signatures too"
-        ),
-    ),
-    Rule(
-        re.compile(r"Throttl|TooManyRequests|RequestLimitExceeded|Rate exceeded|^SlowDown"),
-        RateLimited,
-        lambda found, place, access: "it is tried again, more slowly",
-    ),
+    WRONG_SIGNATURE,
+    NO_SIGNATURE,
+    THROTTLED,
     Rule(
         re.compile(r"^(?:ResourceLimitExceeded|LimitExceeded|ServiceQuotaExceeded|TooManyBuckets)"),
         QuotaReached,
@@ -125,7 +92,7 @@ RULES = (
         AuthError,
         lambda found, place, access: (
             f"allow it in the policies of {access.role_arn or 'your user or role'}; "
-            f"who you are: aws sts get-caller-identity{_profile(access)}"
+            f"who you are: aws sts get-caller-identity{of_profile(access)}"
         ),
     ),
     Rule(

@@ -48,11 +48,10 @@ from trackbridge_adapters.sagemaker.registry_projection import (
     group_tags,
     metadata,
     native_number,
-    spec_record,
     tellable,
     words,
 )
-from trackbridge_adapters.sagemaker.registry_records import ModelRecord, Records
+from trackbridge_adapters.sagemaker.registry_records import ModelRecord, Records, version_record
 from trackbridge_adapters.sagemaker.registry_settings import registry_settings
 
 UNKNOWN_USER = "unknown"
@@ -189,7 +188,7 @@ class SageMakerRegistry(ModelRegistry):
     ) -> ModelVersion | None:
         """Make a package and note it; None when the record was changed meanwhile."""
         record, group = model.record, model.group
-        item = spec_record(spec, key)
+        item = version_record(spec, key)
         # What no record could hold is refused before there is a package of it.
         record.versions[record.last_number + 1] = item
         self._records.encoded(record, beside=(reason.user, reason.why))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trackbridge.domain.models import Approval, ModelVersionSpec
-from trackbridge_adapters.sagemaker.registry_records import Change, ModelRecord, VersionRecord
+from trackbridge_adapters.sagemaker.registry_records import Change, ModelRecord, VersionRecord, version_record
 
 NATIVE_USER = "sagemaker"
 """Who changed something there, where SageMaker does not tell."""
@@ -34,18 +34,8 @@ class Edit:
 
     def create_version(self, number: int, package: str, spec: ModelVersionSpec, key: str) -> None:
         """Add a version."""
-        self.record.versions[number] = version = VersionRecord(
-            package=package,
-            key=key,
-            source=spec.source,
-            digest=spec.digest,
-            run_id=spec.run_id,
-            origin=spec.origin,
-            description=spec.description,
-            tags=dict(spec.tags),
-            datasets=tuple(spec.datasets),
-            user=self.user,
-        )
+        version = version_record(spec, key, package=package, user=self.user)
+        self.record.versions[number] = version
         self._note(number, "created", None, spec.source)
         version.created = version.changed
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from trackbridge.domain.models import Approval, ModelVersionSpec, Origin
+from trackbridge.domain.models import Approval, Origin
 from trackbridge_adapters.sagemaker.limits import fits
 from trackbridge_adapters.sagemaker.registry_groups import Group
 from trackbridge_adapters.sagemaker.registry_native import APPROVALS, SERVICE
@@ -187,21 +187,6 @@ def words(user: str, why: str) -> str:
         if fits(SERVICE, "UpdateModelPackage", "ApprovalDescription", text):
             return text
     return ""
-
-
-def spec_record(spec: ModelVersionSpec, key: str) -> VersionRecord:
-    """Return a version as it is to be made."""
-    return VersionRecord(
-        package="",
-        key=key,
-        source=spec.source,
-        digest=spec.digest,
-        run_id=spec.run_id,
-        origin=spec.origin,
-        description=spec.description,
-        tags=dict(spec.tags),
-        datasets=tuple(spec.datasets),
-    )
 
 
 def quoted(text: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from trackbridge.domain.models import Approval, Origin
+from trackbridge.domain.models import Approval, ModelVersionSpec, Origin
 from trackbridge.errors import Conflict, Rejected, Unavailable
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.bucket import Bucket
@@ -64,6 +64,22 @@ class VersionRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     created: int = 0
     changed: int = 0
     is_deleted: bool = False
+
+
+def version_record(spec: ModelVersionSpec, key: str, *, package: str = "", user: str = "") -> VersionRecord:
+    """Return the record of a version that is made; without ``package``, before SageMaker has it."""
+    return VersionRecord(
+        package=package,
+        key=key,
+        source=spec.source,
+        digest=spec.digest,
+        run_id=spec.run_id,
+        origin=spec.origin,
+        description=spec.description,
+        tags=dict(spec.tags),
+        datasets=tuple(spec.datasets),
+        user=user,
+    )
 
 
 class ModelRecord(msgspec.Struct, omit_defaults=True, kw_only=True):

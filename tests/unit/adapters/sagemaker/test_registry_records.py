@@ -14,8 +14,14 @@ from trackbridge.errors import Conflict, Rejected, Unavailable
 from trackbridge_adapters.sagemaker import registry_records
 from trackbridge_adapters.sagemaker.registry_edits import Edit
 from trackbridge_adapters.sagemaker.registry_groups import Groups
-from trackbridge_adapters.sagemaker.registry_projection import creation, group_tags, metadata, spec_record
-from trackbridge_adapters.sagemaker.registry_records import CHANGES_MAX, ModelRecord, Records, VersionRecord
+from trackbridge_adapters.sagemaker.registry_projection import creation, group_tags, metadata
+from trackbridge_adapters.sagemaker.registry_records import (
+    CHANGES_MAX,
+    ModelRecord,
+    Records,
+    VersionRecord,
+    version_record,
+)
 
 SPEC = ModelVersionSpec(name="wine", source="s3://b/m/", digest="sha256:1", tags={"a": "1"})
 ADDRESS = "s3://bucket/trackbridge/registry/wine/model.json"
@@ -233,7 +239,7 @@ class TestProjection:
         group = Groups("", {}).of("wine")
 
         def token(key: str = "k", made: int = 1, address: str = ADDRESS, **payload: Any) -> str:
-            request = creation(group, spec_record(SPEC, key), address=address, made=made, payload=payload)
+            request = creation(group, version_record(SPEC, key), address=address, made=made, payload=payload)
             return str(request["ClientToken"])
 
         others = [token(key="l"), token(made=2), token(address="s3://other"), token(SourceUri="s3://b/n")]
