@@ -6,7 +6,6 @@ import atexit
 import os
 import threading
 import time
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -111,9 +110,7 @@ def _look() -> tuple[frozenset[str], Bus | None]:
         from trackbridge.events.store import events_folder
 
         wanted = frozenset(kind for kind in KINDS if any(item.wants(kind) for item in subscribers))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a folder that may not last: the journal says it
-            return wanted, Bus(events_folder(settings.around), settings.around.cwd)
+        return wanted, Bus(events_folder(settings.around), settings.around.cwd)
     except (BridgeError, OSError, ValueError):
         return frozenset(), None
 

@@ -61,10 +61,12 @@ _creating = threading.Lock()
 def events_folder(around: Surroundings) -> Path:
     """Return the project's folder for events; its parent exists afterwards.
 
+    A folder that may not last is not warned of: the journal does.
+
     Raises:
         ConfigError: As ``bridge_home`` does.
     """
-    return bridge_home(around) / FOLDER
+    return bridge_home(around, warn=False) / FOLDER
 
 
 def find_events_folder(around: Surroundings) -> Path | None:

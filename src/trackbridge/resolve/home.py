@@ -83,11 +83,11 @@ def project_folder(around: Surroundings) -> Path:
     return find_project(around) or around.cwd / PROJECT_FOLDER
 
 
-def bridge_home(around: Surroundings) -> Path:
+def bridge_home(around: Surroundings, *, warn: bool = True) -> Path:
     """Return the folder for journal and ledger of remote backends; it exists afterwards.
 
     The project's folder, else ``$XDG_STATE_HOME/trackbridge``, else a temporary folder of this user with a
-    ``RuntimeWarning``, because what lies there may not survive a restart of the machine.
+    ``RuntimeWarning`` where ``warn``, because what lies there may not survive a restart of the machine.
 
     Raises:
         ConfigError: ``BRIDGE_HOME`` or the project's folder cannot be written to.
@@ -99,12 +99,13 @@ def bridge_home(around: Surroundings) -> Path:
     if state is not None and _can_write(state):
         return state
     folder = _temporary_folder()
-    warnings.warn(
-        f"no folder of yours can be written to; the journal lies in {folder} and may be lost when the "
-        f"machine restarts. Set {HOME_VARIABLE} to a lasting folder.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    if warn:
+        warnings.warn(
+            f"no folder of yours can be written to; the journal lies in {folder} and may be lost when the "
+            f"machine restarts. Set {HOME_VARIABLE} to a lasting folder.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return folder
 
 

@@ -78,6 +78,15 @@ def test_the_last_resort_is_one_temporary_folder_of_this_user_with_a_warning(aro
         assert bridge_home(blocked_around) != first
 
 
+def test_who_does_not_want_the_warning_of_the_last_resort_gets_none(around, tmp_path, monkeypatch, recwarn):
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    home = bridge_home(Surroundings(around.cwd, {"HOME": str(blocked)}), warn=False)
+    assert home.is_relative_to(tmp_path)
+    assert not recwarn.list
+
+
 def test_a_project_that_cannot_be_written_to_is_an_error(around, with_variables):
     (around.cwd / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):

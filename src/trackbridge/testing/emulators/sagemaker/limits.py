@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -166,9 +165,7 @@ def _compiled(pattern: str) -> tuple[re.Pattern[str], bool]:
     # The model has patterns with a stray "$" before their length.
     text = _SAME.get(pattern) or re.sub(r"\$(?=\{\d+,\d+\}$)", "", pattern)
     translated = _PROPERTY.sub(_translated, _without_dots(text))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        return re.compile(translated, re.ASCII), "\\p{" in pattern
+    return re.compile(translated, re.ASCII), "\\p{" in pattern
 
 
 def _translated(found: re.Match[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -81,10 +80,8 @@ class MotoApp:
             return io.BytesIO().write
 
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                environ = self._environ(request)
-                parts: Iterable[bytes] = self._app_for(request, environ)(environ, start)
+            environ = self._environ(request)
+            parts: Iterable[bytes] = self._app_for(request, environ)(environ, start)
         except NotImplementedError:
             message = f"The emulator does not have {request.action or request.path} of {request.service}"
             raise Refused("UnknownOperationException", message) from None
