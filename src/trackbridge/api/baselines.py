@@ -120,7 +120,7 @@ def _spaced(count: int) -> list[int]:
 def _column(name: object, values: Sequence[Any]) -> dict[str, Any]:
     present = [value for value in values if not _is_missing(value)]
     missing = len(values) - len(present)
-    kind = _kind(present)
+    kind = _kind(present or [value for value in values if isinstance(value, float)])  # NaN is a number's gap
     column: dict[str, Any] = {"name": _text(name), "kind": kind}
     if kind in ("number", "time"):
         numbers = [_number(value) for value in present]

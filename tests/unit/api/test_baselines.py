@@ -13,7 +13,7 @@ import numpy as np  # noqa: TID253
 import pandas as pd  # noqa: TID253
 import polars as pl  # noqa: TID253
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trackbridge.api import baselines
@@ -41,6 +41,8 @@ def test_numbers() -> None:
 
 
 @given(st.lists(st.floats(width=64), min_size=1, max_size=60))
+@example([math.nan])
+@example([math.nan, math.inf])
 def test_any_floats(values: list[float]) -> None:
     found = column(values)
     finite = [value for value in values if math.isfinite(value)]
