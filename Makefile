@@ -7,13 +7,17 @@ BENCH_VENV := .venv-bench
 FLOOR_VENV := .venv-mlflow-floor
 LOCK_VENV := .venv-lock
 SAGEMAKER_VENV := .venv-sagemaker
+AZUREML_FLOOR_VENV := .venv-azureml-floor
+AZUREML_VENV := .venv-azureml-newest
+AZUREML_MLFLOW_VENV := .venv-azureml-mlflow
+AZUREML_READY := $(addsuffix /.ready-azureml,$(AZUREML_FLOOR_VENV) $(AZUREML_VENV) $(AZUREML_MLFLOW_VENV))
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10)
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 10))
 IS_WHOLE := import pip, sys; sys.exit(sys.version_info < (3, 10))
 PIP_FLAGS := --quiet --no-input --disable-pip-version-check
 PYTEST_FLAGS ?= -n 2
 
-.PHONY: help demo test lint bench peers-sagemaker live-aws lock clean python
+.PHONY: help demo test lint bench peers-sagemaker peers-azureml azurite live-aws live-azure lock clean python
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -22,7 +26,7 @@ help:  ## list the targets
 demo: $(VENV)/.ready-demo  ## train on real data, kill a run, see that nothing is lost
 	@$(BIN)/bridge demo
 
-test: lint $(FLOOR_VENV)/.ready-floor  ## everything that CI checks; PYTEST_FLAGS="-k journal" narrows it
+test: lint azurite $(FLOOR_VENV)/.ready-floor  ## everything that CI checks; PYTEST_FLAGS="-k journal" narrows it
 	@$(BIN)/python -m pytest --quiet $(PYTEST_FLAGS)
 
 lint: $(VENV)/.ready-dev  ## style, types and layers, without the tests
@@ -32,13 +36,25 @@ lint: $(VENV)/.ready-dev  ## style, types and layers, without the tests
 	@$(BIN)/lint-imports > $(VENV)/layers.txt || { cat $(VENV)/layers.txt >&2; exit 1; }
 
 bench: $(BENCH_VENV)/.ready-bench  ## measure every figure of the README, peers and ours in one run
+	@$(BENCH_VENV)/bin/bridge emulate azureml --setup
 	@$(BENCH_VENV)/bin/python -m benchmarks
 
 peers-sagemaker: $(VENV)/.ready-dev $(SAGEMAKER_VENV)/.ready-sagemaker  ## AWS's own SDK reads what we wrote, and we what it wrote
 	@$(BIN)/python -m pytest --quiet tests/peers/sagemaker_sdk
 
+peers-azureml: azurite $(AZUREML_READY)  ## the same with Azure ML's SDK, an old one and the newest, and its plugin of mlflow
+	@$(AZUREML_FLOOR_VENV)/bin/python -m pytest --quiet --disable-warnings tests/peers/azure_ml_sdk
+	@$(AZUREML_VENV)/bin/python -m pytest --quiet --disable-warnings tests/peers/azure_ml_sdk
+	@$(BIN)/python -m pytest --quiet tests/peers/azureml_mlflow
+
+azurite: $(VENV)/.ready-dev  ## fetch the Blob storage that the emulator of Azure ML stands on
+	@$(BIN)/bridge emulate azureml --setup
+
 live-aws: $(VENV)/.ready-dev  ## the contract suites against AWS itself; needs credentials, AWS_REGION and BRIDGE_LIVE_AWS_BUCKET
 	@$(BIN)/python -m pytest --quiet tests/live/test_aws.py
+
+live-azure: $(VENV)/.ready-dev  ## the contract suites against Azure ML itself; needs az login and BRIDGE_LIVE_AZURE_WORKSPACE
+	@$(BIN)/python -m pytest --quiet tests/live/test_azure.py
 
 # demo.txt and bench.txt are compiled against dev.txt, so that all three agree on every version.
 lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
@@ -51,12 +67,19 @@ lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
 	    --no-header --no-annotate --output-file requirements/mlflow-floor.txt
 	@$(LOCK_VENV)/bin/uv pip compile requirements/sagemaker-peer.in --quiet --universal --python-version 3.10 \
 	    --no-header --no-annotate --output-file requirements/sagemaker-peer.txt
+	@$(compile) requirements/azureml-floor.in $(azureml_extras) --output-file requirements/azureml-floor.txt
+	@$(compile) requirements/azureml-newest.in $(azureml_extras) --output-file requirements/azureml-newest.txt
+	@$(LOCK_VENV)/bin/uv pip compile requirements/azureml-mlflow.in --quiet --universal --python-version 3.10 \
+	    --no-header --no-annotate --output-file requirements/azureml-mlflow.txt
 
 compile = $(LOCK_VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 \
     --no-header --no-annotate
 
+azureml_extras = --extra azure --extra emulators --extra mlflow --extra serve --extra testing
+
 clean:  ## remove environments, caches and built files; tracked runs in .bridge stay
-	@rm -rf $(VENV) $(BENCH_VENV) $(FLOOR_VENV) $(LOCK_VENV) $(SAGEMAKER_VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(BENCH_VENV) $(FLOOR_VENV) $(LOCK_VENV) $(SAGEMAKER_VENV) \
+	    $(AZUREML_FLOOR_VENV) $(AZUREML_VENV) $(AZUREML_MLFLOW_VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src adapters tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 python:  ## print the interpreter that a new environment is made from
@@ -94,13 +117,32 @@ $(SAGEMAKER_VENV)/.ready-sagemaker: requirements/sagemaker-peer.txt $(SAGEMAKER_
 	@$(SAGEMAKER_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --requirement requirements/sagemaker-peer.txt
 	@touch $@
 
+# Azure's SDK runs in our tests' own process, beside the emulator: our package is installed there as well.
+$(AZUREML_FLOOR_VENV)/.ready-azureml: requirements/azureml-floor.txt pyproject.toml $(AZUREML_FLOOR_VENV)/bin/python
+	@$(call make_venv,$(AZUREML_FLOOR_VENV))
+	@$(call install,$(AZUREML_FLOOR_VENV),requirements/azureml-floor.txt,--no-compile)
+	@touch $@
+
+$(AZUREML_VENV)/.ready-azureml: requirements/azureml-newest.txt pyproject.toml $(AZUREML_VENV)/bin/python
+	@$(call make_venv,$(AZUREML_VENV))
+	@$(call install,$(AZUREML_VENV),requirements/azureml-newest.txt,--no-compile)
+	@touch $@
+
+# Microsoft's plugin and the mlflow that it asks for, which is not ours.
+$(AZUREML_MLFLOW_VENV)/.ready-azureml: requirements/azureml-mlflow.txt $(AZUREML_MLFLOW_VENV)/bin/python
+	@$(call make_venv,$(AZUREML_MLFLOW_VENV))
+	@echo 'Installing requirements/azureml-mlflow.txt into $(AZUREML_MLFLOW_VENV) (only when it changed) ...' >&2
+	@$(AZUREML_MLFLOW_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --requirement requirements/azureml-mlflow.txt
+	@touch $@
+
 $(LOCK_VENV)/.ready-lock: $(LOCK_VENV)/bin/python
 	@$(call make_venv,$(LOCK_VENV))
 	@$(LOCK_VENV)/bin/python -m pip install $(PIP_FLAGS) uv
 	@touch $@
 
 $(BIN)/python $(BENCH_VENV)/bin/python $(FLOOR_VENV)/bin/python $(LOCK_VENV)/bin/python \
-    $(SAGEMAKER_VENV)/bin/python: ;
+    $(SAGEMAKER_VENV)/bin/python $(AZUREML_FLOOR_VENV)/bin/python $(AZUREML_VENV)/bin/python \
+    $(AZUREML_MLFLOW_VENV)/bin/python: ;
 
 # Sets the shell variable python, or says what is missing.
 define find_python

@@ -1,8 +1,8 @@
 """Measure trackbridge and its peers in one run: ``python -m benchmarks [--quick] [NAME …]``.
 
-Names: imports, log_metric, drain, memory, search, history, jobs, serving, remote, sagemaker; all of them by
-default. The figures are printed as a markdown table, and kept as JSON in ``benchmarks/results``. ``--quick``
-measures little, to see that everything works: its figures mean nothing.
+Names: imports, log_metric, drain, memory, search, history, jobs, serving, remote, sagemaker, copying; all
+of them by default. The figures are printed as a markdown table, and kept as JSON in ``benchmarks/results``.
+``--quick`` measures little, to see that everything works: its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ NAMES = (
     "serving",
     "remote",
     "sagemaker",
+    "copying",
 )
 RESULTS = Path(__file__).resolve().parent / "results"
 

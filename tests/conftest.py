@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+import urllib.request
 from collections.abc import Generator
 
 import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep programs outside of projects away from the user's own journals."""
+    """Keep programs outside of projects away from the user's own journals, and servers here from a proxy."""
+    for name in ("NO_PROXY", "no_proxy"):
+        if urllib.request.getproxies_environment():
+            os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
     state = tempfile.TemporaryDirectory(prefix="trackbridge-tests-", ignore_cleanup_errors=True)
     os.environ["XDG_STATE_HOME"] = state.name
     config.add_cleanup(state.cleanup)

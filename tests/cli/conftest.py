@@ -106,6 +106,16 @@ def bridge_process(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, **{**pipes, "text": True, **options})
 
 
+def lines_until(process: subprocess.Popen[str], beginning: str) -> list[str]:
+    """Read lines of stdout, the last of which begins so."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    while not lines or not lines[-1].startswith(beginning):
+        lines.append(process.stdout.readline())
+        assert lines[-1], f"it ended after {lines}"
+    return lines
+
+
 def rest_of(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for the end; return exit code, stdout and stderr, also after lines were read from them."""
     assert process.stdout is not None

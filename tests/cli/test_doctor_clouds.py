@@ -1,4 +1,4 @@
-"""``bridge doctor`` names the cause of what is wrong with a cloud, and the fix."""
+"""``bridge doctor`` names the cause of what is wrong with SageMaker's MLflow, and the fix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from tests.cli.conftest import Bridge
 from tests.support.scripted_servers import Answer, ScriptedServer, scripted_server
-from trackbridge.testing.emulators.azureml import AzureMachineLearning
 from trackbridge.testing.emulators.signed_mlflow import SignedMlflow
 
 TEN_MINUTES_S = 600.0
@@ -21,7 +20,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 @pytest.fixture
 def mlflow() -> Iterator[ScriptedServer]:
-    """What both clouds have behind them; it says nothing but its version."""
+    """What is behind it; it says nothing but its version."""
     with scripted_server() as server:
         server.answer = lambda request: Answer(
             body="2.22.0" if request.path == "/version" else b"{}",
@@ -38,16 +37,6 @@ def aws(mlflow: ScriptedServer, project: Path, environment: Callable[..., None])
 
 
 @pytest.fixture
-def azure(
-    mlflow: ScriptedServer, project: Path, environment: Callable[..., None], bridge: Bridge
-) -> Iterator[AzureMachineLearning]:
-    with AzureMachineLearning(mlflow.url) as azure:
-        environment(azure.environment())
-        bridge("remotes", "add", "azure", azure.uri, *_options(azure.options))
-        yield azure
-
-
-@pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """Sets variables, and hides the credentials of whoever runs the tests."""
 
@@ -61,10 +50,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...
     return set_all
 
 
-def _options(options: dict[str, str]) -> list[str]:
-    return [part for name, value in options.items() for part in ("--option", f"{name}={value}")]
-
-
 def problems(bridge: Bridge, uri: str, *, code: int) -> dict[str, dict[str, Any]]:
     """Return what is wrong, by subject; the first of each."""
     found = bridge("doctor", uri, "--json", code=code).objects[:-1]
@@ -76,9 +61,8 @@ def problems(bridge: Bridge, uri: str, *, code: int) -> dict[str, dict[str, Any]
     return wrong
 
 
-def test_all_is_well_in_both(bridge: Bridge, aws: SignedMlflow, azure: AzureMachineLearning) -> None:
+def test_all_is_well(bridge: Bridge, aws: SignedMlflow) -> None:
     assert problems(bridge, aws.arn, code=0) == {}
-    assert problems(bridge, "azure", code=0) == {}
 
 
 def test_aws_wrong_region(bridge: Bridge, aws: SignedMlflow) -> None:
@@ -117,27 +101,3 @@ def test_aws_unreachable_host(bridge: Bridge, aws: SignedMlflow, environment: Ca
 def test_aws_old_server(bridge: Bridge, aws: SignedMlflow, mlflow: ScriptedServer) -> None:
     mlflow.answer = lambda request: Answer(body="2.13.2" if request.path == "/version" else b"{}")
     assert "2.13.2" in problems(bridge, aws.arn, code=0)["version"]["message"]
-
-
-def test_azure_wrong_workspace(bridge: Bridge, azure: AzureMachineLearning) -> None:
-    bridge("remotes", "add", "other", f"{azure.uri}-other", *_options(azure.options))
-    wrong = problems(bridge, "other", code=1)
-    assert any("not found" in item["message"] for item in wrong.values()), wrong
-
-
-def test_azure_missing_role(bridge: Bridge, azure: AzureMachineLearning) -> None:
-    azure.permissions = frozenset()
-    wrong = problems(bridge, "azure", code=6)["credentials"]
-    assert "Microsoft.MachineLearningServices" in wrong["message"] + wrong["fix"]
-
-
-def test_azure_wrong_clock(bridge: Bridge, azure: AzureMachineLearning) -> None:
-    azure.clock_skew_s = TEN_MINUTES_S
-    assert "behind" in problems(bridge, "azure", code=1)["clock"]["message"]
-
-
-def test_azure_unreachable_host(bridge: Bridge, azure: AzureMachineLearning) -> None:
-    bridge("remotes", "remove", "azure")
-    bridge("remotes", "add", "azure", azure.uri, *_options(dict.fromkeys(azure.options, NOWHERE)))
-    wrong = problems(bridge, "azure", code=1)
-    assert any("cannot be reached" in item["message"] for item in wrong.values()), wrong

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Bridge, bridge_process, rest_of
+from tests.cli.conftest import Bridge, bridge_process, lines_until, rest_of
 
 
 def started(*arguments: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
@@ -53,12 +53,8 @@ def test_json_says_how_to_find_it_and_sums_up_at_the_end(number: signal.Signals)
 
 def test_people_are_told_what_is_there_and_what_to_type() -> None:
     process = bridge_process("emulate", "sagemaker", "--region", "eu-west-1", "--pace", "0.1")
-    assert process.stdout is not None
     try:
-        lines: list[str] = []
-        while not lines or not lines[-1].startswith("export BRIDGE_TRACKING_URI"):
-            lines.append(process.stdout.readline())
-            assert lines[-1], f"it ended after {lines}"
+        lines = lines_until(process, "export BRIDGE_TRACKING_URI")
     finally:
         process.send_signal(signal.SIGINT)
     assert rest_of(process) == (0, "", "")
@@ -91,6 +87,27 @@ def test_what_is_not_installed_is_told_with_the_extra(
     assert "trackbridge[emulators]" in result.err
 
 
-@pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "-1"], ["--pace", "-1"], ["extra"]])
+@pytest.mark.parametrize(
+    "arguments", [["--port", "65536"], ["--port", "-1"], ["--pace", "-1"], ["no-such-program"]]
+)
 def test_wrong_command_lines(bridge: Bridge, arguments: list[str]) -> None:
     bridge("emulate", "sagemaker", *arguments, code=2)
+
+
+def test_a_command_finds_it_and_ends_it() -> None:
+    program = 'echo "$BRIDGE_TRACKING_URI $AWS_REGION"; exit 7'
+    process = bridge_process("emulate", "sagemaker", "--region", "eu-west-1", "--", "sh", "-c", program)
+    assert rest_of(process) == (7, "sagemaker://eu-west-1 eu-west-1\n", "")
+
+
+def test_who_ends_it_ends_the_command() -> None:
+    process = bridge_process("emulate", "sagemaker", "--", "sh", "-c", "echo begun; exec sleep 600")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGTERM)
+    assert rest_of(process) == (128 + signal.SIGTERM, "", "")
+
+
+def test_a_command_prints_no_json_of_ours(bridge: Bridge) -> None:
+    result = bridge("emulate", "sagemaker", "--json", "--", "true", code=2)
+    assert "the command prints what it likes" in result.err

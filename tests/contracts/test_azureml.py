@@ -1,4 +1,4 @@
-"""The contracts on the Azure ML double before a real MLflow server, by the pipeline; and what it refuses."""
+"""The contracts on the Azure ML emulator with a real MLflow server, by the pipeline; and what it refuses."""
 
 from __future__ import annotations
 
@@ -7,54 +7,38 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.support.mlflow_servers import MlflowServer, mlflow_server
+from tests.support.mlflow_servers import MlflowServer
 from trackbridge.calls.pipeline import wrap_adapter
-from trackbridge.domain.artifacts import split_artifact_uri
-from trackbridge.domain.models import ModelVersionSpec
-from trackbridge.errors import Rejected
 from trackbridge.ports.adapter import Adapter, AdapterContext
 from trackbridge.testing.contracts import (
     ArtifactContract,
     CapabilitiesContract,
-    RegistryContract,
     TrackingContract,
 )
-from trackbridge.testing.contracts.samples import batch_of, digest_of, file_of, run_spec
-from trackbridge.testing.emulators.azureml import GROUP, SUBSCRIPTION, AzureMachineLearning
+from trackbridge.testing.contracts.samples import batch_of, run_spec
+from trackbridge.testing.emulators.azureml.core import GROUP, SUBSCRIPTION, WORKSPACE_NAME
+from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
+from trackbridge.testing.emulators.azureml.mlflow_endpoint import MlflowBehind
 from trackbridge.testing.emulators.fault_proxy import FaultProxy, Weather
 from trackbridge_adapters.azureml import open_workspace
 
 PROGRAM_S = 240.0
 
 
-def open_azure(azure: AzureMachineLearning, home: Path) -> Adapter:
-    context = AdapterContext(home=home, options=azure.options, clock_ms=lambda: time.time_ns() // 1_000_000)
-    return wrap_adapter(open_workspace(azure.uri, context=context, credential=azure.credential()))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def azure(server: MlflowServer) -> Iterator[AzureMachineLearning]:
-    with AzureMachineLearning(server.url) as azure:
-        yield azure
+def open_azure(azureml: AzureMlEmulator, home: Path) -> Adapter:
+    context = AdapterContext(home=home, options=azureml.options, clock_ms=lambda: time.time_ns() // 1_000_000)
+    return wrap_adapter(open_workspace(azureml.uri, context=context, credential=azureml.credential()))
 
 
 @pytest.fixture
-def empty(server: MlflowServer, azure: AzureMachineLearning, tmp_path: Path) -> Adapter:
-    server.reset()
-    azure.clear()
-    return open_azure(azure, tmp_path / "home")
+def empty(azureml: AzureMlEmulator, tmp_path: Path) -> Adapter:
+    return open_azure(azureml, tmp_path / "home")
 
 
 class TestCapabilities(CapabilitiesContract):
@@ -73,26 +57,6 @@ class TestArtifacts(ArtifactContract):
     @pytest.fixture
     def adapter(self, empty: Adapter) -> Adapter:
         return empty
-
-
-class TestRegistry(RegistryContract):
-    @pytest.fixture
-    def adapter(self, empty: Adapter) -> Adapter:
-        return empty
-
-    def new_source(self) -> str:
-        """Make the payload a model in MLflow's format: Azure ML registers no other."""
-        source = super().new_source()
-        place = split_artifact_uri(source)
-        assert place is not None
-        assert self.opened.artifacts is not None
-        run_id, path = place
-        content = b"flavors: {}\n"
-        file = file_of(self.folder, content)
-        self.opened.artifacts.put(
-            run_id, f"{path}/MLmodel", file, digest=digest_of(content), size=len(content)
-        )
-        return source
 
 
 # What is Azure's own.
@@ -125,31 +89,29 @@ print(json.dumps({
 
 
 def test_a_program_in_a_job_is_the_jobs_run(
-    server: MlflowServer, azure: AzureMachineLearning, tmp_path: Path
+    newest: MlflowServer, azureml: AzureMlEmulator, tmp_path: Path
 ) -> None:
-    server.reset()
-    azure.clear()
-    native = str(platform_run(server))
+    native = str(platform_run(newest))
     job = {
         "AZUREML_RUN_ID": native,
         "AZUREML_ARM_SUBSCRIPTION": SUBSCRIPTION,
         "AZUREML_ARM_RESOURCEGROUP": GROUP,
-        "AZUREML_ARM_WORKSPACE_NAME": azure.workspace,
-        "MLFLOW_TRACKING_URI": azure.long_uri,
+        "AZUREML_ARM_WORKSPACE_NAME": WORKSPACE_NAME,
+        "MLFLOW_TRACKING_URI": azureml.tracking_uri,
         "MLFLOW_RUN_ID": native,
     }
-    told = json.loads(ran(tmp_path, azure, "azureml:", JOB, native, at=azure.url, variables=job))
+    told = json.loads(ran(tmp_path, azureml, "azureml:", JOB, native, at=azureml.url, variables=job))
     assert told.pop("points") == [[step, None if step == 7 else 1 / (step + 1)] for step in range(450)]
     assert told == {
         "status": "RUNNING",
         "native_url": f"https://ml.azure.com/runs/{native}?wsid=/subscriptions/{SUBSCRIPTION}"
-        f"/resourcegroups/{GROUP}/workspaces/{azure.workspace}",
+        f"/resourcegroups/{GROUP}/workspaces/{WORKSPACE_NAME}",
         "long": 5000,
         "params": 151,
         "tags": 30,
         "files": ["notes/a.txt"],
     }
-    assert server.rows("SELECT run_uuid, status FROM runs") == [(native, "RUNNING")]
+    assert newest.rows("SELECT run_uuid, status FROM runs") == [(native, "RUNNING")]
 
 
 LOST_ANSWERS = """
@@ -163,21 +125,19 @@ tb.flush(120)
 
 
 def test_points_are_there_once_although_answers_get_lost(
-    server: MlflowServer, azure: AzureMachineLearning, tmp_path: Path
+    newest: MlflowServer, azureml: AzureMlEmulator, tmp_path: Path
 ) -> None:
-    server.reset()
-    azure.clear()
     weather = Weather(reset_after=0.3, only=lambda method, path: path.endswith("runs/log-batch"))
-    with FaultProxy(azure.url, weather, seed=7) as proxy:
-        ran(tmp_path, azure, azure.uri, LOST_ANSWERS, at=proxy.url)
+    with FaultProxy(azureml.url, weather, seed=7) as proxy:
+        ran(tmp_path, azureml, azureml.uri, LOST_ANSWERS, at=proxy.url)
         assert proxy.counts["reset_after"] > 0
-    assert server.rows("SELECT COUNT(*) FROM metrics") == [(3000,)]
-    assert azure.points.repeated_points() == 0
+    assert newest.rows("SELECT COUNT(*) FROM metrics") == [(3000,)]
+    assert azureml.cloud.part(MlflowBehind).points.repeated_points() == 0
 
 
 def ran(
     folder: Path,
-    azure: AzureMachineLearning,
+    azureml: AzureMlEmulator,
     uri: str,
     program: str,
     *arguments: str,
@@ -194,7 +154,7 @@ def ran(
         cwd=folder,
         env={
             **others,
-            **azure.environment(),
+            **azureml.environment(),
             **(variables or {}),
             "BRIDGE_HOME": str(folder),
             "BRIDGE_TRACKING_URI": "azure",
@@ -207,18 +167,18 @@ def ran(
     return done.stdout
 
 
-def platform_run(server: MlflowServer) -> object:
+def platform_run(newest: MlflowServer) -> object:
     """Make the run of a job, as the platform does."""
-    base = f"{server.url}/api/2.0/mlflow"
+    base = f"{newest.url}/api/2.0/mlflow"
     experiment = requests.post(f"{base}/experiments/create", json={"name": "job"}, timeout=30).json()
     given = {"experiment_id": experiment["experiment_id"], "start_time": 1, "run_name": "dreamy_board"}
     return requests.post(f"{base}/runs/create", json=given, timeout=30).json()["run"]["info"]["run_id"]
 
 
-def ask(azure: AzureMachineLearning, method: str, route: str, body: object) -> requests.Response:
+def ask(azureml: AzureMlEmulator, method: str, route: str, body: object) -> requests.Response:
     """Send a request of MLflow's protocol as somebody who may."""
-    headers = {"Authorization": f"Bearer {azure.issuer.issue().token}"}
-    url = f"{azure.url}/mlflow/v2.0{azure.scope}/api/2.0/mlflow/{route}"
+    headers = {"Authorization": f"Bearer {azureml.cloud.issuer.issue().token}"}
+    url = f"{azureml.url}/mlflow/v2.0{azureml.scope}/api/2.0/mlflow/{route}"
     named = {"params": body} if method == "GET" else {"json": body}
     return requests.request(method, url, headers=headers, timeout=30, **named)  # type: ignore[arg-type]
 
@@ -252,55 +212,44 @@ POINT = {"key": "m", "value": 1.0, "timestamp": 1}
         ("model-versions/create", {"name": "m", "source": "s3://bucket/model"}, "no address of Azure ML"),
     ],
 )
-def test_the_double_refuses_what_azure_refuses(
+def test_the_emulator_refuses_what_azure_refuses(
     route: str,
     request_of: dict[str, object],
     part: str,
-    server: MlflowServer,
-    azure: AzureMachineLearning,
+    newest: MlflowServer,
+    azureml: AzureMlEmulator,
 ) -> None:
-    server.reset()
-    run = {"run_id": platform_run(server)} if route in ("runs/log-batch", "runs/set-tag") else {}
-    answer = ask(azure, "POST", route, {"experiment_ids": ["0"], **run, **request_of})
+    run = {"run_id": platform_run(newest)} if route in ("runs/log-batch", "runs/set-tag") else {}
+    if route == "model-versions/create":
+        ask(azureml, "POST", "registered-models/create", {"name": "m"})
+    answer = ask(azureml, "POST", route, {"experiment_ids": ["0"], **run, **request_of})
     told = answer.json()
     assert (answer.status_code, told["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
     assert part in told["Error"]["Message"]
 
 
-def test_the_double_pages_histories_and_models_as_azure_does(azure: AzureMachineLearning) -> None:
+def test_the_emulator_pages_histories_and_models_as_azure_does(azureml: AzureMlEmulator) -> None:
     query = {"run_id": "r", "metric_key": "m", "max_results": 1000}
-    assert "less than 1000" in ask(azure, "GET", "metrics/get-history", query).json()["Error"]["Message"]
-    models = ask(azure, "GET", "registered-models/search", {"filter": "name LIKE 'a%'"})
+    assert "less than 1000" in ask(azureml, "GET", "metrics/get-history", query).json()["Error"]["Message"]
+    models = ask(azureml, "GET", "registered-models/search", {"filter": "name LIKE 'a%'"})
     assert "Unsupported filter" in models.json()["Error"]["Message"]
 
 
 @pytest.mark.parametrize(
     "route", ["logged-models/search", "registered-models/delete", "registered-models/rename", "traces"]
 )
-def test_the_double_lacks_what_azure_lacks(route: str, azure: AzureMachineLearning) -> None:
-    answer = ask(azure, "POST", route, {})
+def test_the_emulator_lacks_what_azure_lacks(route: str, azureml: AzureMlEmulator) -> None:
+    answer = ask(azureml, "POST", route, {})
     assert (answer.status_code, answer.content) == (404, b"")
 
 
-def test_a_model_in_no_format_of_mlflow_is_refused_with_the_reason(empty: Adapter, tmp_path: Path) -> None:
-    assert empty.tracking is not None
-    assert empty.artifacts is not None
-    assert empty.registry is not None
-    run_id = empty.tracking.open_run(run_spec()).info.run_id
-    file = file_of(tmp_path, b"weights")
-    empty.artifacts.put(run_id, "model/w.bin", file, digest=digest_of(b"weights"), size=7)
-    empty.registry.ensure_model("wine")
-    spec = ModelVersionSpec(name="wine", source=f"bridge-artifacts:/{run_id}/model", digest=digest_of(b"x"))
-    with pytest.raises(Rejected, match="only models in MLflow format"):
-        empty.registry.create_version(spec, key="k")
-
-
-def test_a_long_history_comes_in_pages_that_azure_gives(empty: Adapter, azure: AzureMachineLearning) -> None:
+def test_a_long_history_comes_in_pages_that_azure_gives(empty: Adapter, azureml: AzureMlEmulator) -> None:
     assert empty.tracking is not None
     run_id = empty.tracking.open_run(run_spec()).info.run_id
     for start in range(0, 1200, 200):
         points = [("m", float(step), step, 1) for step in range(start, start + 200)]
         empty.tracking.write(batch_of(run_id, metrics=points))
-    azure.requests.clear()
+    asked = len(azureml.calls)
     assert list(empty.tracking.metric_history(run_id, "m").steps) == list(range(1200))
-    assert len([path for _, path in azure.requests if path.endswith("get-history")]) == 2
+    pages = [call for call in azureml.calls[asked:] if call.path.endswith("get-history")]
+    assert len(pages) == 2

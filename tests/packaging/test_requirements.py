@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 EXTRAS_OF = {
     "dev": [extra for extra in EXTRAS if extra != "all"],
     "demo": ["demo", "images", "system", "mlflow", "serve"],
-    "bench": ["system", "mlflow", "serve", "jobs"],
+    "bench": ["system", "mlflow", "serve", "jobs", "aws", "emulators"],
+    "azureml-floor": ["azure", "emulators", "mlflow", "serve", "testing"],
+    "azureml-newest": ["azure", "emulators", "mlflow", "serve", "testing"],
 }
 
 
@@ -48,6 +52,32 @@ def test_every_requirement_is_pinned_to_a_version_that_fits(name: str) -> None:
         or not all(asked.specifier.contains(version) for version in found)
     ]
     assert unmet == [], "run: make lock"
+
+
+def imported(folder: Path) -> set[str]:
+    """Return what the modules below a folder import that is neither Python's own nor the project's."""
+    nodes = [node for file in folder.rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
+    named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    named |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    own = {*sys.stdlib_module_names, "benchmarks", "tests", "trackbridge", "trackbridge_adapters"}
+    return {module for module in named if module.partition(".")[0] not in own}
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "known"),
+    [("benchmarks", "bench", "azure.storage.blob"), ("src/trackbridge", "dev", "azure.identity")],
+)
+def test_what_is_imported_is_pinned(folder: str, name: str, known: str) -> None:
+    """mypy and the tests need what is imported, also where only some of it is called."""
+    pinned = {canonicalize_name(pin.name) for pin in pins(name)}
+    found = imported(ROOT / folder)
+    assert known in found
+    missing = []
+    for module in found:
+        parts = module.replace("sklearn", "scikit-learn").replace("_", "-").split(".")
+        if not any("-".join(parts[:count]) in pinned for count in range(1, len(parts) + 1)):
+            missing.append(module)
+    assert missing == []
 
 
 def test_demo_and_development_share_an_environment() -> None:

@@ -111,6 +111,18 @@ def test_wheel_holds_every_module(built: Built) -> None:
     assert expected == {member for member in built.wheel_members() if member.endswith(".py")}
 
 
+def test_wheel_holds_what_modules_read(built: Built) -> None:
+    """Pages, shapes, what pins Azurite: all that lies beside the modules."""
+    expected = {
+        str(path.relative_to(package.parent))
+        for package in (ROOT / "src/trackbridge", ROOT / "adapters/trackbridge_adapters")
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".py"
+    }
+    assert any(name.endswith("azurite/package-lock.json") for name in expected)
+    assert expected <= set(built.wheel_members())
+
+
 def test_sdist_can_be_worked_from(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         members = {member.partition("/")[2] for member in archive.getnames()}

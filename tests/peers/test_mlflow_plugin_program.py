@@ -12,14 +12,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.support.azureml_emulators import azureml_emulator
 from tests.support.mlflow_servers import mlflow_server
 from tests.support.sagemaker_emulators import sagemaker_emulator
-from trackbridge.testing.emulators.azureml import AzureMachineLearning
 from trackbridge.testing.emulators.databricks import Databricks
 from trackbridge.testing.emulators.signed_mlflow import SignedMlflow
 
@@ -89,9 +88,10 @@ def server(folder: Path) -> Iterator[Target]:
 
 @contextmanager
 def azure(folder: Path) -> Iterator[Target]:
-    with mlflow_server(folder / "server") as running, AzureMachineLearning(running.url) as workspace:
-        uri = f"bridge+{workspace.uri}?{urlencode(workspace.options)}"
-        yield Target(uri, workspace.environment())
+    """By Azure's own host names: the variables of the emulator are all that the program is given."""
+    with azureml_emulator() as workspace:
+        yield Target(f"bridge+{workspace.uri}", workspace.environment())
+        workspace.raise_failures()
 
 
 @contextmanager

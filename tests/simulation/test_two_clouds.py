@@ -14,8 +14,8 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
+from tests.support.azureml_emulators import azureml_emulator
 from tests.support.mlflow_servers import MlflowServer, mlflow_server
-from trackbridge.testing.emulators.azureml import AzureMachineLearning
 from trackbridge.testing.emulators.fault_proxy import FaultProxy, Weather
 from trackbridge.testing.emulators.signed_mlflow import SignedMlflow
 
@@ -36,7 +36,7 @@ print(run.info.run_id)
 
 
 class Cloud:
-    """What both clouds are to the test: a real server behind a double, and a name for it."""
+    """What both clouds are to the test: a real server behind an emulator, and a name for it."""
 
     def __init__(self, name: str, server: MlflowServer) -> None:
         self.name = name
@@ -105,7 +105,7 @@ def clouds(tmp_path: Path, s3: str) -> Iterator[tuple[Cloud, Cloud, Project, Fau
     with (
         mlflow_server(tmp_path / "azure") as azure_server,
         mlflow_server(tmp_path / "aws", artifacts=f"s3://{BUCKET}/mlflow") as aws_server,
-        AzureMachineLearning(azure_server.url) as azure,
+        azureml_emulator(mlflow=azure_server.url) as azure,
         SignedMlflow(aws_server.url) as aws,
         FaultProxy(azure.url) as weather,
     ):

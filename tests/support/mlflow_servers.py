@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ PYTHONS = {NEWEST: Path(sys.executable), FLOOR: REPOSITORY / ".venv-mlflow-floor
 """The interpreter that has each version: the tests' own, and one with the oldest that we support."""
 
 PROXIED = "proxied"
+PARENT_DIED_SIGNAL = 1
+"""The option of prctl(2) that names the signal."""
 READY_S = 120.0
 KEPT_TABLES = ("alembic_version", "workspaces")
 QUIET = {
@@ -55,6 +58,7 @@ class MlflowServer:
                 cwd=self.folder,
                 start_new_session=True,
                 env={**_without_mlflow(os.environ), **QUIET},
+                preexec_fn=_end_with_the_tests,
             )
         self._wait_until_ready()
 
@@ -133,6 +137,11 @@ def mlflow_server(folder: Path, *, version: str = NEWEST, artifacts: str = PROXI
         yield server
     finally:
         server.kill()
+
+
+def _end_with_the_tests() -> None:
+    """Ask the kernel for a SIGTERM when the tests are killed; the server then ends its workers."""
+    ctypes.CDLL(None).prctl(PARENT_DIED_SIGNAL, signal.SIGTERM)
 
 
 def _without_mlflow(environment: os._Environ[str]) -> dict[str, str]:

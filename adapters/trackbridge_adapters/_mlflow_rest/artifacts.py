@@ -31,10 +31,12 @@ from trackbridge.domain.paging import Page
 from trackbridge.errors import BridgeError, InvalidInput, NotFound, Rejected, Unsupported
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Capabilities, Feature
+from trackbridge.ports.streams import Original, Replica
 from trackbridge_adapters._mlflow_rest.artifacts_digests import Digests
 from trackbridge_adapters._mlflow_rest.artifacts_files import Entry, Files, checked_bytes, checked_content
 from trackbridge_adapters._mlflow_rest.artifacts_parts import FILE_BYTES_MIN, PartsRefused, put_in_parts
 from trackbridge_adapters._mlflow_rest.artifacts_places import Places, StoreOptions
+from trackbridge_adapters._mlflow_rest.artifacts_streams import FileOriginal, FileReplica
 from trackbridge_adapters._mlflow_rest.artifacts_taken import Taken, ancestors
 
 if TYPE_CHECKING:
@@ -205,6 +207,27 @@ class StoredArtifacts(ArtifactStore):
         info = self._put(run_id, path, file, digest=digest, size=size, state=state)
         state.unlink(missing_ok=True)
         return info
+
+    # Streams.
+
+    def original(self, run_id: str, path: str) -> Original:
+        """Return a file for reading, as ``StreamedArtifacts`` says."""
+        files = self._files_to_read(run_id, path)
+        entry = None if files is None else files.find(path)
+        if files is None or entry is None or entry.is_dir:
+            raise self._no_file(run_id, path)
+        return FileOriginal(files, path, entry, self._digest(files, path, entry))
+
+    def replica(self, run_id: str, path: str) -> Replica | None:
+        """Return the place for a file, as ``StreamedArtifacts`` says."""
+        files = self._files_to_write(run_id, path)
+        held = files.held(path)
+        self._refuse_collision(files, path, held)
+        parts = files.parts(path, resumable=True)
+        if parts is None:
+            return None
+        known = None if held is None else (held.size or 0, self._digest(files, path, held))
+        return FileReplica(files, path, parts, known)
 
     # Places.
 

@@ -6,12 +6,12 @@ import hashlib
 import io
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from trackbridge.errors import BridgeError, Rejected
+from trackbridge.errors import BridgeError, Conflict, Rejected
 from trackbridge_adapters._mlflow_rest.artifacts_parts import Parts
 
 BLOCK_BYTES = 1024 * 1024
@@ -88,6 +88,23 @@ class Files(Protocol):
         """Open a file for reading."""
         ...
 
+    def read_from(self, path: str, start: int, version: str) -> Iterator[Any]:
+        """Yield a file's bytes from a place on, while it has the version ("" is any).
+
+        Raises:
+            Conflict: It has another one.
+        """
+        with closing(self.open(path)) as opened:
+            left = start
+            while left:
+                passed = opened.read(min(BLOCK_BYTES, left))
+                if not passed:
+                    raise Conflict(
+                        "the file is shorter than it was", operation="artifacts.open", resource=path
+                    )
+                left -= len(passed)
+            yield from blocks(opened)
+
     @abstractmethod
     def find(self, path: str) -> Entry | None:
         """Return what is at a path."""
@@ -97,6 +114,16 @@ class Files(Protocol):
     def children(self, folder: str) -> Sequence[Entry]:
         """Return what lies directly in a folder ("" is the root); nothing for a file, or where nothing is."""
         ...
+
+    def count(self, folder: str, most: int) -> int:
+        """Return how many files are in a folder and below; counting ends where there are so many."""
+        found = 0
+        for entry in self.children(folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            found += self.count(path, most - found) if entry.is_dir else 1
+            if found >= most:
+                break
+        return found
 
     @abstractmethod
     def delete(self, path: str, entry: Entry) -> None:

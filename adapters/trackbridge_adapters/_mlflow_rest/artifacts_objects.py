@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, BinaryIO, Literal
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from obstore.exceptions import (
     InvalidPathError,
     NotSupportedError,
     PermissionDeniedError,
+    PreconditionError,
     UnauthenticatedError,
 )
 from obstore.store import AzureStore
@@ -23,6 +24,7 @@ from trackbridge.domain.secrets import shown
 from trackbridge.errors import (
     AuthError,
     BridgeError,
+    Conflict,
     NotFound,
     RateLimited,
     Rejected,
@@ -30,7 +32,7 @@ from trackbridge.errors import (
     Unavailable,
     Unsupported,
 )
-from trackbridge_adapters._mlflow_rest.artifacts_files import Entry, Files, blocks, reader_of
+from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, Entry, Files, blocks, reader_of
 from trackbridge_adapters._mlflow_rest.artifacts_parts import PART_BYTES_MIN, PARTS_AT_ONCE, PARTS_MAX, Parts
 
 DIGEST_KEY = "bridgesha256"
@@ -157,6 +159,23 @@ class ObjectFiles(Files):
             raise self._translated(error, "artifacts.open") from error
         return reader_of(chunks, translated=lambda error: self._translated(error, "artifacts.open"))
 
+    def read_from(self, path: str, start: int, version: str) -> Iterator[Any]:
+        options: dict[str, Any] = {"range": {"offset": start}} if start else {}
+        if version:
+            options["if_match"] = version
+        try:
+            found = obstore.get(self._store, self._key(path), options=options)  # type: ignore[arg-type]
+            yield from found.stream(min_chunk_size=BLOCK_BYTES)
+        except PreconditionError:
+            raise Conflict(
+                "the file was changed while it was read",
+                adapter=self._adapter,
+                operation="artifacts.open",
+                resource=self.address(path),
+            ) from None
+        except _FAILURES as error:
+            raise self._translated(error, "artifacts.open") from error
+
     def find(self, path: str) -> Entry | None:
         name = path.rpartition("/")[2]
         try:
@@ -165,21 +184,28 @@ class ObjectFiles(Files):
             pass
         except _FAILURES as error:
             raise self._translated(error, "artifacts.stat") from error
+        return Entry(name, is_dir=True) if self.has(path) else None
+
+    def has(self, folder: str) -> bool:
+        """Tell whether there are files in a folder."""
         try:
-            first = next(iter(obstore.list(self._store, self._key(path), chunk_size=1)), None)
+            return bool(next(iter(obstore.list(self._store, self._key(folder), chunk_size=1)), None))
         except _FAILURES as error:
             raise self._translated(error, "artifacts.stat") from error
-        return Entry(name, is_dir=True) if first else None
 
     def children(self, folder: str) -> Sequence[Entry]:
+        files, folders = self.split(folder)
+        names = {entry.name for entry in files}
+        return [*files, *(Entry(name, is_dir=True) for name in folders - names)]
+
+    def split(self, folder: str) -> tuple[list[Entry], set[str]]:
+        """Return the files directly in a folder, and the names of the folders there: a name may be both."""
         try:
             found = obstore.list_with_delimiter(self._store, self._key(folder))
         except _FAILURES as error:
             raise self._translated(error, "artifacts.list") from error
-        files = [_entry(item) for item in found["objects"]]
-        names = {entry.name for entry in files}
         folders = {prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]}
-        return [*files, *(Entry(name, is_dir=True) for name in folders - names)]
+        return [_entry(item) for item in found["objects"]], folders
 
     def delete(self, path: str, entry: Entry) -> None:
         key = self._key(path)

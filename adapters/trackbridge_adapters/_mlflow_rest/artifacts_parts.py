@@ -12,8 +12,6 @@ last line is a part that is sent again. They hold no signed address and no key.
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from trackbridge.errors import AuthError, BridgeError, Rejected, Transient
+from trackbridge.transport.part_notes import PartNotes
 
 FILE_BYTES_MIN = 16 * 1024 * 1024
 """Smaller files go as a whole."""
@@ -64,6 +63,10 @@ class Parts(Protocol):
         """Make the file of all parts, at once, and return its version."""
         ...
 
+    def named(self, upload: str, digest: str) -> str:
+        """Return the id to complete under, where the digest was not known when the upload began."""
+        return upload
+
     @abstractmethod
     def abort(self, upload: str) -> None:
         """Let the store drop the parts."""
@@ -93,7 +96,7 @@ def put_in_parts(
         BridgeError: It failed on the way; another call goes on from there.
     """
     part_bytes = max(PART_BYTES_MIN, -(-size // PARTS_MAX))
-    notes = Notes(state, [address, digest, size, part_bytes])
+    notes = PartNotes(state, [address, digest, size, part_bytes])
     upload, tags = notes.read()
     if upload is not None and (tags is None or not parts.knows(upload)):
         _drop(parts, upload, notes)
@@ -111,7 +114,7 @@ def _sent(
     source: BinaryIO,
     upload: str,
     tags: dict[int, str],
-    notes: Notes,
+    notes: PartNotes,
     part_bytes: int,
     size: int,
 ) -> str:
@@ -139,7 +142,7 @@ def _send_missing(
     part_of: Callable[[int], bytes],
     upload: str,
     tags: dict[int, str],
-    notes: Notes,
+    notes: PartNotes,
     count: int,
 ) -> None:
     failed = threading.Event()
@@ -171,62 +174,7 @@ def _reader(source: BinaryIO, part_bytes: int) -> Callable[[int], bytes]:
     return part_of
 
 
-def _drop(parts: Parts, upload: str, notes: Notes) -> None:
+def _drop(parts: Parts, upload: str, notes: PartNotes) -> None:
     notes.remove()
     with suppress(BridgeError):  # stores drop parts themselves after some days
         parts.abort(upload)
-
-
-class Notes:
-    """What of a file is there already, in a file of our own. Trouble with it is no error: more is sent then.
-
-    Args:
-        file: Where; None keeps nothing.
-        about: What they are about; notes about anything else do not count.
-    """
-
-    def __init__(self, file: Path | None, about: list[str | int]) -> None:
-        self._file = file
-        self._about = about
-        self._lock = threading.Lock()
-
-    @property
-    def are_kept(self) -> bool:
-        """Whether there is a file for them."""
-        return self._file is not None
-
-    def read(self) -> tuple[str | None, dict[int, str] | None]:
-        """Return the upload id and the tags of the parts; None as tags where they are of something else."""
-        if self._file is None:
-            return None, None
-        try:
-            lines = self._file.read_bytes().split(b"\n")[:-1]
-            upload, *about = json.loads(lines[0])
-            tags = {int(number): str(tag) for number, tag in map(json.loads, lines[1:])}
-        except (OSError, ValueError, TypeError, IndexError):
-            return None, None
-        return str(upload), tags if about == self._about else None
-
-    def begin(self, upload: str) -> None:
-        """Begin anew."""
-        self._write([upload, *self._about], os.O_TRUNC)
-
-    def add(self, number: int, tag: str) -> None:
-        """Note a part that the store has."""
-        self._write([number, tag], os.O_APPEND)
-
-    def remove(self) -> None:
-        """Forget all."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.unlink()
-
-    def _write(self, line: list[str | int], how: int) -> None:
-        if self._file is None:
-            return
-        with self._lock, suppress(OSError):
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | how, 0o600)
-            try:
-                os.write(descriptor, json.dumps(line).encode() + b"\n")
-            finally:
-                os.close(descriptor)

@@ -60,6 +60,9 @@ class AzureParts(Parts):
         answer = self._put({"comp": "blocklist"}, body, {f"x-ms-meta-{DIGEST_KEY}": digest})
         return answer.headers.get("ETag", "")
 
+    def named(self, upload: str, digest: str) -> str:
+        return f"{upload.partition('-')[0]}-{digest}"
+
     def abort(self, upload: str) -> None:
         """Do nothing: blocks cannot be deleted, and end by themselves."""
 

@@ -63,7 +63,8 @@ class S3Parts(Parts):
 
     def begin(self, count: int, digest: str) -> str:
         try:
-            answer = self._send("POST", {"uploads": ""}, headers={f"x-amz-meta-{DIGEST_KEY}": digest})
+            noted = {f"x-amz-meta-{DIGEST_KEY}": digest} if digest else {}
+            answer = self._send("POST", {"uploads": ""}, headers=noted)
         except Transient:
             raise
         except BridgeError as error:  # a policy may ask for what only obstore is told to send

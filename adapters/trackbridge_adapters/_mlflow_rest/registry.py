@@ -35,6 +35,7 @@ from trackbridge_adapters._mlflow_rest.registry_values import (
     deleted_key_tag,
     key_tag,
     model_of,
+    refuse_texts,
     version_of,
     version_tags,
 )
@@ -379,17 +380,13 @@ class RestRegistry(ModelRegistry):
 
     def _refuse_texts(self, text: str, tags: Mapping[str, str]) -> None:
         """Refuse what the server would cut or change, before anything is written."""
-        for part in (text, *tags, *tags.values()):
-            if "\0" in part or not _is_unicode(part):
-                raise Rejected("a name or a tag holds a NUL or half a character", adapter=self._adapter)
-        for key, value in tags.items():
-            if not key or len(key) > self.tag_key_chars_max or len(value) > self.tag_value_chars_max:
-                raise Rejected(
-                    f"tag {key[:100]!r} is empty or too long: a name has 1 to {self.tag_key_chars_max}, "
-                    f"a value at most {self.tag_value_chars_max:,} characters",
-                    adapter=self._adapter,
-                    hint="shorten it, or log it as an artifact",
-                )
+        refuse_texts(
+            text,
+            tags,
+            adapter=self._adapter,
+            key_chars_max=self.tag_key_chars_max,
+            value_chars_max=self.tag_value_chars_max,
+        )
 
     def _no_version(self, name: str, version: str) -> NotFound:
         return NotFound(
@@ -409,11 +406,3 @@ def _number(found: Json) -> int:
 
 def _key(found: Json) -> str | None:
     return key_values(found.get("tags")).get(KEY)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

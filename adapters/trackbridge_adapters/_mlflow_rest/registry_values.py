@@ -16,6 +16,7 @@ from trackbridge.domain.models import (
     Origin,
     RegisteredModel,
 )
+from trackbridge.errors import Rejected
 from trackbridge_adapters._mlflow_rest.conversions import key_values, milliseconds
 from trackbridge_adapters._mlflow_rest.wire import Json
 
@@ -109,6 +110,35 @@ def shown_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {
         key: value for key, value in tags.items() if key not in _HIDDEN and not key.startswith(DELETED_KEY)
     }
+
+
+def refuse_texts(
+    text: str, tags: Mapping[str, str], *, adapter: str, key_chars_max: int, value_chars_max: int
+) -> None:
+    """Refuse what a server would cut or change.
+
+    Raises:
+        Rejected: A text or a tag holds what is no character, or a tag is empty or too long.
+    """
+    for part in (text, *tags, *tags.values()):
+        if "\0" in part or not _is_unicode(part):
+            raise Rejected("a name or a tag holds a NUL or half a character", adapter=adapter)
+    for key, value in tags.items():
+        if not key or len(key) > key_chars_max or len(value) > value_chars_max:
+            raise Rejected(
+                f"tag {key[:100]!r} is empty or too long: a name has 1 to {key_chars_max}, "
+                f"a value at most {value_chars_max:,} characters",
+                adapter=adapter,
+                hint="shorten it, or log it as an artifact",
+            )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _own_name() -> str:

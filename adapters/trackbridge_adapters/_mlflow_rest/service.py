@@ -45,6 +45,10 @@ def _as_mlflow(answer: requests.Response, body: Mapping[str, Any], resource: str
     return None
 
 
+def _any(name: str, tags: Mapping[str, str]) -> None:
+    """Refuse none: the server tells."""
+
+
 def _no_findings(wire: Wire, write: bool) -> tuple[Finding, ...]:
     return ()
 
@@ -78,6 +82,7 @@ class Service:
             object, and the route); None leaves it to the shared table.
         fix_of: What to do about an error of the service, where the error does not say it.
         check: Findings for ``bridge doctor`` beyond those that are common to all.
+        refuse_experiment: Raises ``Rejected`` for a name, or tags, that no experiment can have there.
         close: Called once when the adapter is closed.
     """
 
@@ -100,4 +105,5 @@ class Service:
     error_of: Callable[[requests.Response, Mapping[str, Any], str], BridgeError | None] = _as_mlflow
     fix_of: Callable[[BridgeError], str | None] = _no_fix
     check: Callable[[Wire, bool], tuple[Finding, ...]] = _no_findings
+    refuse_experiment: Callable[[str, Mapping[str, str]], None] = _any
     close: Callable[[], None] = lambda: None

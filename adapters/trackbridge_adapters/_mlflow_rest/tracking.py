@@ -156,6 +156,7 @@ class RestTracking(TrackingStore):
     def ensure_experiment(
         self, name: str, *, experiment_id: str, tags: dict[str, str] | None = None
     ) -> Experiment:
+        self.service.refuse_experiment(name, tags or {})
         return self.experiments.ensure(name, experiment_id, tags or {})
 
     def list_experiments(

@@ -9,10 +9,13 @@ from trackbridge_adapters.azureml.config import canonical_uri as canonical_uri
 if TYPE_CHECKING:
     from trackbridge.ports.adapter import Adapter, AdapterContext
     from trackbridge_adapters.azureml.identity import Credential
+    from trackbridge_adapters.azureml.paths import Paths
 
 
 def open_adapter(uri: str, *, context: AdapterContext) -> Adapter:
-    """Open the workspace of an ``azureml:`` URI; nobody is contacted.
+    """Open the workspace of an ``azureml:`` URI, or the registry of ``azureml://registries/NAME``.
+
+    Nobody is contacted.
 
     Raises:
         ConfigError: The URI or an option is wrong, or there is no config.json.
@@ -23,6 +26,48 @@ def open_adapter(uri: str, *, context: AdapterContext) -> Adapter:
 def open_workspace(uri: str, *, context: AdapterContext, credential: Credential | None = None) -> Adapter:
     """Do as ``open_adapter``, with a credential of azure-identity that the program made itself."""
     from trackbridge_adapters._mlflow_rest.adapter import RestAdapter
-    from trackbridge_adapters.azureml.service import service_of
+    from trackbridge_adapters.azureml.artifacts import AzureArtifacts
+    from trackbridge_adapters.azureml.model_files import ModelFiles
+    from trackbridge_adapters.azureml.paths import Paths
+    from trackbridge_adapters.azureml.registries import is_registry_uri, open_registry
+    from trackbridge_adapters.azureml.registry import AzureRegistry
+    from trackbridge_adapters.azureml.service import backend_of
 
-    return RestAdapter(service_of(uri, context, credential=credential), context)
+    if is_registry_uri(uri):
+        return open_registry(uri, context, credential=credential)
+    backend = backend_of(uri, context, credential=credential)
+    adapter = RestAdapter(backend.service, context)
+    artifacts = adapter.artifacts
+    assert isinstance(artifacts, AzureArtifacts)
+    paths = Paths(backend.location.workspace, backend.datastores, artifacts.files_of)
+    files = ModelFiles(
+        backend.location.workspace,
+        backend.assets.arm,
+        paths,
+        datastores_of=backend.datastores_of,
+        registry_of=lambda name: backend.registry_of(name, context),
+        files_of_run=artifacts.files_of,
+        home=context.home,
+    )
+    artifacts.models = files
+    adapter.registry = AzureRegistry(adapter.tracking, adapter.artifacts, backend.assets, files)
+    return adapter
+
+
+def open_paths(uri: str, *, context: AdapterContext, credential: Credential | None = None) -> Paths:
+    """Return what opens ``azureml://…/paths/…`` addresses of the workspace of a tracking URI.
+
+    Nobody is contacted.
+
+    Raises:
+        ConfigError: The URI or an option is wrong, or there is no config.json.
+    """
+    from trackbridge_adapters._mlflow_rest.adapter import RestAdapter
+    from trackbridge_adapters.azureml.artifacts import AzureArtifacts
+    from trackbridge_adapters.azureml.paths import Paths
+    from trackbridge_adapters.azureml.service import backend_of
+
+    backend = backend_of(uri, context, credential=credential)
+    artifacts = RestAdapter(backend.service, context).artifacts
+    assert isinstance(artifacts, AzureArtifacts)
+    return Paths(backend.location.workspace, backend.datastores, artifacts.files_of)

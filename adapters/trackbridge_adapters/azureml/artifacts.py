@@ -21,11 +21,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import requests
 import urllib3
 
+from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import (
     AuthError,
@@ -38,7 +41,7 @@ from trackbridge.errors import (
     Unsupported,
 )
 from trackbridge.ports.capabilities import Feature
-from trackbridge.transport.http import HttpClient, error_of_status
+from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._mlflow_rest.artifacts import RestArtifacts, StoreOptions
 from trackbridge_adapters._mlflow_rest.artifacts_files import (
     BLOCK_BYTES,
@@ -47,20 +50,24 @@ from trackbridge_adapters._mlflow_rest.artifacts_files import (
     control_characters,
     reader_of,
 )
+from trackbridge_adapters._mlflow_rest.artifacts_parts import Parts
 from trackbridge_adapters._mlflow_rest.errors import error_of
-from trackbridge_adapters.azureml.artifacts_upload import META_DIGEST, Upload
+from trackbridge_adapters.azureml.artifacts_upload import META_DIGEST, Upload, send_to_storage
 from trackbridge_adapters.azureml.clouds import ADAPTER
 from trackbridge_adapters.azureml.errors import json_of, refusal_of
+from trackbridge_adapters.azureml.limits import most
+from trackbridge_adapters.azureml.payloads import members_of
 from trackbridge_adapters.azureml.workspace import Location
 
 if TYPE_CHECKING:
     from trackbridge_adapters._mlflow_rest.tracking import RestTracking
+    from trackbridge_adapters.azureml.datastores import Datastores
+    from trackbridge_adapters.azureml.model_files import ModelFiles
+    from trackbridge_adapters.azureml.paths import Found
 
 LOOKS_AT_ONCE = 8
-ANSWER_S = 300.0
-PATH_CHARS_MAX = 1024
-"""Of a blob's name, with the container of the run before it."""
-VERSION = {"x-ms-version": "2021-08-06"}
+PATH_CHARS_MAX = most("blob.name") - 64
+"""Of a file's path; the run's folder stands before it in the name of the blob."""
 _KNOWN = "Resource Conflict"
 """What the run history says of a path that it knows: "ArtifactId ExperimentRun/dcid.RUN/PATH already exists"
 (lightly-ai/lightly-train#256)."""
@@ -68,22 +75,69 @@ _ROOT = re.compile(r"azureml://.*experiments/(?P<experiment>[^/]+)/runs/(?P<run>
 
 
 class AzureArtifacts(RestArtifacts):
-    """Files of the workspace's runs."""
+    """Files of the workspace's runs, and of its models wherever they lie."""
 
-    def __init__(self, tracking: RestTracking, location: Location) -> None:
+    models: ModelFiles | None = None
+    _seen: tuple[str, Found] | None = None
+
+    def __init__(
+        self, tracking: RestTracking, location: Location, datastores: Datastores | None = None
+    ) -> None:
         super().__init__(tracking, StoreOptions())
-        self._places = RunPlaces(tracking.service.http, location)  # type: ignore[assignment]
+        self._places = RunPlaces(tracking.service.http, location, datastores)  # type: ignore[assignment]
+
+    def files_of(self, run_id: str) -> Files:
+        """Return the files of a run, given our id or the native one.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        return self._files_of(run_id)
 
     def delete(self, run_id: str, path: str) -> None:
         self._refuse(Feature.ARTIFACTS_DELETE, "artifacts.delete")
 
+    # Files that are no run's: AddressedArtifacts.
+
+    def reads(self, address: str) -> bool:
+        return self.models is not None and address.startswith("azureml:")
+
+    def members_at(self, address: str) -> list[tuple[str, ArtifactInfo]]:
+        found = self._models().at(address)
+        self._seen = (address, found)
+        members = list(members_of(found))
+        if not members:
+            raise NotFound("there are no files", adapter=ADAPTER, resource=shown(address, chars_max=200))
+        start = len(found.path)
+        return [
+            (path[start:].lstrip("/") or entry.name, ArtifactInfo(path=path, file_size=entry.size))
+            for path, entry in members
+        ]
+
+    def open_at(self, address: str, path: str) -> BinaryIO:
+        seen = self._seen  # a registry is asked several times for where a version lies, not for each file
+        found = seen[1] if seen is not None and seen[0] == address else self._models().at(address)
+        return found.files.open(path)
+
+    def _models(self) -> ModelFiles:
+        if self.models is None:
+            raise Unsupported("this store was opened for files of runs alone", adapter=ADAPTER)
+        return self.models
+
 
 class RunPlaces:
-    """The files of a run, given where its artifacts lie."""
+    """The files of a run, given where its artifacts lie.
 
-    def __init__(self, http: HttpClient, location: Location) -> None:
+    Args:
+        http: Sends the requests.
+        location: Of the workspace.
+        datastores: Open the workspace's storage where that is wanted; else each file has an address.
+    """
+
+    def __init__(self, http: HttpClient, location: Location, datastores: Datastores | None) -> None:
         self._http = http
         self._location = location
+        self._datastores = datastores
 
     def files(self, root: str) -> Files:
         """Return the files below an artifact URI of Azure ML."""
@@ -94,7 +148,11 @@ class RunPlaces:
                 adapter=ADAPTER,
                 hint="was the run made in another workspace?",
             )
-        return RunFiles(self._http, self._location, root.rstrip("/"), match)
+        if self._datastores is None:
+            return RunFiles(self._http, self._location, root.rstrip("/"), match)
+        from trackbridge_adapters.azureml.artifacts_account import AccountRunFiles
+
+        return AccountRunFiles(self._http, self._location, root.rstrip("/"), match, self._datastores)
 
 
 class RunFiles(Files):
@@ -113,8 +171,8 @@ class RunFiles(Files):
     def problem(self, path: str) -> str | None:
         if any(part.endswith(".") for part in path.split("/")):
             return "has a part that ends with a dot, which storage drops"
-        if len(path) + 64 > PATH_CHARS_MAX:
-            return f"is longer than {PATH_CHARS_MAX - 64} characters"
+        if len(path) > PATH_CHARS_MAX:
+            return f"is longer than {PATH_CHARS_MAX} characters"
         return control_characters(path)
 
     def address(self, path: str) -> str:
@@ -145,6 +203,9 @@ class RunFiles(Files):
             found = list(pool.map(lambda item: self._look_at(*item), files))
         return [*folders.values(), *(entry for entry in found if entry is not None)]
 
+    def count(self, folder: str, most: int) -> int:
+        return len(list(islice(self._below(f"{folder}/" if folder else ""), most)))  # no file is looked at
+
     def open(self, path: str) -> BinaryIO:
         address = self._address_to_read(path)
         if address is None:
@@ -152,10 +213,24 @@ class RunFiles(Files):
         answer = self._storage("GET", address, path, stream=True)
         return reader_of(_pieces(answer), close=answer.close, translated=_broken)
 
+    def read_from(self, path: str, start: int, version: str) -> Iterator[bytes]:
+        address = self._address_to_read(path)
+        if address is None:
+            raise _no_file(path)
+        headers = {"If-Match": version} if version else {}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        answer = self._storage("GET", address, path, stream=True, headers=headers)
+        with closing(answer):
+            try:
+                yield from _pieces(answer)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise _broken(error) or error from error
+
     def put(self, path: str, source: BinaryIO, *, digest: str, size: int) -> str:
         return self._upload(path).whole(source, digest=digest, size=size)
 
-    def parts(self, path: str, *, resumable: bool) -> Upload:
+    def parts(self, path: str, *, resumable: bool) -> Parts | None:
         return self._upload(path)
 
     def _upload(self, path: str) -> Upload:
@@ -177,15 +252,24 @@ class RunFiles(Files):
 
     def _address_to_write(self, path: str) -> str:
         """Return a signed address at which the file can be written."""
+        content = self.announce(path)
+        return self._address_to_write_again(path) if content is None else _required_address(content)
+
+    def announce(self, path: str) -> dict[str, Any] | None:
+        """Tell the run history of a file, and return what it says of it; None where it knew it.
+
+        Raises:
+            Rejected: It takes no such file.
+        """
         body = json.dumps({"paths": [{"path": path}]}).encode()
         headers = {"Content-Type": "application/json"}
         answer = self._json(self._ask("POST", "/batch/metadata", body=body, headers=headers))
         problem = (answer.get("errors") or {}).get(path)
         if not problem:
-            return _required_address((answer.get("artifactContentInformation") or {}).get(path) or {})
+            return (answer.get("artifactContentInformation") or {}).get(path) or {}
         message = str((problem.get("error") or {}).get("message") or problem)
         if _KNOWN in message:
-            return self._address_to_write_again(path)
+            return None
         raise Rejected(f"the run history refuses the file: {shown(message)}", adapter=ADAPTER)
 
     def _address_to_write_again(self, path: str) -> str:
@@ -204,18 +288,24 @@ class RunFiles(Files):
         """Yield the paths that begin so, each with an address to read where the route gives it."""
         route = "/prefix/contentinfo" if start else ""
         query: dict[str, str] = {"path": start} if start else {}
+        seen: set[str] = set()
         while True:
             try:
                 page = self._json(self._ask("GET", route, query=query))
-            except NotFound:
-                return
+            except NotFound as error:
+                if not seen:
+                    return
+                raise Unavailable(f"a page of the list is gone: {error.message}", adapter=ADAPTER) from error
             for item in page.get("value") or ():
                 if str(item["path"]).startswith(start):
                     yield str(item["path"]), item.get("contentUri")
-            token = page.get("continuationToken")
+            token = str(page.get("continuationToken") or "")
             if not token:
                 return
-            query = {**query, "continuationToken": str(token)}
+            if token in seen:
+                raise Unavailable("the list does not end: a page leads back to itself", adapter=ADAPTER)
+            seen.add(token)
+            query = {**query, "continuationToken": token}
 
     def _look_at(self, path: str, address: str | None) -> Entry | None:
         known = address or self._address_to_read(path)
@@ -265,25 +355,14 @@ class RunFiles(Files):
 
     def send(self, method: str, address: str, **named: Any) -> requests.Response:
         """Send a request to storage, with the address's own signature only."""
-        headers = {**VERSION, "Accept-Encoding": "identity", **named.pop("headers", {})}
-        answer = self._http.request(
-            method, address, headers=headers, authenticate=False, answer_s=ANSWER_S, **named
-        )
-        if answer.status_code < 400:
-            return answer
-        code = answer.headers.get("x-ms-error-code", "")
-        answer.close()
-        error = error_of_status(answer, f"storage: {code}", adapter=ADAPTER, resource="artifact")
-        if isinstance(error, AuthError):
-            error.advise(
-                "the storage account refuses this machine: check its firewall, or its private endpoint"
-            )
-        raise error
+        return send_to_storage(self._http, method, address, **named)
 
 
-def artifacts_of(location: Location) -> Callable[[RestTracking], AzureArtifacts]:
+def artifacts_of(
+    location: Location, datastores: Datastores | None = None
+) -> Callable[[RestTracking], AzureArtifacts]:
     """Return what makes the artifact store of a workspace."""
-    return lambda tracking: AzureArtifacts(tracking, location)
+    return lambda tracking: AzureArtifacts(tracking, location, datastores)
 
 
 def _required_address(content: dict[str, Any]) -> str:

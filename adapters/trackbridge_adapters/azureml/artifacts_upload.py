@@ -15,10 +15,33 @@ from urllib.parse import quote
 import requests
 
 from trackbridge.errors import AuthError
+from trackbridge.transport.http import HttpClient, error_of_status
 from trackbridge_adapters._mlflow_rest.artifacts_files import blocks
 from trackbridge_adapters._mlflow_rest.artifacts_parts import Parts
+from trackbridge_adapters.azureml.clouds import ADAPTER
 
 META_DIGEST = "x-ms-meta-bridgesha256"
+ANSWER_S = 300.0
+VERSION = {"x-ms-version": "2021-08-06"}
+
+
+def send_to_storage(http: HttpClient, method: str, address: str, **named: Any) -> requests.Response:
+    """Send a request to storage, with the address's own signature only.
+
+    Raises:
+        AuthError: The signature has expired, or the account refuses this machine.
+        BridgeError: By the status.
+    """
+    headers = {**VERSION, "Accept-Encoding": "identity", **named.pop("headers", {})}
+    answer = http.request(method, address, headers=headers, authenticate=False, answer_s=ANSWER_S, **named)
+    if answer.status_code < 400:
+        return answer
+    code = answer.headers.get("x-ms-error-code", "")
+    answer.close()
+    error = error_of_status(answer, f"storage: {code}", adapter=ADAPTER, resource="artifact")
+    if isinstance(error, AuthError):
+        error.advise("the storage account refuses this machine: check its firewall, or its private endpoint")
+    raise error
 
 
 class Upload(Parts):
@@ -63,6 +86,9 @@ class Upload(Parts):
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
         headers = {META_DIGEST: upload.partition("-")[2], "Content-Type": "application/xml"}
         return self._put("&comp=blocklist", body, headers).headers.get("ETag", "")
+
+    def named(self, upload: str, digest: str) -> str:
+        return f"{upload.partition('-')[0]}-{digest}"
 
     def abort(self, upload: str) -> None:
         """Do nothing: blocks cannot be deleted, and end by themselves after a week."""

@@ -1,17 +1,4 @@
-"""What Azure ML's MLflow endpoint holds, and what it lacks.
-
-===========================  ======  ==========================================================
-limit                        value   source
-===========================  ======  ==========================================================
-points per call              200     250 of one metric are enforced (MetricV2Dto.Value/Count,
-                                     mlflow#11462); 200 is what the field found safe (gordo#934)
-params per call, per run     100,    mlflow's own; "FieldName=Parameters, Limit=200"
-                             200
-tags per call                25      a run has 50 (resource-limits-capacity.md)
-length of a name             100     of a tag's; a metric's is 255 (resource-limits-capacity.md)
-length of a param or tag     1,000   resource-limits-capacity.md
-points of a history a page   999     "MaxResults must be less than 1000" (mlflow#10694)
-===========================  ======  ==========================================================
+"""What Azure ML's MLflow endpoint holds, and what it lacks; the numbers and their sources are in ``limits``.
 
 Which metric values survive is not documented, so whatever is no plain number goes to the side-car.
 """
@@ -23,18 +10,20 @@ import msgspec
 from trackbridge.domain.metric_values import ValueKind
 from trackbridge.ports.capabilities import Absence, Capability, Feature, absent
 from trackbridge_adapters._mlflow_rest.capabilities import LIMITS as MLFLOW_LIMITS
+from trackbridge_adapters.azureml.limits import most
 
-HISTORY_PAGE_MAX = 999
+HISTORY_PAGE_MAX = most("history.page")
 
 LIMITS = msgspec.structs.replace(
     MLFLOW_LIMITS,
-    metrics_per_write_max=200,
-    params_per_write_max=100,
-    tags_per_write_max=25,
-    params_per_run_max=200,
-    key_chars_max=100,
-    param_value_chars_max=1000,
-    tag_value_chars_max=1000,
+    metrics_per_write_max=most("batch.points.sent"),
+    params_per_write_max=most("batch.params"),
+    tags_per_write_max=most("batch.tags"),
+    params_per_run_max=most("run.params"),
+    key_chars_max=most("run.tag.key"),
+    param_value_chars_max=most("run.param.value"),
+    tag_value_chars_max=most("run.tag.value"),
+    metric_names_per_run_advised=most("metric.names"),
     metric_values_unheld=frozenset(ValueKind) - {ValueKind.NUMBER},
 )
 
@@ -46,9 +35,6 @@ GAPS: dict[Feature, Capability] = {
         Absence.NOT_OFFERED, "Azure ML has none of MLflow 3's routes for logged models"
     ),
     Feature.TRACKING_TRACES: absent(Absence.NOT_OFFERED, "Azure ML has none of MLflow 3's routes for traces"),
-    Feature.REGISTRY_DELETE: absent(
-        Absence.NOT_OFFERED, "Azure ML's MLflow routes delete no registered model, only versions of one"
-    ),
     Feature.ARTIFACTS_DELETE: absent(
         Absence.NOT_YET, "Azure ML deletes the entry of a file; what becomes of its bytes is not documented"
     ),

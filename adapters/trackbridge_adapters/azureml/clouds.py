@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trackbridge.errors import ConfigError
 
 ADAPTER = "azureml"
+_HOST = re.compile(r"([a-z0-9.-]+)(?::[0-9]+)?")
+"""A host and its port: what else stands there, a user's name say, would make it another host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Hosts of one cloud. Every workspace's host ends in one of ``service_suffixes``."""
+    """Hosts of one cloud.
+
+    Every workspace's host ends in one of ``service_suffixes``; ``discovery`` knows where registries are;
+    ``storage_suffix`` ends the hosts of storage accounts whose datastore names no end.
+    """
 
     name: str
     resource_manager: str
     authority: str
     studio: str
     service_suffixes: tuple[str, ...]
+    discovery: str
+    storage_suffix: str
 
     @property
     def scope(self) -> str:
@@ -32,6 +41,8 @@ PUBLIC = Cloud(
     "login.microsoftonline.com",
     "https://ml.azure.com",
     (".api.azureml.ms",),
+    "https://eastus.api.azureml.ms",
+    "core.windows.net",
 )
 CLOUDS = (
     PUBLIC,
@@ -41,6 +52,8 @@ CLOUDS = (
         "login.chinacloudapi.cn",
         "https://ml.azure.cn",
         (".api.ml.azure.cn",),
+        "https://chinaeast2.api.ml.azure.cn",
+        "core.chinacloudapi.cn",
     ),
     Cloud(
         "AzureUSGovernment",
@@ -48,6 +61,8 @@ CLOUDS = (
         "login.microsoftonline.us",
         "https://ml.azure.us",
         (".api.ml.azure.us",),
+        "https://usgovarizona.api.ml.azure.us",
+        "core.usgovcloudapi.net",
     ),
 )
 
@@ -79,8 +94,10 @@ def _named(name: str, where: str) -> Cloud:
 
 def is_azure_host(host: str) -> bool:
     """Tell whether a host belongs to Azure ML, so that a job's token may be sent there."""
-    return (
-        host.lower()
-        .partition(":")[0]
-        .endswith(tuple(end for cloud in CLOUDS for end in cloud.service_suffixes))
-    )
+    return is_below(host, *(end for cloud in CLOUDS for end in cloud.service_suffixes))
+
+
+def is_below(host: str, *suffixes: str) -> bool:
+    """Tell whether a host, with or without a port, ends in one of some suffixes."""
+    name = _HOST.fullmatch(host.lower())
+    return name is not None and name[1].endswith(suffixes)

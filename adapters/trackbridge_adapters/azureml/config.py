@@ -12,6 +12,10 @@ option               what it is
 ``config``           the config.json to use instead of searching for one
 ``endpoint``         an address of the workspace's services other than the one that ARM names
 ``arm_endpoint``     an address of ARM, where a proxy stands before it
+``artifacts``        ``addresses`` (each file of a run has a signed one), or ``account``: the secret of the
+                     workspace's datastore opens its storage
+``blob_endpoint``    an address of storage accounts instead of ``https://ACCOUNT.blob.…``; ``{account}``
+                     in it stands for the account
 ===================  ===========================================================================
 """
 
@@ -28,7 +32,18 @@ from trackbridge.errors import ConfigError
 from trackbridge_adapters.azureml.clouds import ADAPTER
 
 OPTIONS = frozenset(
-    {"cloud", "sign_in", "client_id", "token_env", "token_file", "config", "endpoint", "arm_endpoint"}
+    {
+        "cloud",
+        "sign_in",
+        "client_id",
+        "token_env",
+        "token_file",
+        "config",
+        "endpoint",
+        "arm_endpoint",
+        "blob_endpoint",
+        "artifacts",
+    }
 )
 FROM_SURROUNDINGS = ("azureml:", "azureml", "azureml://")
 """What leaves it to the job's variables, or to a config.json, which workspace is meant."""
@@ -135,6 +150,20 @@ def plain_address(options: Mapping[str, str], option: str) -> str | None:
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
         return text.rstrip("/")
     raise ConfigError(f"{option} is {text!r}", adapter=ADAPTER, hint="give an address with https://")
+
+
+def uses_account(options: Mapping[str, str]) -> bool:
+    """Tell whether files of runs go by the secret of the datastore.
+
+    Raises:
+        ConfigError: The option ``artifacts`` is neither of the two.
+    """
+    chosen = options.get("artifacts") or "addresses"
+    if chosen in ("addresses", "account"):
+        return chosen == "account"
+    raise ConfigError(
+        f"the option artifacts is {chosen!r}", adapter=ADAPTER, hint="known are addresses, account"
+    )
 
 
 def _of_surroundings(options: Mapping[str, str], environment: Mapping[str, str], folder: Path) -> Workspace:

@@ -40,10 +40,15 @@ CREDENTIALS = {
 _TAKES_AUTHORITY = ("default", "environment", "workload")
 _HINTS = (
     (("AADSTS7000222", "AADSTS7000215"), "the client secret is wrong or has expired: make a new one"),
-    (("AADSTS90002", "AADSTS700016", "AADSTS50020"), "check the tenant: az login --tenant TENANT"),
+    (
+        ("AADSTS90002", "AADSTS700016", "AADSTS50020", "Unable to get authority configuration"),
+        "check the tenant: az login --tenant TENANT, or AZURE_TENANT_ID",
+    ),
     (("AADSTS50076", "AADSTS50079", "AADSTS53003"), "sign in again, with the second factor: az login"),
     (("AADSTS700082", "AADSTS50173", "AADSTS70043"), "the sign-in has expired: az login"),
 )
+STORAGE_SCOPE = "https://storage.azure.com/.default"
+"""What tokens for storage are asked for, in every cloud."""
 _TRIED = re.compile(r"(\w+Credential): ([^\n]{0,160})")
 
 
@@ -83,6 +88,7 @@ class AzureTokens:
         self._credential: Credential | None = None
         self._token: Token | None = None
         self._renew_at_s = 0.0
+        self._beside: dict[str, AzureTokens] = {}
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the token."""
@@ -112,6 +118,26 @@ class AzureTokens:
             if self._token is not None and self._token.token != sent:
                 return True
             return self._take(self._clock_ms() / 1000) != sent
+
+    def beside(self, scope: str) -> AzureTokens:
+        """Return the tokens of the same credential for another service, the same object each time."""
+        with self._lock:
+            if scope not in self._beside:
+                self._beside[scope] = AzureTokens(self.credential, scope, self._clock_ms)
+            return self._beside[scope]
+
+    def credential(self) -> Credential:
+        """Return the credential, made once."""
+        with self._lock:
+            if self._credential is None:
+                self._credential = self._make()
+            return self._credential
+
+    def dated(self) -> tuple[str, float]:
+        """Return a token that is good for a while, and when it ends, in seconds since 1970."""
+        token = self.current()
+        with self._lock:
+            return token, float(self._token.expires_on if self._token is not None else 0)
 
     def claims(self) -> dict[str, Any]:
         """Return what the token says of itself, {} for one that cannot be read."""

@@ -50,6 +50,10 @@ class Location:
         self._lock = threading.Lock()
         self._base: str | None = None
 
+    def arm_url(self) -> str:
+        """Return ARM's address."""
+        return self._arm
+
     def mlflow_url(self) -> str:
         """Return where the MLflow routes begin."""
         return f"{self.base()}/mlflow/v2.0{self.workspace.scope}"

@@ -80,8 +80,7 @@ class ActiveRun:
         for companion in self._companions:
             companion.stop()
         self._companions.clear()
-        self.recorder.close(status)
-        self.client.session.recorders.pop(self.recorder.run_id, None)
+        self.client.end_run(self.recorder, status)
 
     def fail(self, error: BaseException) -> None:
         """Keep the traceback, and end as the error says."""

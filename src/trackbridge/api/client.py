@@ -6,13 +6,14 @@ The fluent functions are translations to this class; so are the command line and
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trackbridge.api import logging_artifacts
+from trackbridge.api.advice import warn_of_limits
+from trackbridge.api.downloads import download_file
 from trackbridge.api.names import random_run_name
 from trackbridge.api.reading import Reader
 from trackbridge.api.recorder import RunRecorder, now_ms
@@ -302,8 +303,13 @@ class Client(RegistryMethods):
             status: FINISHED (the default), FAILED or KILLED.
             end_time: Milliseconds since 1970; None for now.
         """
-        self.recorder(run_id).close(_final_status(status), end_time)
-        self.session.recorders.pop(run_id, None)
+        self.end_run(self.recorder(run_id), _final_status(status), end_time)
+
+    def end_run(self, recorder: RunRecorder, status: RunStatus, end_time: int | None = None) -> None:
+        """End the run of a recorder, and tell what its destination documents and the run has passed."""
+        recorder.close(status, end_time)
+        self.session.recorders.pop(recorder.run_id, None)
+        warn_of_limits(self.reader, recorder)
 
     def update_run(self, run_id: str, status: str | None = None, name: str | None = None) -> None:
         """Set the status or the name of a run."""
@@ -452,15 +458,17 @@ class Client(RegistryMethods):
 
         Raises:
             NotFound: There is no such artifact.
+            Rejected: Bytes in the store are not those that were logged.
         """
         self.reader.drain()
         target = Path(tempfile.mkdtemp(prefix="trackbridge-") if dst_path is None else dst_path)
         if not target.is_dir():
             raise NotFound(f"the folder {target} does not exist", hint=f"mkdir {target}")
-        if path and not self.reader.artifacts.stat(run_id, path).is_dir:
-            return str(self._download_file(run_id, path, target / path))
+        artifacts = self.reader.artifacts
+        if path and not (info := artifacts.stat(run_id, path)).is_dir:
+            return str(download_file(artifacts, run_id, info, target / path))
         for info in self._walk(run_id, path):
-            self._download_file(run_id, info.path, target / info.path)
+            download_file(artifacts, run_id, info, target / info.path)
         return str(target / path)
 
     def _walk(self, run_id: str, path: str) -> Iterable[ArtifactInfo]:
@@ -469,13 +477,6 @@ class Client(RegistryMethods):
                 yield from self._walk(run_id, info.path)
             else:
                 yield info
-
-    def _download_file(self, run_id: str, path: str, target: Path) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name[:200]}.part")
-        with self.reader.artifacts.open(run_id, path) as source, draft.open("wb") as copy:
-            shutil.copyfileobj(source, copy, 1024 * 1024)
-        return draft.replace(target)
 
     # Reading.
 

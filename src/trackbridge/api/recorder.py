@@ -290,6 +290,11 @@ class RunRecorder:
         if latest is None or rank >= (latest[0], latest[1], latest[2] == latest[2], latest[2]):
             self._latest[key] = (step, timestamp, value)
 
+    @property
+    def metric_count(self) -> int:
+        """How many metrics this process logged to the run, by name."""
+        return len(self._latest)
+
     def snapshot(self) -> Run:
         """Return the run as this process knows it."""
         opened, native = self.opened, self._native_names()

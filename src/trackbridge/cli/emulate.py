@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import signal
+import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,11 +19,44 @@ from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
 
 if TYPE_CHECKING:
+    from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
     from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
 
 UNSET = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
 """Variables that would send a program somewhere else."""
+UNSET_AZURE = (
+    "AZURE_CLIENT_ID",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+)
 TABLE_CELL_CHARS_MAX = 120
+SIGNALLED = 128
+"""What a shell adds to the number of the signal that ended a command."""
+Emulated = TypeVar("Emulated", "AzureMlEmulator", "SageMakerEmulator")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _emulator_options(*, region: str) -> Callable[[Command], Command]:
+    """Add what each emulator takes: the port, the region, the pace, and a command to run."""
+    options = (
+        click.option(
+            "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; else a free one."
+        ),
+        click.option("--region", default=region, show_default=True, help="The region that it is."),
+        click.option(
+            "--pace",
+            type=click.FloatRange(0.0, 3600.0),
+            default=1.0,
+            show_default=True,
+            help="How fast jobs and endpoints come up: less is quicker.",
+        ),
+        click.argument("command", nargs=-1, metavar="[-- COMMAND...]", type=click.UNPROCESSED),
+        output_option,
+    )
+    return lambda function: reduce(lambda made, option: option(made), reversed(options), function)
 
 
 @click.group(epilog=example("bridge emulate sagemaker"))
@@ -27,54 +64,117 @@ def emulate() -> None:
     """Run a cloud on this machine, to try things on without an account."""
 
 
-@emulate.command(epilog=example("bridge emulate sagemaker", "bridge emulate sagemaker --port 5050 --json"))
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; else a free one.")
-@click.option("--region", default="us-east-1", show_default=True, help="The region that it is.")
-@click.option(
-    "--pace",
-    type=click.FloatRange(0.0, 3600.0),
-    default=1.0,
-    show_default=True,
-    help="How fast jobs and endpoints come up: less is quicker.",
-)
-@output_option
-def sagemaker(output: Output, port: int, region: str, pace: float) -> None:
+@emulate.command(epilog=example("bridge emulate sagemaker", "bridge emulate sagemaker -- python train.py"))
+@_emulator_options(region="us-east-1")
+def sagemaker(output: Output, port: int, region: str, pace: float, command: tuple[str, ...]) -> None:
     """Emulate SageMaker, and what of AWS it needs, until interrupted.
 
     Only this machine reaches it. It refuses what AWS refuses, keeps everything in memory, and runs the
     commands of jobs and endpoints as processes of yours. Prints the variables by which programs find it;
-    with --json one line of type ready has them in env, and the tracking URI in uri.
+    with --json one line of type ready has them in env, and the tracking URI in uri. Given a command, it runs
+    that with the variables, and ends when and as it does.
     """
-    with _stopping() as stop, _started(port, region, pace) as emulator:
-        _tell(output, emulator)
+    begin = partial(_begun_sagemaker, port=port, region=region, pace=pace)
+    _serve(output, command, begin, _tell, port=port, unset=UNSET)
+
+
+@emulate.command(epilog=example("bridge emulate azureml --setup", "bridge emulate azureml -- python a.py"))
+@click.option("--setup", is_flag=True, help="Fetch Azurite (by npm, once, into your cache), and end.")
+@_emulator_options(region="westeurope")
+def azureml(
+    output: Output, setup: bool, port: int, region: str, pace: float, command: tuple[str, ...]
+) -> None:
+    """Emulate Azure ML, and what of Azure it needs, until interrupted.
+
+    Only this machine reaches it. It refuses what Azure refuses, keeps everything in memory and in a temporary
+    folder, and runs jobs and endpoints as processes of yours. Prints the variables by which programs find it:
+    they lead Azure's own host names here, by a proxy and a certificate that only who is told of trusts. With
+    --json one line of type ready has them in env, and the tracking URI in uri. Given a command, it runs that
+    with the variables, and ends when and as it does.
+    """
+    if setup:
+        _set_up(output)
+        return
+    begin = partial(_begun_azure, port=port, region=region, pace=pace)
+    _serve(output, command, begin, _tell_azure, port=port, unset=UNSET_AZURE)
+
+
+def _serve(
+    output: Output,
+    command: tuple[str, ...],
+    begin: Callable[[ExitStack], Emulated],
+    tell: Callable[[Output, Emulated], None],
+    *,
+    port: int,
+    unset: tuple[str, ...],
+) -> None:
+    """Run an emulator until a command or an interrupt ends it."""
+    _check(command, output)
+    with _stopping() as stop, _started(begin, port) as emulator:
+        if command:
+            output.end(_ran(command, _variables(emulator), stop, unset=unset))
+        tell(output, emulator)
         stop.wait()
         refused = sum(call.status >= 400 for call in emulator.calls)
         output.summary({"requests": len(emulator.calls), "refused": refused})
 
 
+def _variables(emulator: AzureMlEmulator | SageMakerEmulator) -> dict[str, str]:
+    return {**emulator.environment(), "BRIDGE_TRACKING_URI": emulator.uri}
+
+
+def _check(command: tuple[str, ...], output: Output) -> None:
+    """Refuse a command that cannot be run, before anything is started.
+
+    Raises:
+        UsageError: There is no such program, or JSON is asked for where the command prints.
+    """
+    if command and output.as_json:
+        raise click.UsageError("--json is for the emulator alone: the command prints what it likes")
+    if command and shutil.which(command[0]) is None:
+        raise click.UsageError(f"there is no command {command[0]!r}")
+
+
+def _ran(
+    command: tuple[str, ...], variables: Mapping[str, str], stop: threading.Event, *, unset: tuple[str, ...]
+) -> int:
+    """Run a command that finds the emulator by its variables; return its exit code as a shell does."""
+    if stop.is_set():
+        return SIGNALLED + signal.SIGTERM
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    child = subprocess.Popen(command, env={**kept, **variables})
+    # Ctrl-C reaches the command by itself, as one of the terminal's; whoever ends us means both.
+    signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())
+    code = child.wait()
+    return code if code >= 0 else SIGNALLED - code
+
+
 @contextmanager
-def _started(port: int, region: str, pace: float) -> Iterator[SageMakerEmulator]:
-    """Run the emulator.
+def _started(begin: Callable[[ExitStack], Emulated], port: int) -> Iterator[Emulated]:
+    """Run the emulator that ``begin`` starts, ready for everything.
 
     Raises:
         ConfigError: What it is made of is not installed, or the port is taken.
     """
     from trackbridge.errors import ConfigError
 
-    hint = 'pip install "trackbridge[emulators]"'
-    try:
-        from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
-
-        emulator = SageMakerEmulator(region=region, port=port, pace=pace).__enter__()
-    except ImportError as error:
-        raise ConfigError(f"the emulator needs {error.name}, which is not installed", hint=hint) from error
-    except OSError as error:
-        message = f"cannot listen on port {port}: {error.strerror}"
-        raise ConfigError(message, hint="name another --port") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            emulator = begin(stack)
+        except ImportError as error:
+            hint = 'pip install "trackbridge[emulators]"'
+            message = f"the emulator needs {error.name}, which is not installed"
+            raise ConfigError(message, hint=hint) from error
+        except OSError as error:
+            message = f"cannot listen on port {port}: {error.strerror}"
+            raise ConfigError(message, hint="name another --port") from error
         yield emulator
-    finally:
-        emulator.__exit__(None, None, None)
+
+
+def _begun_sagemaker(stack: ExitStack, port: int, region: str, pace: float) -> SageMakerEmulator:
+    from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
+
+    return stack.enter_context(SageMakerEmulator(region=region, port=port, pace=pace))
 
 
 @contextmanager
@@ -99,10 +199,65 @@ def _tell(output: Output, emulator: SageMakerEmulator) -> None:
     environment = emulator.environment()
     output.event("ready", {"uri": emulator.uri, "url": emulator.url, "env": environment})
     output.table(("AWS", "how", "calls", "note"), table.rows(), cell_chars_max=TABLE_CELL_CHARS_MAX)
+    _tell_variables(output, emulator, "SageMaker", UNSET)
+
+
+def _tell_variables(
+    output: Output, emulator: AzureMlEmulator | SageMakerEmulator, name: str, unset: tuple[str, ...]
+) -> None:
     output.show()
-    output.show(f"SageMaker answers at {emulator.url} until Ctrl-C. In another terminal:")
+    output.show(f"{name} answers at {emulator.url} until Ctrl-C. In another terminal:")
     output.show()
-    output.show(f"unset {' '.join(UNSET)}")
-    for name, value in environment.items():
-        output.show(f"export {name}={shlex.quote(value)}")
-    output.show(f"export BRIDGE_TRACKING_URI={shlex.quote(emulator.uri)}")
+    output.show(f"unset {' '.join(unset)}")
+    for variable, value in _variables(emulator).items():
+        output.show(f"export {variable}={shlex.quote(value)}")
+
+
+def _set_up(output: Output) -> None:
+    """Fetch Azurite.
+
+    Raises:
+        ConfigError: npm is not there, or failed.
+    """
+    from trackbridge.errors import ConfigError
+    from trackbridge.testing.emulators.azureml import blob_server
+
+    try:
+        place = blob_server.set_up()
+    except blob_server.NotSetUp as error:
+        message, _, hint = str(error).partition("; ")
+        raise ConfigError(message, hint=hint or "see what npm says, and try again") from error
+    output.event("setup", {"folder": str(place), "azurite": blob_server.VERSION})
+    output.show(f"Azurite {blob_server.VERSION} is in {place}.")
+
+
+def _begun_azure(stack: ExitStack, port: int, region: str, pace: float) -> AzureMlEmulator:
+    """Start the emulator.
+
+    Raises:
+        ConfigError: Azurite or mlflow is not there, or did not start.
+    """
+    from trackbridge.errors import ConfigError
+    from trackbridge.testing.emulators.azureml.blob_server import NotSetUp
+    from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
+    from trackbridge.testing.emulators.azureml.mlflow_server import NotStarted
+
+    try:
+        emulator = stack.enter_context(AzureMlEmulator(port=port, region=region, pace=pace))
+        emulator.wait_for_mlflow()
+    except (NotSetUp, NotStarted) as error:
+        message, _, hint = str(error).partition(": ")
+        raise ConfigError(message, hint=hint or "see docs/emulators.md") from error
+    return emulator
+
+
+def _tell_azure(output: Output, emulator: AzureMlEmulator) -> None:
+    from trackbridge.testing.emulators.azureml import table
+
+    environment = emulator.environment()
+    places = {"url": emulator.url, "tls_url": emulator.tls_url, "blob_url": emulator.blob_url}
+    trusted = str(emulator.certificates.trusted)
+    told = {"uri": emulator.uri, **places, "certificate": trusted, "env": environment}
+    output.event("ready", told)
+    output.table(("Azure", "how", "routes", "note"), table.rows(), cell_chars_max=TABLE_CELL_CHARS_MAX)
+    _tell_variables(output, emulator, "Azure ML", UNSET_AZURE)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import shutil
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import FileInfo
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
+from trackbridge.api.downloads import download_file
 from trackbridge.delivery.spills import SPILL_FOLDER
 from trackbridge.domain.artifacts import ArtifactInfo, split_artifact_uri
 from trackbridge.errors import InvalidInput
@@ -18,7 +18,6 @@ from trackbridge.mlflow_plugin.binding import bound_among
 from trackbridge.mlflow_plugin.errors import translates
 
 _BASE_TAKES = tuple(inspect.signature(ArtifactRepository.__init__).parameters)[1:]
-_COPY_BYTES = 1024 * 1024
 _PARENT_OF_SPILLS = SPILL_FOLDER.rpartition("/")[0] + "/"
 
 
@@ -87,8 +86,8 @@ class BridgeArtifactRepository(ArtifactRepository):  # type: ignore[misc]
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         client, path = self._binding.client, self._below(remote_file_path)
         client.reader.drain()
-        with client.reader.artifacts.open(self._run_id, path) as source, Path(local_path).open("wb") as copy:
-            shutil.copyfileobj(source, copy, _COPY_BYTES)
+        artifacts = client.reader.artifacts
+        download_file(artifacts, self._run_id, artifacts.stat(self._run_id, path), Path(local_path))
 
     def _below(self, path: str | None) -> str:
         return "/".join(part.strip("/") for part in (self._root, path or "") if part.strip("/"))

@@ -42,6 +42,7 @@ from trackbridge.domain.secrets import shown
 from trackbridge.errors import InvalidInput, Locked, NotFound, Rejected, Unsupported
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.registry import ModelRegistry
+from trackbridge.ports.streams import AddressedArtifacts
 
 CACHE_FOLDER = "model-cache"
 """Name of the cache within the project's folder; what is deployed has a folder of its own and its own end."""
@@ -294,6 +295,26 @@ class FolderSource(Source):
         return open(info.path, "rb")
 
 
+class AddressSource(Source):
+    """Files that are no run's, at an address of the backend's own."""
+
+    def __init__(self, artifacts: AddressedArtifacts, address: str) -> None:
+        self._store = artifacts
+        self._address = address
+
+    def members(self) -> list[tuple[str, ArtifactInfo]]:
+        """Return the name within the payload, and the description, of each file."""
+        return self._store.members_at(self._address)
+
+    def known_digest(self) -> str | None:
+        """Return None: the files have to be read."""
+        return None
+
+    def open(self, info: ArtifactInfo) -> BinaryIO:
+        """Open a file for reading."""
+        return self._store.open_at(self._address, info.path)
+
+
 def source_of(address: str, artifacts: ArtifactStore | None) -> Source:
     """Return what reads the payload at an address.
 
@@ -304,6 +325,8 @@ def source_of(address: str, artifacts: ArtifactStore | None) -> Source:
         return FolderSource(file_path(address))
     if address.startswith("/"):
         return FolderSource(Path(address))
+    if isinstance(artifacts, AddressedArtifacts) and artifacts.reads(address):
+        return AddressSource(artifacts, address)
     place = split_artifact_uri(address)
     if place is None and address.startswith("runs:/"):
         reference = parse_model_reference(address)

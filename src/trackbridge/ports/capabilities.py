@@ -89,8 +89,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Numeric limits of a backend; None means that there is none. Lengths are in characters.
 
     Metric values of the kinds in ``metric_values_unheld`` are not kept by their bits: the store refuses them.
-    ``calls_at_once_max`` bounds how many calls delivery has under way to it, where fewer are better than its
-    own bound.
+    ``metric_names_per_run_advised`` is documented and not known to be enforced: passing it is told at the end
+    of the run, and everything is sent. ``calls_at_once_max`` bounds how many calls delivery has under way to
+    it, where fewer are better than its own bound.
     """
 
     metrics_per_write_max: int | None = None
@@ -103,6 +104,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     param_value_chars_max: int | None = None
     tag_value_chars_max: int | None = None
     metric_age_ms_max: int | None = None
+    metric_names_per_run_advised: int | None = None
     metric_values_unheld: frozenset[ValueKind] = frozenset()
     artifact_bytes_max: int | None = None
     page_items_max: int = 1000

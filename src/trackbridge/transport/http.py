@@ -171,7 +171,8 @@ class HttpClient:
                 allow_redirects=method in ("GET", "HEAD"),
             )
         except requests.RequestException as error:
-            raise self._translated(error, url) from error
+            # The library's own words quote the address, and one that is whole may be signed.
+            raise self._translated(error, url) from (None if "?" in url else error)
 
     def _translated(self, error: requests.RequestException, url: str) -> BridgeError:
         host = shown(url.split("?")[0].split("://")[-1].split("/")[0])

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -356,3 +357,13 @@ def test_a_server_behind_a_local_socket_that_does_not_answer_in_time(local_socke
     client = HttpClient(adapter="mlflow", answer_s=0.1, local_socket=lambda: connected_to(local_socket))
     with pytest.raises(TimedOut):
         client.request("GET", "http://localhost/version")
+
+
+def test_a_signed_address_is_in_no_traceback(client):
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/?sig={SECRET}"
+    with pytest.raises(Unavailable) as caught:
+        client.request("GET", address)
+    assert SECRET not in "".join(traceback.format_exception_only(caught.value))
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__

@@ -49,7 +49,8 @@ class ModelTests(RegistryTests):
 
     @pytest.mark.parametrize("name", ["wine", "", "Wein", "wine ", "wine/1", "%", "_ine", "w*"])
     def test_an_unknown_model_is_not_found(self, name: str) -> None:
-        self.ensure("another wine")
+        for other in ("another-wine", "dine", "white"):
+            self.ensure(other)
         with pytest.raises(NotFound):
             self.registry.get_model(name)
 

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from trackbridge.testing.emulators.azureml_points import RepeatedPoints
 from trackbridge.testing.emulators.databricks_catalog import Catalog
 from trackbridge.testing.emulators.databricks_files import DBFS, FILES_API, WorkspaceFiles
 from trackbridge.testing.emulators.databricks_rules import READING, REGISTRY, TRACKING, broken_rule
@@ -27,6 +26,7 @@ from trackbridge.testing.emulators.databricks_storage import AWS, PATH, Storage
 from trackbridge.testing.emulators.databricks_tokens import TokenIssuer, refusal_of
 from trackbridge.testing.emulators.databricks_workspace import Folders, refused
 from trackbridge.testing.emulators.front import Front, Result, json_result
+from trackbridge.testing.emulators.points import RepeatedPoints
 
 USER = "ada@example.com"
 PRINCIPAL = "11111111-2222-3333-4444-555555555555"

@@ -1,17 +1,16 @@
-"""The Azure ML double before a scripted server, where only who signs in, where and with what matters."""
+"""Adapters on the emulator of Azure ML, where only who signs in, where and with what matters."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from tests.support.scripted_servers import Answer, Request, scripted_server
+from tests.support.scripted_servers import Answer, Request
 from trackbridge.ports.adapter import AdapterContext
 from trackbridge.ports.findings import Finding, Severity
-from trackbridge.testing.emulators.azureml import AzureMachineLearning
+from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
 from trackbridge_adapters._mlflow_rest.adapter import RestAdapter
 from trackbridge_adapters.azureml.identity import Credential
 from trackbridge_adapters.azureml.service import service_of
@@ -43,17 +42,8 @@ def answer_of(request: Request) -> Answer:
     return Answer(body={"run": {"info": info, "data": {}}})
 
 
-@contextlib.contextmanager
-def emulated(**named: Any) -> Iterator[AzureMachineLearning]:
-    """Run the double."""
-    with scripted_server() as server:
-        server.answer = answer_of
-        with AzureMachineLearning(server.url, **named) as azure:
-            yield azure
-
-
 def opened(
-    azure: AzureMachineLearning,
+    azure: AzureMlEmulator,
     home: Path,
     *,
     uri: str | None = None,
@@ -62,9 +52,11 @@ def opened(
     environment: Mapping[str, str] | None = None,
     skew_ms: int = 0,
 ) -> RestAdapter:
-    """Open the double's workspace, with its clock; without ``options``, by its own credential."""
+    """Open the emulator's workspace, with its clock; without ``options``, by its own credential."""
     given = {**azure.options, **(options or {})}
-    context = AdapterContext(home=home, options=given, clock_ms=lambda: int(azure.now_s() * 1000) + skew_ms)
+    context = AdapterContext(
+        home=home, options=given, clock_ms=lambda: int(azure.cloud.now_s() * 1000) + skew_ms
+    )
     signed_in = credential or (None if options else azure.credential())
     service = service_of(
         uri or azure.uri, context, credential=signed_in, environment=environment or {}, folder=home
@@ -72,9 +64,14 @@ def opened(
     return RestAdapter(service, context)
 
 
-def asked_for(azure: AzureMachineLearning, *routes: str) -> list[str]:
+def asked_for(azure: AzureMlEmulator, *routes: str) -> list[str]:
     """Return the paths of the requests that end with one of the routes."""
-    return [path for _, path in azure.requests if path.endswith(routes)]
+    return [call.path for call in azure.calls if call.path.endswith(routes)]
+
+
+def tell_host(azure: AzureMlEmulator, host: str) -> None:
+    """Let the workspace name another host for its services, for the rest of a test."""
+    azure.cloud.addresses = lambda request: replace(azure.addresses(request), mlflow=host)
 
 
 def problems(found: tuple[Finding, ...]) -> list[Finding]:

@@ -8,25 +8,38 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.unit.adapters.azureml.rig import RUN, asked_for, emulated, opened
+from tests.support.blob_watch import BlobWatch, blob_watch, busy
+from tests.support.scripted_servers import Answer, scripted_server
+from tests.unit.adapters.azureml.rig import RUN, asked_for, opened
 from trackbridge.errors import AuthError, ConfigError, NotFound, Rejected, Unavailable
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.testing.contracts.samples import digest_of, file_of
-from trackbridge.testing.emulators.azureml import AzureMachineLearning
+from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
+from trackbridge.testing.emulators.azureml.run_files import RunFiles
+from trackbridge.testing.emulators.azureml.storage import ACCOUNT
+from trackbridge.testing.emulators.listener import Arrived, Sent
+from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._mlflow_rest import artifacts as shared
 from trackbridge_adapters._mlflow_rest import artifacts_parts
+from trackbridge_adapters.azureml.artifacts import RunPlaces
+from trackbridge_adapters.azureml.config import Workspace
+from trackbridge_adapters.azureml.workspace import Location
 
-EXPIRED_S = -1.0
+EXPIRED_S = -60.0
+CONTAINER = "azureml"
+FOLDER = f"ExperimentRun/dcid.{RUN}"
 
 
 @pytest.fixture
-def azure() -> Iterator[AzureMachineLearning]:
-    with emulated() as azure:
-        yield azure
+def blobs(azure: AzureMlEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobWatch]:
+    """What stands before Azurite, and is told as its address."""
+    with blob_watch(azure.cloud.storage) as watch:
+        monkeypatch.setattr(azure.cloud.storage, "url", watch.url)
+        yield watch
 
 
 @pytest.fixture
-def files(azure: AzureMachineLearning, tmp_path: Path) -> ArtifactStore:
+def files(azure: AzureMlEmulator, blobs: BlobWatch, tmp_path: Path) -> ArtifactStore:
     store = opened(azure, tmp_path / "home").artifacts
     assert store is not None
     return store
@@ -50,19 +63,19 @@ def read(files: ArtifactStore, path: str) -> bytes:
 
 
 def test_a_file_is_replaced_although_the_run_history_knows_it(
-    azure: AzureMachineLearning, files: ArtifactStore, tmp_path: Path
+    azure: AzureMlEmulator, files: ArtifactStore, tmp_path: Path
 ) -> None:
     put(files, tmp_path, "model/MLmodel", b"first")
     put(files, tmp_path, "model/MLmodel", b"second")
     assert read(files, "model/MLmodel") == b"second"
     assert len(asked_for(azure, "artifacts/batch/metadata")) == 2
-    assert len(asked_for(azure, f"ExperimentRun/dcid.{RUN}/write")) == 1
+    assert len(asked_for(azure, f"{FOLDER}/write")) == 1
 
 
 def test_an_upload_that_broke_off_before_its_bytes_is_no_file_and_can_be_made_up_for(
-    azure: AzureMachineLearning, files: ArtifactStore, tmp_path: Path
+    azure: AzureMlEmulator, files: ArtifactStore, tmp_path: Path
 ) -> None:
-    azure.artifacts.answer("POST", "batch/metadata", RUN, {}, b'{"paths": [{"path": "a/b"}]}', azure.url)
+    azure.cloud.part(RunFiles).add(azure.scope, RUN, ["a/b"])
     assert list(files.list(RUN, "a")) == []
     with pytest.raises(NotFound):
         files.stat(RUN, "a/b")
@@ -70,67 +83,53 @@ def test_an_upload_that_broke_off_before_its_bytes_is_no_file_and_can_be_made_up
     assert read(files, "a/b") == b"at last"
 
 
-def test_the_same_bytes_are_not_sent_again(
-    azure: AzureMachineLearning, files: ArtifactStore, tmp_path: Path
-) -> None:
+def test_the_same_bytes_are_not_sent_again(blobs: BlobWatch, files: ArtifactStore, tmp_path: Path) -> None:
     for _ in range(3):
         put(files, tmp_path, "a", b"the same")
-    assert azure.blobs.writes == 1
+    assert blobs.writes == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 10_500])
 def test_sizes_around_a_part(
-    size: int, small_parts: int, azure: AzureMachineLearning, files: ArtifactStore, tmp_path: Path
+    size: int, small_parts: int, blobs: BlobWatch, files: ArtifactStore, tmp_path: Path
 ) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
     put(files, tmp_path, "file", content[:size])
     assert read(files, "file") == content[:size]
     info = files.stat(RUN, "file")
     assert (info.file_size, info.digest) == (size, digest_of(content[:size]))
-    assert azure.blobs.writes == (1 if size < small_parts else -(-size // small_parts) + 1)
+    assert blobs.writes == (1 if size < small_parts else -(-size // small_parts) + 1)
 
 
 def test_an_address_that_expires_in_the_middle_of_an_upload(
-    small_parts: int, azure: AzureMachineLearning, files: ArtifactStore, tmp_path: Path
+    small_parts: int,
+    azure: AzureMlEmulator,
+    blobs: BlobWatch,
+    files: ArtifactStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answered = azure.blobs.answer
-    ends = {3}
+    ends = [3]
 
-    def expiring(method, path, query_text, headers, body):  # type: ignore[no-untyped-def]
-        result = answered(method, path, query_text, headers, body)
-        if azure.blobs.writes in ends:
-            ends.remove(azure.blobs.writes)
-            azure.clock_skew_s += 3601  # every address that was given so far has ended
-        return result
+    def ending(arrived: Arrived) -> None:
+        if ends and blobs.writes >= ends[0]:  # several go at once: it may never be just that many
+            ends.clear()
+            blobs.end_addresses()
+            # Signed within the same second, the next one would be the same.
+            monkeypatch.setattr(azure.cloud.storage, "signature_seconds", 7200.0)
 
-    azure.blobs.answer = expiring  # type: ignore[method-assign]
+    blobs.before = ending
     content = bytes(range(250)) * 40
     put(files, tmp_path, "file", content)
     assert read(files, "file") == content
-    assert asked_for(azure, f"ExperimentRun/dcid.{RUN}/write")
-
-
-def test_an_address_that_is_old_when_it_is_read(
-    azure: AzureMachineLearning, files: ArtifactStore, tmp_path: Path
-) -> None:
-    put(files, tmp_path, "a", b"content")
-    real = azure.blobs.signed
-    given: list[str] = []
-
-    def old_at_first(base: str, path: str, permissions: str) -> str:
-        azure.blobs.signature_seconds = EXPIRED_S if not given else 3600.0
-        given.append(real(base, path, permissions))
-        return given[-1]
-
-    azure.blobs.signed = old_at_first  # type: ignore[method-assign]
-    assert read(files, "a") == b"content"
-    assert len(given) == 2
+    assert ends == []
+    assert asked_for(azure, f"{FOLDER}/write")
 
 
 def test_storage_that_lets_nobody_in_is_told(
-    azure: AzureMachineLearning, files: ArtifactStore, tmp_path: Path
+    azure: AzureMlEmulator, files: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    azure.blobs.signature_seconds = EXPIRED_S
+    monkeypatch.setattr(azure.cloud.storage, "signature_seconds", EXPIRED_S)
     with pytest.raises(AuthError, match="AuthenticationFailed") as told:
         put(files, tmp_path, "a", b"content")
     assert "firewall" in (told.value.hint or "")
@@ -138,26 +137,23 @@ def test_storage_that_lets_nobody_in_is_told(
 
 
 def test_an_upload_goes_on_in_another_process(
-    small_parts: int, azure: AzureMachineLearning, tmp_path: Path
+    small_parts: int, azure: AzureMlEmulator, blobs: BlobWatch, tmp_path: Path
 ) -> None:
     content = bytes(range(250)) * 40
     file = file_of(tmp_path, content)
-    answered = azure.blobs.answer
-    sent: list[str] = []
-
-    def failing(method, path, query_text, headers, body):  # type: ignore[no-untyped-def]
-        if "comp=block&" in query_text:
-            if len(sent) >= 4:
-                return answered(method, path, "", headers, body)._replace(status=503)
-            sent.append(query_text)
-        return answered(method, path, query_text, headers, body)
-
     state = tmp_path / "state"
+    turns = iter(range(4))
+
+    def failing(arrived: Arrived) -> Sent | None:
+        if "comp=block&" not in arrived.target or next(turns, None) is not None:
+            return None
+        return busy(arrived)
+
     for is_first in (True, False):
         store = opened(azure, tmp_path / f"home-{is_first}").artifacts
         assert store is not None
-        azure.blobs.answer = failing if is_first else answered  # type: ignore[method-assign]
-        before = azure.blobs.writes
+        blobs.before = failing if is_first else lambda arrived: None
+        before = blobs.writes
         how = {"digest": digest_of(content), "size": len(content), "state": state}
         if is_first:
             with pytest.raises(Unavailable):
@@ -165,21 +161,23 @@ def test_an_upload_goes_on_in_another_process(
             assert "sig=" not in state.read_text()
         else:
             store.put_resumable(RUN, "file", file, **how)  # type: ignore[arg-type]
-            assert azure.blobs.writes - before == 10 - 4 + 1
+            assert blobs.writes - before == 10 - 4 + 1
             assert read(store, "file") == content
 
 
-def test_storage_never_gets_our_token(
-    azure: AzureMachineLearning, files: ArtifactStore, tmp_path: Path
+def test_storage_never_gets_our_token(blobs: BlobWatch, files: ArtifactStore, tmp_path: Path) -> None:
+    seen: list[str | None] = []
+    blobs.before = lambda arrived: seen.append(arrived.headers.get("Authorization"))
+    put(files, tmp_path, "a", b"content")
+    assert read(files, "a") == b"content"
+    assert len(seen) >= 2
+    assert set(seen) == {None}
+
+
+def test_listings_of_many_pages(
+    azure: AzureMlEmulator, files: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(files, tmp_path, "a", b"content")  # the double refuses an Authorization header beside a signature
-    address = azure.blobs.signed(azure.url, f"ExperimentRun/dcid.{RUN}/a", "r")
-    answer = requests.get(address, headers={"Authorization": "Bearer x"}, timeout=30)
-    assert (answer.status_code, answer.headers["x-ms-error-code"]) == (403, "AuthenticationFailed")
-
-
-def test_listings_of_many_pages(azure: AzureMachineLearning, files: ArtifactStore, tmp_path: Path) -> None:
-    azure.artifacts.page_items = 3
+    monkeypatch.setattr(azure.cloud.part(RunFiles), "page_items", 3)
     for number in range(8):
         put(files, tmp_path, f"logs/{number}.txt", b"x")
     put(files, tmp_path, "logs/deeper/one.txt", b"x")
@@ -197,7 +195,7 @@ def test_names_that_storage_changes_are_refused(path: str, files: ArtifactStore,
         put(files, tmp_path, path, b"content")
 
 
-def test_a_run_of_another_place_is_told(azure: AzureMachineLearning, tmp_path: Path) -> None:
+def test_a_run_of_another_place_is_told(azure: AzureMlEmulator, tmp_path: Path) -> None:
     adapter = opened(azure, tmp_path)
     adapter.tracking._roots[RUN] = "wasbs://container@account.blob.core.windows.net/7"
     assert adapter.artifacts is not None
@@ -208,19 +206,40 @@ def test_a_run_of_another_place_is_told(azure: AzureMachineLearning, tmp_path: P
 @pytest.mark.parametrize(
     ("query", "headers", "code"),
     [
-        ("", {"x-ms-blob-type": "BlockBlob", "Content-MD5": "wrong"}, "Md5Mismatch"),
-        ("", {}, "MissingRequiredHeader"),
-        ("&comp=block&blockid=", {}, "InvalidBlobOrBlock"),
+        ("", {"x-ms-blob-type": "BlockBlob", "Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}, "Md5Mismatch"),
         ("&comp=blocklist", {}, "InvalidBlockList"),
     ],
 )
-def test_the_double_refuses_what_storage_refuses(
-    query: str, headers: dict[str, str], code: str, azure: AzureMachineLearning
+def test_azurite_refuses_what_storage_refuses(
+    query: str, headers: dict[str, str], code: str, azure: AzureMlEmulator
 ) -> None:
-    address = azure.blobs.signed(azure.url, "ExperimentRun/a", "cw")
+    base = f"{azure.blob_url}/{ACCOUNT}"
+    address = azure.cloud.storage.signed(base, CONTAINER, f"{FOLDER}/a", permissions="cw")
     body = b"<BlockList><Latest>AAAA</Latest></BlockList>" if query.endswith("list") else b"x"
     answer = requests.put(f"{address}{query}", data=body, headers=headers, timeout=30)
     assert answer.headers["x-ms-error-code"] == code
     tampered = address.replace("sp=cw", "sp=rcw")
-    assert requests.put(tampered, data=b"x", timeout=30).status_code == 403
+    kind = {"x-ms-blob-type": "BlockBlob"}
+    assert requests.put(tampered, data=b"x", headers=kind, timeout=30).status_code == 403
     assert requests.get(address, timeout=30).headers["x-ms-error-code"] == "AuthorizationPermissionMismatch"
+
+
+@pytest.mark.parametrize(
+    "last", [Answer(body={"value": [], "continuationToken": "2"}), Answer(status=404, body={})]
+)
+def test_a_listing_that_leads_nowhere_is_not_taken_for_whole(last: Answer, tmp_path: Path) -> None:
+    first = Answer(body={"value": [{"path": "a"}], "continuationToken": "2"})
+    with scripted_server() as server:
+        server.says(first, *[last] * 3)
+        location = Location(
+            Workspace("s", "g", "w"),
+            http=HttpClient(adapter="azureml"),
+            home=tmp_path,
+            arm=server.url,
+            endpoint=server.url,
+        )
+        location._base = server.url
+        root = f"azureml://experiments/7/runs/{RUN}/artifacts"
+        files = RunPlaces(HttpClient(adapter="azureml"), location, None).files(root)
+        with pytest.raises(Unavailable, match="the list"):
+            files.count("", 100)

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.unit.adapters.azureml.rig import asked_for, emulated, milliseconds, opened
+from tests.unit.adapters.azureml.rig import asked_for, milliseconds, opened
 from trackbridge.domain.runs import LifecycleStage
 from trackbridge.errors import AuthError, BridgeError, ConfigError, MissingExtra, Unavailable
-from trackbridge.testing.emulators.azureml import TENANT, AzureMachineLearning
-from trackbridge.testing.emulators.azureml_tokens import AUTHORITY, CLIENT, CLIENT_PASSWORD
+from trackbridge.testing.emulators.azureml.core import TENANT
+from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
+from trackbridge.testing.emulators.azureml.tokens import AUTHORITY, CLIENT, CLIENT_PASSWORD
 from trackbridge_adapters._mlflow_rest.adapter import RestAdapter
 from trackbridge_adapters.azureml.clouds import PUBLIC
 from trackbridge_adapters.azureml.identity import AzureTokens, Token, authentication_of, claims_of
@@ -166,9 +167,11 @@ def test_causes_of_a_failed_sign_in() -> None:
     assert isinstance(failing(ServiceRequestError("no route to login.microsoftonline.com")), Unavailable)
 
 
-def test_without_azure_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_azure_identity(
+    azure: AzureMlEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "azure.identity", None)
-    with emulated() as azure, pytest.raises(MissingExtra) as told:
+    with pytest.raises(MissingExtra) as told:
         listed(opened(azure, tmp_path, options={"sign_in": "default"}))
     assert told.value.hint == "pip install 'trackbridge[azure]'"
 
@@ -190,48 +193,47 @@ def test_claims_of_anything(text: str) -> None:
     assert claims_of(text) == {}
 
 
-# Against the double.
+# Against the emulator.
 
 
-def test_requests_share_one_token(tmp_path: Path) -> None:
-    with emulated() as azure:
-        credential = azure.credential()
-        adapter = opened(azure, tmp_path, credential=credential)
-        for _ in range(5):
-            listed(adapter)
-        assert credential.asked == 1
-
-
-def test_a_token_that_lasts_three_seconds(tmp_path: Path) -> None:
-    with emulated(token_seconds=3) as azure:
-        credential = azure.credential()
-        adapter = opened(azure, tmp_path, credential=credential)
-        for _ in range(60):
-            listed(adapter)
-            azure.clock_skew_s += 0.2
-        assert 4 <= credential.asked <= 8
-        assert len(asked_for(azure, "experiments/search")) == 60  # none was refused
-
-
-def test_a_refused_token_is_taken_anew_once(tmp_path: Path) -> None:
-    with emulated() as azure:
-        credential = azure.credential()
-        adapter = opened(azure, tmp_path, credential=credential)
+def test_requests_share_one_token(azure: AzureMlEmulator, tmp_path: Path) -> None:
+    credential = azure.credential()
+    adapter = opened(azure, tmp_path, credential=credential)
+    for _ in range(5):
         listed(adapter)
-        azure.issuer.revoke()
-        azure.requests.clear()
+    assert credential.asked == 1
+
+
+def test_a_token_that_lasts_three_seconds(azure: AzureMlEmulator, tmp_path: Path) -> None:
+    azure.cloud.clock.stop()  # however long the requests take
+    azure.cloud.issuer.seconds = 3
+    credential = azure.credential()
+    adapter = opened(azure, tmp_path, credential=credential)
+    for _ in range(60):
         listed(adapter)
-        assert (credential.asked, len(azure.requests)) == (2, 2)
+        azure.cloud.clock.advance(0.2)
+    assert 4 <= credential.asked <= 8
+    assert len(asked_for(azure, "experiments/search")) == 60  # none was refused
 
 
-def test_a_lasting_refusal_is_told_after_one_renewal(tmp_path: Path) -> None:
-    with emulated(permissions=frozenset()) as azure:
-        credential = azure.credential()
-        adapter = opened(azure, tmp_path, credential=credential, uri=f"azureml://x.example{azure.scope}")
-        with pytest.raises(AuthError, match="does not have authorization") as told:
-            listed(adapter)
-        assert "AzureML Data Scientist" in (told.value.hint or "")
-        assert (credential.asked, len(azure.requests)) == (2, 2)
+def test_a_refused_token_is_taken_anew_once(azure: AzureMlEmulator, tmp_path: Path) -> None:
+    credential = azure.credential()
+    adapter = opened(azure, tmp_path, credential=credential)
+    listed(adapter)
+    azure.cloud.issuer.revoke()
+    before = len(azure.calls)
+    listed(adapter)
+    assert (credential.asked, len(azure.calls) - before) == (2, 2)
+
+
+def test_a_lasting_refusal_is_told_after_one_renewal(azure: AzureMlEmulator, tmp_path: Path) -> None:
+    azure.permissions.clear()
+    credential = azure.credential()
+    adapter = opened(azure, tmp_path, credential=credential, uri=f"azureml://x.example{azure.scope}")
+    with pytest.raises(AuthError, match="does not have authorization") as told:
+        listed(adapter)
+    assert "AzureML Data Scientist" in (told.value.hint or "")
+    assert (credential.asked, len(azure.calls)) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -242,40 +244,41 @@ def test_a_lasting_refusal_is_told_after_one_renewal(tmp_path: Path) -> None:
         ({"seconds": -60}, "has expired"),
     ],
 )
-def test_why_a_token_is_refused(given: dict[str, object], hint: str, tmp_path: Path) -> None:
-    with emulated() as azure:
-        token = azure.issuer.issue(**given)  # type: ignore[arg-type]
-        adapter = opened(azure, tmp_path, options={"token_env": "MY"}, environment={"MY": token.token})
-        with pytest.raises(AuthError) as told:
-            listed(adapter)
-        assert hint in (told.value.hint or "")
-        assert token.token not in f"{told.value!s} {told.value!r} {told.value.hint}"
+def test_why_a_token_is_refused(
+    azure: AzureMlEmulator, given: dict[str, object], hint: str, tmp_path: Path
+) -> None:
+    token = azure.cloud.issuer.issue(**given)  # type: ignore[arg-type]
+    adapter = opened(azure, tmp_path, options={"token_env": "MY"}, environment={"MY": token.token})
+    with pytest.raises(AuthError) as told:
+        listed(adapter)
+    assert hint in (told.value.hint or "")
+    assert token.token not in f"{told.value!s} {told.value!r} {told.value.hint}"
 
 
-def test_a_token_file_is_read_again(tmp_path: Path) -> None:
+def test_a_token_file_is_read_again(azure: AzureMlEmulator, tmp_path: Path) -> None:
     file = tmp_path / "token"
-    with emulated() as azure:
-        file.write_text(azure.issuer.issue().token)
-        adapter = opened(azure, tmp_path, options={"token_file": str(file)})
-        listed(adapter)
-        azure.issuer.revoke()
-        file.write_text(azure.issuer.issue().token)
-        listed(adapter)
+    file.write_text(azure.cloud.issuer.issue().token)
+    adapter = opened(azure, tmp_path, options={"token_file": str(file)})
+    listed(adapter)
+    azure.cloud.issuer.revoke()
+    file.write_text(azure.cloud.issuer.issue().token)
+    listed(adapter)
 
 
 # azure-identity itself.
 
 
-def test_the_managed_identity_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with emulated() as azure:
-        for name, value in azure.environment().items():
-            monkeypatch.setenv(name, value)
-        for option in ("managed", "default"):
-            listed(opened(azure, tmp_path, options={"sign_in": option}))
-        assert len(asked_for(azure, "/identity/token")) == 2
-        monkeypatch.setenv("IDENTITY_HEADER", "wrong")
-        with pytest.raises(AuthError, match="not signed in to Azure"):
-            listed(opened(azure, tmp_path, options={"sign_in": "managed"}))
+def test_the_managed_identity_of_a_machine(
+    azure: AzureMlEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in azure.environment().items():
+        monkeypatch.setenv(name, value)
+    for option in ("managed", "default"):
+        listed(opened(azure, tmp_path, options={"sign_in": option}))
+    assert len(asked_for(azure, "/identity/token")) == 2
+    monkeypatch.setenv("IDENTITY_HEADER", "wrong")
+    with pytest.raises(AuthError, match="not signed in to Azure"):
+        listed(opened(azure, tmp_path, options={"sign_in": "managed"}))
 
 
 @pytest.mark.parametrize(
@@ -286,34 +289,35 @@ def test_the_managed_identity_of_a_machine(tmp_path: Path, monkeypatch: pytest.M
         ("another", CLIENT_PASSWORD, "check the tenant"),
     ],
 )
-def test_a_service_principal(client: str, password: str, hint: str | None, tmp_path: Path) -> None:
-    with emulated() as azure:
-        credential = principal(azure, client, password)
-        adapter = opened(azure, tmp_path, credential=credential)
-        if hint is None:
-            listed(adapter)
-            listed(adapter)
-            assert len(asked_for(azure, f"{TENANT}/oauth2/v2.0/token")) == 1
-            return
-        with pytest.raises(AuthError) as told:
-            listed(adapter)
-        assert hint in (told.value.hint or "")
-        assert "0wr0ng" not in f"{told.value!s}{told.value.hint}"
+def test_a_service_principal(
+    azure: AzureMlEmulator, client: str, password: str, hint: str | None, tmp_path: Path
+) -> None:
+    credential = principal(azure, client, password)
+    adapter = opened(azure, tmp_path, credential=credential)
+    if hint is None:
+        listed(adapter)
+        listed(adapter)
+        assert len(asked_for(azure, f"{TENANT}/oauth2/v2.0/token")) == 1
+        return
+    with pytest.raises(AuthError) as told:
+        listed(adapter)
+    assert hint in (told.value.hint or "")
+    assert "0wr0ng" not in f"{told.value!s}{told.value.hint}"
 
 
-def principal(azure: AzureMachineLearning, client: str, password: str) -> object:
-    """Return azure-identity's own credential, whose sign-in host is the double."""
+def principal(azure: AzureMlEmulator, client: str, password: str) -> object:
+    """Return azure-identity's own credential, whose sign-in host is the emulator."""
     from azure.core.pipeline.transport import RequestsTransport
     from azure.identity import ClientSecretCredential
     from requests.adapters import HTTPAdapter
 
-    class ToTheDouble(HTTPAdapter):
+    class ToTheEmulator(HTTPAdapter):
         def send(self, request, **named):  # type: ignore[no-untyped-def]
             request.url = request.url.replace(AUTHORITY, azure.url)
             return super().send(request, **named)
 
     session = requests.Session()
-    session.mount(AUTHORITY, ToTheDouble())
+    session.mount(AUTHORITY, ToTheEmulator())
     return ClientSecretCredential(
         TENANT,
         client,

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from trackbridge.errors import AuthError
-from trackbridge.testing.emulators.azureml_tokens import AccessToken, TokenIssuer
+from trackbridge.testing.emulators.azureml.tokens import AccessToken, TokenIssuer
 from trackbridge_adapters.azureml.config import Workspace
 from trackbridge_adapters.azureml.job import job_credential, platform_run_of
 

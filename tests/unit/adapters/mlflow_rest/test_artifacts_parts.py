@@ -18,10 +18,14 @@ import pytest
 import requests
 from obstore.store import AzureStore, S3Store
 
+from tests.support.blob_watch import BlobWatch, blob_watch, busy
 from tests.support.s3_servers import BUCKET, s3_client, s3_server, uploads_of
 from trackbridge.errors import AuthError, RateLimited, Rejected, Unavailable
-from trackbridge.testing.emulators.azureml_blobs import CONTAINER, BlobStore
-from trackbridge.testing.emulators.front import Front, Result
+from trackbridge.testing.emulators.azureml.blob_server import BlobServer
+from trackbridge.testing.emulators.azureml.emulator import key_of
+from trackbridge.testing.emulators.azureml.storage import ACCOUNT, CONTAINER, WRITE, Storage
+from trackbridge.testing.emulators.listener import Arrived, Sent
+from trackbridge.transport.part_notes import PartNotes
 from trackbridge_adapters._mlflow_rest import artifacts_parts
 from trackbridge_adapters._mlflow_rest.artifacts_objects import ObjectFiles
 from trackbridge_adapters._mlflow_rest.artifacts_parts import (
@@ -343,9 +347,7 @@ def test_an_upload_that_s3_has_dropped_begins_anew(endpoint: str, tmp_path: Path
     content = os.urandom(1024) * (2 * PART_BYTES_MIN // 1024)
     parts = s3_parts(endpoint, "dropped.bin")
     upload = parts.begin(2, digest_of(content))
-    notes = artifacts_parts.Notes(
-        tmp_path / "state", ["s3://b/x", digest_of(content), len(content), PART_BYTES_MIN]
-    )
+    notes = PartNotes(tmp_path / "state", ["s3://b/x", digest_of(content), len(content), PART_BYTES_MIN])
     notes.begin(upload)
     notes.add(1, parts.send(upload, 1, content[:PART_BYTES_MIN]))
     parts.abort(upload)
@@ -388,44 +390,60 @@ def test_keys_are_found_where_obstore_finds_them(monkeypatch: pytest.MonkeyPatch
 # Azure
 
 
-class Blobs(Front):
-    """Azure's storage, alone."""
+class Blobs:
+    """Azure's storage (Azurite), and what is sent to it."""
 
-    def __init__(self) -> None:
-        super().__init__("http://127.0.0.1:9")
-        self.store = BlobStore(signature_seconds=3600)
+    def __init__(self, storage: Storage, watch: BlobWatch) -> None:
+        self.storage, self.watch = storage, watch
         self.fails_after = -1
+        watch.before = self._busy
 
-    def answer(self, method: str, target: str, headers: Any, body: bytes) -> Result:
-        path, _, query = target.partition("?")
-        if "comp=block&" in target:
-            self.fails_after -= 1
-            if self.fails_after == 0:
-                return Result(503, b"<Error><Code>ServerBusy</Code><Message>busy</Message></Error>", {})
-        return self.store.answer(method, path.removeprefix(CONTAINER), query, headers, body)
+    def address(self, path: str) -> str:
+        """Return an address at which the path can be written."""
+        return self.storage.signed(f"{self.watch.url}/{ACCOUNT}", CONTAINER, path, permissions=WRITE)
+
+    def _busy(self, arrived: Arrived) -> Sent | None:
+        if "comp=block&" not in arrived.target:
+            return None
+        self.fails_after -= 1
+        return busy(arrived) if self.fails_after == 0 else None
 
 
 @pytest.fixture(scope="module")
-def blobs() -> Iterator[Blobs]:
-    with Blobs() as front:
-        yield front
+def azurite() -> Iterator[Storage]:
+    keys = {ACCOUNT: key_of(ACCOUNT)}
+    server = BlobServer(keys)
+    try:
+        storage = Storage(server.wait(), keys, now_s=time.time)
+        storage.ensure_container()
+        yield storage
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def blobs(azurite: Storage) -> Iterator[Blobs]:
+    with blob_watch(azurite) as watch:
+        yield Blobs(azurite, watch)
 
 
 def test_blocks_wait_for_the_next_call(
     blobs: Blobs, small_parts: None, content: bytes, tmp_path: Path
 ) -> None:
     blobs.fails_after = 3
-    address = blobs.store.signed(blobs.url, "run/x.bin", "cw")
+    address = blobs.address("run/x.bin")
     with pytest.raises(RateLimited):
         sent(AzureParts(lambda: address, adapter="mlflow"), tmp_path, content)
-    assert blobs.store.answer("GET", "run/x.bin", _read(blobs, "run/x.bin"), {}, b"").status == 404
-    written = blobs.store.writes
+    assert not blobs.storage.exists("run/x.bin")
+    written = blobs.watch.writes
     parts = AzureParts(lambda: address, adapter="mlflow")
     version = sent(parts, tmp_path, content)
-    found = blobs.store.answer("GET", "run/x.bin", _read(blobs, "run/x.bin"), {}, b"")
-    assert (found.body, found.headers["ETag"]) == (content, version)
-    assert found.headers["x-ms-meta-bridgesha256"] == digest_of(content)
-    assert blobs.store.writes - written < COUNT + 1, "blocks were sent again"
+    assert blobs.storage.get("run/x.bin") == content
+    told = requests.head(
+        blobs.storage.signed(f"{blobs.storage.url}/{ACCOUNT}", CONTAINER, "run/x.bin"), timeout=30
+    )
+    assert (told.headers["ETag"], told.headers["x-ms-meta-bridgesha256"]) == (version, digest_of(content))
+    assert blobs.watch.writes - written < COUNT + 1, "blocks were sent again"
     parts.close()
 
 
@@ -433,18 +451,18 @@ def test_blocks_that_storage_has_dropped_are_sent_anew(
     blobs: Blobs, small_parts: None, content: bytes, tmp_path: Path
 ) -> None:
     blobs.fails_after = 3
-    address = blobs.store.signed(blobs.url, "run/y.bin", "cw")
+    address = blobs.address("run/y.bin")
     with pytest.raises(RateLimited):
         sent(AzureParts(lambda: address, adapter="mlflow"), tmp_path, content)
-    blobs.store.clear()
+    blobs.storage.put("run/y.bin", b"another's")  # drops the blocks that no list has named
     sent(AzureParts(lambda: address, adapter="mlflow"), tmp_path, content)
-    assert blobs.store.answer("GET", "run/y.bin", _read(blobs, "run/y.bin"), {}, b"").body == content
+    assert blobs.storage.get("run/y.bin") == content
 
 
 def test_an_address_that_is_not_taken_refuses_parts(
     blobs: Blobs, small_parts: None, content: bytes, tmp_path: Path
 ) -> None:
-    address = blobs.store.signed(blobs.url, "run/other.bin", "cw").replace("other", "x")
+    address = blobs.address("run/other.bin").replace("other", "x")
     with pytest.raises(PartsRefused) as refused:
         sent(AzureParts(lambda: address, adapter="mlflow"), tmp_path, content)
     assert "sig=" not in str(refused.value)
@@ -457,13 +475,9 @@ def test_a_store_that_cannot_sign_refuses_parts(tmp_path: Path) -> None:
     assert "verysecret" not in str(refused.value)
 
 
-def test_ids_of_blocks_are_as_long_as_obstores(blobs: Blobs) -> None:
+def test_ids_of_blocks_are_as_long_as_obstores() -> None:
     from trackbridge_adapters._mlflow_rest.artifacts_parts_azure import _block
 
     parts = AzureParts(lambda: "address", adapter="mlflow")
     blocks = [_block(parts.begin(1, "sha256:ab"), number) for number in (1, 50_000)]
     assert {len(base64.b64decode(block)) for block in blocks} == {32}
-
-
-def _read(blobs: Blobs, path: str) -> str:
-    return blobs.store.signed("", path, "r").partition("?")[2]

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from trackbridge.testing.emulators.balance import Balance
+from trackbridge.testing.emulators.containers import mounts
 from trackbridge.testing.emulators.sagemaker import event_stream, opt_ml, storage
 from trackbridge.testing.emulators.sagemaker.containers import Containers
 from trackbridge.testing.emulators.sagemaker.core import Cloud, Refused
 from trackbridge.testing.emulators.sagemaker.data_capture import Sampling
 from trackbridge.testing.emulators.sagemaker.endpoint_changes import steps
-from trackbridge.testing.emulators.sagemaker.endpoint_fleets import Balance
 from trackbridge.testing.emulators.sagemaker.images import COMMAND_VARIABLE, Image, Images
 from trackbridge.testing.emulators.sagemaker.listing import page
 
@@ -152,7 +153,7 @@ time.sleep(60)
     ],
 )
 def test_only_the_folder_itself_is_rewritten(text: str, expected: str) -> None:
-    assert opt_ml.rewritten(text, Path("ROOT")) == expected
+    assert mounts.rewritten(text, Path("ROOT"), [opt_ml.ROOT]) == expected
 
 
 @pytest.mark.parametrize("path", ["/opt/mlx", "/opt/ml/../etc", "opt/ml", "/etc", ""])

@@ -13,12 +13,11 @@ A module of operations exports ``OPERATIONS`` (and, where it has such, ``METRICS
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from trackbridge.testing.emulators.sagemaker.clock import Clock
+from trackbridge.testing.emulators.cloud import EmulatedCloud
 from trackbridge.testing.emulators.sagemaker.refusal import Refused
 from trackbridge.testing.emulators.sagemaker.tags import Tags
 
@@ -26,10 +25,9 @@ __all__ = ["ACCOUNT", "Cloud", "Operation", "Refused", "identity_of"]
 
 ACCOUNT = "210987654321"
 """Not the one that moto has by default: what it keeps for others in this process stays apart."""
-Part = TypeVar("Part")
 
 
-class Cloud:
+class Cloud(EmulatedCloud):
     """One AWS account in one region.
 
     Args:
@@ -39,20 +37,14 @@ class Cloud:
     """
 
     def __init__(self, region: str = "us-east-1", account: str = ACCOUNT, *, pace: float = 1.0) -> None:
-        self.region, self.account, self.pace = region, account, pace
+        super().__init__(pace)
+        self.region, self.account = region, account
         self.partition = "aws-cn" if region.startswith("cn-") else "aws"
-        self.lock = threading.RLock()
-        """Held during an operation, and while something that was due runs."""
-        self.clock = Clock(self.lock)
         self.skew_s = 0.0
         """How far AWS's clock is ahead of this machine's: for signatures and times alike."""
         self.tags = Tags()
-        self.environment: dict[str, str] = {}
-        """The AWS_* variables by which a program finds this cloud: for containers that are started."""
         self.role_environment: Callable[[str], Mapping[str, str]] = lambda _: self.environment
-        """The same for a role, by its ARN: with keys of its own, as a job or a model has them."""
-        self._parts: dict[type[Any], Any] = {}
-        self._callers = threading.local()
+        """``environment`` for a role, by its ARN: with keys of its own, as a job or a model has them."""
 
     def now_s(self) -> float:
         """Return AWS's time, in seconds since 1970, to the millisecond."""
@@ -62,24 +54,9 @@ class Cloud:
         """Return the time that signatures are held against: a clock moved on by a test does not count."""
         return time.time() + self.skew_s
 
-    def part(self, kind: Callable[[Cloud], Part]) -> Part:
-        """Return the state of a module: an instance of its class, made with this cloud when first asked for.
-
-        A ``close()`` that it has is called by ``reset`` and ``close``.
-        """
-        with self.lock:
-            if kind not in self._parts:
-                self._parts[kind] = kind(self)  # type: ignore[index]  # a class
-            part: Part = self._parts[kind]  # type: ignore[index]
-            return part
-
     def arn(self, kind: str, name: str) -> str:
         """Return the ARN of one of SageMaker's resources, such as ``("experiment", "digits")``."""
         return f"arn:{self.partition}:sagemaker:{self.region}:{self.account}:{kind}/{name}"
-
-    def later(self, seconds: float, function: Callable[[], None]) -> None:
-        """Call a function with the lock held, some seconds of a life cycle from now."""
-        self.clock.later(seconds * self.pace, function)
 
     @property
     def caller(self) -> str:
@@ -114,21 +91,9 @@ class Cloud:
 
     def reset(self) -> None:
         """Make everything new. What runs is stopped."""
-        self.clock.reset()
-        with self.lock:
-            parts, self._parts = self._parts, {}
-        # Without the lock: a process that ends may want it to say so.
-        _close(parts)
-        self.clock.reset()
+        super().reset()
         self.tags = Tags()
         self.skew_s = 0.0
-
-    def close(self) -> None:
-        """Stop the clock and everything that was started."""
-        self.clock.close()
-        with self.lock:
-            parts, self._parts = self._parts, {}
-        _close(parts)
 
 
 Operation = Callable[[Cloud, dict[str, Any]], dict[str, Any]]
@@ -145,10 +110,3 @@ def _backend(service: str, account: str, where: str) -> Any:
 
     backends: Mapping[str, Any] = get_backend(service)  # type: ignore[call-overload]
     return backends[account][where]
-
-
-def _close(parts: Mapping[type[Any], Any]) -> None:
-    for part in parts.values():
-        close = getattr(part, "close", None)
-        if close is not None:
-            close()

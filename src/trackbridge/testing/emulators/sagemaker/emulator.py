@@ -11,8 +11,9 @@ from trackbridge.testing.emulators.aws_keys import Key, KeyRing
 from trackbridge.testing.emulators.sagemaker.access import Access
 from trackbridge.testing.emulators.sagemaker.core import ACCOUNT, Cloud
 from trackbridge.testing.emulators.sagemaker.faults import Faults
-from trackbridge.testing.emulators.sagemaker.images import Image, Images
+from trackbridge.testing.emulators.sagemaker.images import Images
 from trackbridge.testing.emulators.sagemaker.server import Call, Server, Services
+from trackbridge.testing.emulators.whole import Emulator
 
 VARIABLES_OF_OTHERS = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false"}
 """So that a client looks neither for keys of the machine that it runs on, nor at other addresses."""
@@ -21,7 +22,7 @@ ROLE_KEY_S = 12 * 3600.0
 """How long the keys of a job's or a model's role last."""
 
 
-class SageMakerEmulator:
+class SageMakerEmulator(Emulator[Services]):
     """SageMaker, S3, STS, IAM, ECR, CloudWatch and autoscaling of one account in one region.
 
     Listens on 127.0.0.1 while its context is entered. What it refuses is what AWS refuses; see ``table``.
@@ -39,6 +40,8 @@ class SageMakerEmulator:
         ...     client.create_experiment(ExperimentName="digits")
     """
 
+    _images = Images
+
     def __init__(
         self,
         *,
@@ -48,13 +51,12 @@ class SageMakerEmulator:
         check_signatures: bool = True,
         account: str = ACCOUNT,
     ) -> None:
-        self.cloud = Cloud(region, account, pace=pace)
+        self.cloud: Cloud = Cloud(region, account, pace=pace)
         self.faults = Faults(self.cloud.now_s)
         self.access = Access(self.cloud, check_signatures=check_signatures)
         self.key: Key = self.keys.issue()
         """The key that ``environment`` tells of."""
         self._pace, self._port = pace, port
-        self._services: Services | None = None
         self._server: Server | None = None
         self._session: Any = None
         self._clients: dict[tuple[str, str, str], Any] = {}
@@ -151,13 +153,6 @@ class SageMakerEmulator:
         """Take a right away, such as ``sagemaker:Create*`` or ``s3:PutObject``."""
         self.access.deny(action, principal=principal)
 
-    def declare_image(self, pattern: str, *, train: Sequence[str] = (), serve: Sequence[str] = ()) -> None:
-        """Say what images hold whose name matches a pattern: the commands that train and that serve.
-
-        ``{port}`` in a command is the port to listen on. No image is ever pulled; see ``Images``.
-        """
-        self.cloud.part(Images).declare(pattern, Image(train=train, serve=serve))
-
     def reset(self) -> None:
         """Make everything new but the keys: nothing is there, nothing runs, nothing goes wrong."""
         self.faults.clear()
@@ -169,23 +164,7 @@ class SageMakerEmulator:
         services.calls.clear()
         services.failures.clear()
 
-    def raise_failures(self) -> None:
-        """Raise what went wrong inside of the emulator: for the end of a test.
-
-        Raises:
-            AssertionError: Something did.
-        """
-        failures = self._answering().failures
-        if failures:
-            raise AssertionError("the emulator failed:\n" + "\n".join(failures))
-        self.cloud.clock.raise_errors()
-
     def _listening(self) -> Server:
         if self._server is None:
             raise RuntimeError("enter the emulator's context first")
         return self._server
-
-    def _answering(self) -> Services:
-        if self._services is None:
-            raise RuntimeError("enter the emulator's context first")
-        return self._services

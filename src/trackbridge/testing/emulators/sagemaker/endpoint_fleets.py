@@ -8,28 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from trackbridge.testing.emulators.balance import Balance
 from trackbridge.testing.emulators.sagemaker.container_logs import LogStream
 from trackbridge.testing.emulators.sagemaker.core import Cloud
 from trackbridge.testing.emulators.sagemaker.endpoint_configs import EndpointConfig
 from trackbridge.testing.emulators.sagemaker.model_servers import Answered, ModelServer, NotServing
 from trackbridge.testing.emulators.sagemaker.models import Models
-
-
-class Balance:
-    """Takes turns among names by their weights, evenly (smooth weighted round robin)."""
-
-    def __init__(self) -> None:
-        self._owed: dict[str, float] = {}
-
-    def pick(self, weights: Mapping[str, float]) -> str | None:
-        """Return whose turn it is; None when nobody has a weight."""
-        total = sum(weights.values())
-        if total <= 0:
-            return None
-        self._owed = {name: self._owed.get(name, 0.0) + weight for name, weight in weights.items()}
-        chosen = max((name for name, weight in weights.items() if weight > 0), key=lambda n: self._owed[n])
-        self._owed[chosen] -= total
-        return chosen
 
 
 class Servers:

@@ -6,9 +6,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from trackbridge.testing.emulators.balance import Balance
+from trackbridge.testing.emulators.pauses import Pauses
 from trackbridge.testing.emulators.sagemaker.core import Cloud, Refused
-from trackbridge.testing.emulators.sagemaker.endpoint_fleets import Balance, Fleet
-from trackbridge.testing.emulators.sagemaker.pauses import Pauses
+from trackbridge.testing.emulators.sagemaker.endpoint_fleets import Fleet
 
 CLOSE_S = 20.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from trackbridge.testing.emulators.pauses import Pauses
 from trackbridge.testing.emulators.sagemaker import endpoint_alarms, endpoint_changes
 from trackbridge.testing.emulators.sagemaker.core import Cloud, Operation, Refused
 from trackbridge.testing.emulators.sagemaker.endpoint_configs import EndpointConfig, EndpointConfigs
@@ -13,7 +14,6 @@ from trackbridge.testing.emulators.sagemaker.endpoint_records import Endpoint, E
 from trackbridge.testing.emulators.sagemaker.endpoint_targets import check_removed_targets
 from trackbridge.testing.emulators.sagemaker.inference_components import Components
 from trackbridge.testing.emulators.sagemaker.listing import page
-from trackbridge.testing.emulators.sagemaker.pauses import Pauses
 from trackbridge.testing.emulators.sagemaker.quotas import ENDPOINT, Quotas, instances_of
 
 
@@ -32,7 +32,7 @@ def _create(cloud: Cloud, asked: dict[str, Any]) -> dict[str, Any]:
     fleet = Fleet(cloud, name, config)
     cloud.tags.start(arn, asked.get("Tags"))
     now = cloud.now_s()
-    endpoint = Endpoint(name, arn, fleet, Pauses(cloud), now, now)
+    endpoint = Endpoint(name, arn, fleet, Pauses(cloud.later), now, now)
     endpoint.capture = config.asked.get("DataCaptureConfig")
     endpoint.deployment = endpoint.last_deployment = asked.get("DeploymentConfig")
     endpoints.held[name] = endpoint

@@ -1,71 +1,26 @@
-"""What the images of containers hold: none is ever pulled, its programs run on this machine."""
+"""The images that SageMaker's emulator knows from the start: those that serve MLflow models."""
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
+from trackbridge.testing.emulators import containers as shared
+from trackbridge.testing.emulators.containers import COMMAND_VARIABLE, Image
+from trackbridge.testing.emulators.containers.images import unknown_image
 from trackbridge.testing.emulators.sagemaker.core import Cloud
 
-COMMAND_VARIABLE = "BRIDGE_EMULATED_COMMAND"
-"""A variable of a container's Environment that says what runs in place of its image's own program."""
+__all__ = ["COMMAND_VARIABLE", "SCORING_IMAGES", "Image", "Images", "unknown_image"]
+
 SCORING_IMAGES = ("*mlflow-pyfunc*", "*trackbridge*")
 """Images that serve the MLflow model in ``/opt/ml/model``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """The programs of an image.
-
-    ``train`` and ``serve`` are command lines; ``{port}`` in one stands for the port to listen on (8080 in
-    AWS's own containers). ``has_toolkit`` says that AWS's training toolkit is in it, which sets ``SM_*``.
-    """
-
-    train: Sequence[str] = ()
-    serve: Sequence[str] = ()
-    has_toolkit: bool = False
-
-
-class Images:
+class Images(shared.Images):
     """The images that are known, by patterns of their names; the one that was declared last wins."""
 
     def __init__(self, cloud: Cloud) -> None:
+        super().__init__()
         self.cloud = cloud
-        self._declared: list[tuple[str, Image]] = []
         scoring = (sys.executable, "-m", f"{__package__}.scoring", "{port}")
         for pattern in SCORING_IMAGES:
             self.declare(pattern, Image(serve=scoring))
-
-    def declare(self, pattern: str, image: Image) -> None:
-        """Say what images hold whose name matches a pattern (``*`` and ``?``)."""
-        self._declared.append((pattern, image))
-
-    def find(self, name: str) -> Image:
-        """Return an image; one without programs when its name is unknown."""
-        return next((i for pattern, i in reversed(self._declared) if fnmatchcase(name, pattern)), Image())
-
-    def command(self, name: str, program: str, environment: Mapping[str, str]) -> list[str]:
-        """Return what runs for a program (``train``, ``serve``) of an image; empty when nothing is known."""
-        if COMMAND_VARIABLE in environment:
-            return _split(environment[COMMAND_VARIABLE])
-        image = self.find(name)
-        return list(image.train if program == "train" else image.serve)
-
-
-def _split(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError:
-        return ["/bin/sh", "-c", command]  # which tells in the log what is wrong with it
-
-
-def unknown_image(name: str, program: str) -> str:
-    """Say that nobody knows what an image's program is, and what to do."""
-    return (
-        f"The emulator does not know the program {program!r} of image {name!r}: it pulls no images. "
-        f"Declare it with emulator.declare_image(...), or set "
-        f"{COMMAND_VARIABLE} in the container's Environment."
-    )

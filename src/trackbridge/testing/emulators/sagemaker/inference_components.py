@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trackbridge.testing.emulators.pauses import Pauses
 from trackbridge.testing.emulators.sagemaker.container_logs import LogStream
 from trackbridge.testing.emulators.sagemaker.core import Cloud, Operation, Refused
 from trackbridge.testing.emulators.sagemaker.endpoint_fleets import Servers
@@ -14,7 +15,6 @@ from trackbridge.testing.emulators.sagemaker.endpoint_records import Endpoint, E
 from trackbridge.testing.emulators.sagemaker.listing import page
 from trackbridge.testing.emulators.sagemaker.model_servers import NotServing
 from trackbridge.testing.emulators.sagemaker.models import Models, check_model_data
-from trackbridge.testing.emulators.sagemaker.pauses import Pauses
 
 CLOSE_S = 20.0
 
@@ -98,7 +98,9 @@ def _create(cloud: Cloud, asked: dict[str, Any]) -> dict[str, Any]:
     containers = _containers(cloud, specification, endpoint)
     cloud.tags.start(arn, asked.get("Tags"))
     now, copies = cloud.now_s(), asked["RuntimeConfig"]["CopyCount"]
-    component = Component(name, arn, endpoint, variant.name, specification, copies, now, now, Pauses(cloud))
+    component = Component(
+        name, arn, endpoint, variant.name, specification, copies, now, now, Pauses(cloud.later)
+    )
     components.held[name] = component
     _begin(cloud, component, lambda: _deploy(cloud, component, containers))
     return {"InferenceComponentArn": arn}

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from trackbridge.testing.emulators.balance import Balance
 from trackbridge.testing.emulators.sagemaker import data_capture, event_stream
 from trackbridge.testing.emulators.sagemaker.async_invocations import AsyncQueue, check_async
 from trackbridge.testing.emulators.sagemaker.container_logs import LogStream
 from trackbridge.testing.emulators.sagemaker.core import Cloud, Operation, Refused
-from trackbridge.testing.emulators.sagemaker.endpoint_fleets import Balance, Fleet, LiveVariant, Servers
+from trackbridge.testing.emulators.sagemaker.endpoint_fleets import Fleet, LiveVariant, Servers
 from trackbridge.testing.emulators.sagemaker.endpoint_metrics import Outcome, count
 from trackbridge.testing.emulators.sagemaker.endpoint_records import Endpoint, Endpoints
 from trackbridge.testing.emulators.sagemaker.inference_components import Components

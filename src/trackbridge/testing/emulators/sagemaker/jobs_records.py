@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trackbridge.testing.emulators.pauses import Pauses
 from trackbridge.testing.emulators.sagemaker.core import Cloud, Refused
 from trackbridge.testing.emulators.sagemaker.listing import page
-from trackbridge.testing.emulators.sagemaker.pauses import Pauses
 from trackbridge.testing.emulators.sagemaker.quotas import SPOT, Quotas, instances_of
 
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
@@ -119,7 +119,7 @@ class Jobs:
         now = self.cloud.now_s()
         arn = self.cloud.arn(kind.arn_kind, name)
         self.cloud.tags.start(arn, asked.get("Tags"))
-        job = Job(kind, name, arn, asked, Pauses(self.cloud), now, now)
+        job = Job(kind, name, arn, asked, Pauses(self.cloud.later), now, now)
         self._jobs[kind.word, name] = job
         return job
 

@@ -9,8 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from trackbridge.testing.emulators.containers import Container
 from trackbridge.testing.emulators.sagemaker.container_logs import LogStream
-from trackbridge.testing.emulators.sagemaker.containers import Container, Containers
+from trackbridge.testing.emulators.sagemaker.containers import Containers
 from trackbridge.testing.emulators.sagemaker.core import Cloud
 from trackbridge.testing.emulators.sagemaker.jobs_records import REASON_CHARS_MAX, Job, Jobs, change
 
@@ -182,9 +183,8 @@ class Run(ABC):
         until = time.monotonic() + self.settings.grace_s
         for host in self.hosts:
             if host.container:
-                while host.container.exit_code is None and time.monotonic() < until:
+                while not host.container.ends_within(POLL_S) and time.monotonic() < until:
                     self.check_open()
-                    host.container.wait(POLL_S)
                 host.container.kill()
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-import socket
 import threading
 import traceback
 import uuid
 from collections import deque
-from collections.abc import Iterator
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from trackbridge.testing.emulators.aws_services import TokenService
+from trackbridge.testing.emulators.listener import Arrived, Listener, Sent
 from trackbridge.testing.emulators.sagemaker import errors, limits, protocol, storage_rules
 from trackbridge.testing.emulators.sagemaker.access import Access
 from trackbridge.testing.emulators.sagemaker.core import Cloud, Operation
@@ -29,8 +25,6 @@ from trackbridge.testing.emulators.sagemaker.requests import Request
 
 CALLS_MAX = 100_000
 PATH_LOCKS = 64
-BODY_BYTES_MAX = 5 << 30
-"""The largest body that S3 takes in one request."""
 _CODE = re.compile(rb"<Code>(\w+)</Code>")
 _REST_SERVICES = ("sagemaker-metrics", "sagemaker-runtime")
 
@@ -185,125 +179,15 @@ class Server:
     """
 
     def __init__(self, services: Services, port: int = 0) -> None:
-        handler = type("Handler", (_Handler,), {"services": services})
-        self._server = _Listener(("127.0.0.1", port), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        def answer(arrived: Arrived) -> Sent:
+            return Sent(*services.answer(Request(*arrived[:4])))
+
+        self._listener = Listener(answer, port=port, now_s=services.cloud.signing_now_s)
+        self.url = self._listener.url
 
     def close(self) -> None:
         """Listen no longer."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-
-    def __init__(self, address: tuple[str, int], handler: Any) -> None:
-        self._connections: set[Any] = set()
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection, which may stay open."""
-        self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Forget a connection that has ended."""
-        self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def server_close(self) -> None:
-        """Listen no longer, and hang up: a client that kept its connection must not be answered."""
-        super().server_close()
-        for connection in list(self._connections):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that went away is no fault of the server."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    services: Services
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 1 << 16  # status, headers and body in one segment
-
-    def _answer(self) -> None:
-        body = self._body()
-        if body is None:
-            self.close_connection = True
-            self.send_error(400)
-            return
-        answer = self.services.answer(Request(self.command, self.path, self.headers, body))
-        self.send_response(answer.status)
-        sized = {name.lower() for name in answer.headers}
-        for name, value in answer.headers.items():
-            if name.lower() not in ("connection", "date", "server", "transfer-encoding"):
-                self.send_header(name, value)
-        if isinstance(answer.body, bytes):
-            if "content-length" not in sized:
-                self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer.body)
-        else:
-            self._stream(answer.body, is_sized="content-length" in sized)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
-
-    def handle_expect_100(self) -> bool:
-        """Let a client go on at once: it waits for this before it sends the body."""
-        super().handle_expect_100()
-        self.wfile.flush()
-        return True
-
-    def _stream(self, parts: Iterator[bytes], *, is_sized: bool) -> None:
-        if not is_sized:
-            self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for part in parts:
-            if self.command == "HEAD" or not part:
-                continue
-            self.wfile.write(part if is_sized else f"{len(part):x}\r\n".encode() + part + b"\r\n")
-            self.wfile.flush()
-        if not is_sized:
-            self.wfile.write(b"0\r\n\r\n")
-
-    def _body(self) -> bytes | None:
-        """Return the body; None when its length is not said as HTTP wants it."""
-        if "chunked" in (self.headers.get("Transfer-Encoding") or "").lower():
-            return self._chunks()
-        length = self.headers.get("Content-Length") or "0"
-        if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
-            return None
-        return self.rfile.read(int(length))
-
-    def _chunks(self) -> bytes | None:
-        parts: list[bytes] = []
-        while True:
-            try:
-                size = int(self.rfile.readline(1_024).split(b";")[0], 16)
-            except ValueError:
-                return None
-            if size == 0:
-                while self.rfile.readline(65_536).strip():
-                    pass  # trailers
-                return b"".join(parts)
-            parts.append(self.rfile.read(size))
-            self.rfile.readline(16)
-
-    def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return the time of AWS's clock."""
-        now_s = self.services.cloud.signing_now_s()
-        return formatdate(now_s if timestamp is None else timestamp, usegmt=True)
-
-    def log_message(self, *arguments: Any) -> None:
-        """Say nothing."""
+        self._listener.close()
 
 
 def _operation_model(service: str, name: str) -> tuple[Any, Any]:

@@ -1,0 +1,1 @@
+"""Tests of the containers that emulated clouds share."""
