@@ -85,7 +85,7 @@ def score(run: Callable[[list[str]], Any], batch: list[Path], settings: dict[str
     for attempt in range(1 + int(settings["retries"])):
         try:
             return within(float(settings["timeout_s"]), lambda: run(names))
-        except Exception:
+        except Exception:  # the user's code may raise anything; ``main`` counts the files, and ends the job
             server.log(f"Attempt {attempt + 1} at {names} failed: {traceback.format_exc()}")
     return None
 

@@ -78,7 +78,7 @@ class Scorer:
             began_s = time.perf_counter()
             try:
                 result = self._run(**named)
-            except Exception:
+            except Exception:  # the user's code may raise anything; whoever asked gets a 500, as from Azure's
                 log(f"Encountered Exception: {traceback.format_exc()}")
                 return _message(500, UNEXPECTED, {"x-ms-run-function-failed": "True"})
         took = {"x-ms-run-fn-exec-ms": f"{(time.perf_counter() - began_s) * 1e3:.3f}"}
