@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Bridge, bridge_process, lines_until, rest_of
+from trackbridge.cli.emulate import _ran
 
 
 def started(*arguments: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
@@ -106,6 +108,21 @@ def test_who_ends_it_ends_the_command() -> None:
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGTERM)
     assert rest_of(process) == (128 + signal.SIGTERM, "", "")
+
+
+def test_who_ends_it_while_the_command_starts_ends_the_command() -> None:
+    class SetBehindTheStart(threading.Event):
+        looks = 0
+
+        def is_set(self) -> bool:
+            self.looks += 1
+            return self.looks > 1
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert _ran(("sleep", "600"), {}, SetBehindTheStart(), unset=()) == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_command_prints_no_json_of_ours(bridge: Bridge) -> None:

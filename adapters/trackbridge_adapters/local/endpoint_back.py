@@ -168,13 +168,19 @@ class Pool:
 
     async def _connect(self, deadline: float) -> Back:
         while True:
-            try:
-                _, back = await self._loop.create_unix_connection(lambda: Back(self), self.route.socket)
-            except OSError as error:
-                if self._is_closed:
-                    raise MovedError from error
-                if self.route.has_failed or self._loop.time() + CONNECT_PAUSE_S > deadline:
-                    raise NotSentError(f"nobody serves {self.route.deployment}") from error
-            else:
+            back = await self._try_to_connect()
+            if back is not None:
                 return back
+            if self._is_closed:
+                raise MovedError
+            if self.route.has_failed or self._loop.time() + CONNECT_PAUSE_S > deadline:
+                raise NotSentError(f"nobody serves {self.route.deployment}")
             await asyncio.sleep(CONNECT_PAUSE_S)
+
+    async def _try_to_connect(self) -> Back | None:
+        """Connect once; None when nobody listens, or whoever did went away at once."""
+        try:
+            _, back = await self._loop.create_unix_connection(lambda: Back(self), self.route.socket)
+        except OSError:
+            return None
+        return None if back.is_lost else back

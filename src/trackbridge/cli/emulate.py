@@ -145,6 +145,8 @@ def _ran(
     child = subprocess.Popen(command, env={**kept, **variables})
     # Ctrl-C reaches the command by itself, as one of the terminal's; whoever ends us means both.
     signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())
+    if stop.is_set():  # it came while the command was being started
+        child.terminate()
     code = child.wait()
     return code if code >= 0 else SIGNALLED - code
 

@@ -54,9 +54,9 @@ class FakeServer:
         assert self.server is not None
         self.server.close()
         self.path.unlink(missing_ok=True)
-        for writer in self.talking:
-            writer.transport.abort()
-        while self.talking:
+        while self.talking:  # who had connected may begin to talk only now
+            for writer in self.talking:
+                writer.transport.abort()
             await asyncio.sleep(0.001)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
