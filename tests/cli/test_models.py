@@ -155,6 +155,13 @@ def test_a_version_has_to_be_named(wine: Bridge, arguments: tuple[str, ...]) -> 
     assert "wine/3" in wine("models", *arguments, code=2).err
 
 
+def test_a_version_that_is_no_number_is_looked_for(wine: Bridge) -> None:
+    told = wine("models", "show", "wine/Prodction", code=1).err
+    assert "'Prodction' is neither a version of the model 'wine' nor a stage" in told
+    assert "Staging, Production, Archived" in told
+    assert "no registered model 'beer'" in wine("models", "show", "beer/v-x", code=1).err
+
+
 @pytest.mark.parametrize("name", ["wine/9", "wine@absent", "beer/1", "wine/Staging"])
 def test_an_absent_version(wine: Bridge, name: str) -> None:
     assert "hint" in wine("models", "show", name, code=1).err

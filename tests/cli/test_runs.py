@@ -43,6 +43,14 @@ def test_lists(bridge: Bridge) -> None:
     assert listed.err == ""
 
 
+def test_a_long_name_of_a_metric_makes_no_column_of_its_length(bridge: Bridge, client: tb.Client) -> None:
+    log_run(client, "long", metrics={"m" * 250: [1.0]})
+    client.flush()
+    heading, row = bridge("runs", "list").out.splitlines()
+    assert heading.endswith(" " + "m" * 59 + "…")
+    assert row.endswith(" 1")
+
+
 def test_lists_as_json(bridge: Bridge, ids: dict[str, str]) -> None:
     result = bridge("runs", "list", "--filter", "metrics.loss < 1", "--json")
     run, summary = result.objects

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import trackbridge as tb
 from tests.cli.conftest import Bridge, bridge_process, log_run, rest_of
 from tests.support.journals import opened
 from trackbridge.api.recorder import RunRecorder
+from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.domain.file_uris import file_uri
 from trackbridge.domain.runs import RunStatus
 from trackbridge.journal.folder import journals
@@ -274,3 +277,61 @@ def test_what_programs_outside_of_projects_left_is_seen_and_delivered(
     assert "left behind" in bridge("doctor").out
     assert bridge("sync", "run", "--json").summary["left"] == 0
     assert list(journals(state / "journal")) == []
+
+
+@pytest.fixture
+def elsewhere(rejected: str, project: Path) -> DeadLetters:
+    """Dead letters of programs outside of any project; they are numbered from 1 as those of the project."""
+    folder = project.parent / "home/.local/state/trackbridge/journal"
+    folder.mkdir(parents=True)
+    letters = DeadLetters(folder)
+    body = msgspec.msgpack.encode(opened("elsewhere"))
+    letters.add(file_uri(project / ".bridge"), "j", [(1, "elsewhere", "RunOpened", "no", body)])
+    return letters
+
+
+def test_each_dead_letter_has_a_name_of_its_own(
+    bridge: Bridge, elsewhere: DeadLetters, rejected: str
+) -> None:
+    letters = bridge("sync", "dead-letters", "--json").objects[:-1]
+    names = {letter["name"]: letter for letter in letters}
+    assert len(names) == len(letters)
+    firsts = [item for item in letters if item["number"] == 1]
+    ours, theirs = sorted(firsts, key=lambda item: str(item["journal"] == "j"))
+    assert [item["name"].partition(".")[0] for item in (ours, theirs)] == ["1", "1"]
+    assert {name for name in names if "." in name} == {ours["name"], theirs["name"]}
+    shown = bridge("sync", "dead-letters").out.splitlines()
+    assert [line.split()[0] for line in shown[1:]] == [item["name"] for item in letters]
+
+    for command in (["dead-letters", "--show", "1"], ["drop", "1", "--yes"], ["replay", "1"]):
+        refused = bridge("sync", *command, code=1).err
+        assert "there are several dead letters 1" in refused
+        assert ours["name"] in refused
+        assert theirs["name"] in refused
+    assert bridge("sync", "dead-letters", "--show", theirs["name"], "--json").summary["run_id"] == "elsewhere"
+
+    assert bridge("sync", "drop", theirs["name"], "--yes").out == "1 dead letter dropped\n"
+    assert elsewhere.read() == []
+    left = bridge("sync", "dead-letters", "--json").objects[:-1]
+    assert [item["name"] for item in left] == [str(item["number"]) for item in left]
+    assert bridge("sync", "dead-letters", "--show", ours["name"], "--json").summary["run_id"] == rejected
+    assert "there is no dead letter" in bridge("sync", "drop", theirs["name"], "--yes", code=1).err
+
+
+def test_what_several_folders_keep_is_told_by_name(bridge: Bridge, elsewhere: DeadLetters) -> None:
+    count = bridge("sync", "dead-letters", "--json").summary["dead_letters"]
+    with sqlite3.connect(elsewhere._path) as connection:
+        connection.execute("UPDATE dead_letter SET body = ?", (b"\xc1",))
+    again = bridge("sync", "replay", "--all", "--json", code=1)
+    assert again.summary["kept"] == count
+    kept = [item for item in again.objects if item["type"] == "kept"]
+    assert len({item["name"] for item in kept}) == count
+    (damaged,) = elsewhere.read()
+    reasons = {item["name"]: item["reason"] for item in kept}
+    assert damaged.reason in reasons.values()
+    assert sorted(name.partition(".")[0] for name in reasons if "." in name) == ["1", "1"]
+
+
+@pytest.mark.parametrize("name", ["abc", "1.", "1.xyz", "-1", "\u0661", "9" * 40])
+def test_what_names_no_dead_letter(bridge: Bridge, rejected: str, name: str) -> None:
+    assert "there is no dead letter" in bridge("sync", "drop", "--yes", "--", name, code=1).err

@@ -83,7 +83,7 @@ def test_commands_and_targets_that_are_named_exist() -> None:
 
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", TEXT)) <= targets
-    assert set(re.findall(r"bridge ([a-z]+) ", TEXT)) <= set(COMMANDS)
+    assert set(re.findall(r"\bbridge ([a-z]+) ", TEXT)) <= set(COMMANDS)
 
 
 def test_live_tests_are_as_it_says() -> None:

@@ -178,7 +178,7 @@ class Arm:
 
     def _checked(self, answer: requests.Response, path: str) -> requests.Response:
         if answer.status_code >= 400:
-            raise arm_error(answer, json_of(answer), path)
+            raise arm_error(answer, json_of(answer), path, authentication=self._http.authentication)
         if answer.status_code >= 300:
             raise Unavailable(
                 f"Azure sends us on (status {answer.status_code})",

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import requests
 import urllib3
 
-from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import (
     AuthError,
@@ -52,11 +51,11 @@ from trackbridge_adapters._mlflow_rest.artifacts_files import (
 )
 from trackbridge_adapters._mlflow_rest.artifacts_parts import Parts
 from trackbridge_adapters._mlflow_rest.errors import error_of
+from trackbridge_adapters.azureml.addressed import AddressedFiles
 from trackbridge_adapters.azureml.artifacts_upload import META_DIGEST, Upload, send_to_storage
 from trackbridge_adapters.azureml.clouds import ADAPTER
 from trackbridge_adapters.azureml.errors import json_of, refusal_of
 from trackbridge_adapters.azureml.limits import most
-from trackbridge_adapters.azureml.payloads import members_of
 from trackbridge_adapters.azureml.workspace import Location
 
 if TYPE_CHECKING:
@@ -74,11 +73,10 @@ _KNOWN = "Resource Conflict"
 _ROOT = re.compile(r"azureml://.*experiments/(?P<experiment>[^/]+)/runs/(?P<run>[^/]+)/artifacts/?")
 
 
-class AzureArtifacts(RestArtifacts):
+class AzureArtifacts(AddressedFiles, RestArtifacts):
     """Files of the workspace's runs, and of its models wherever they lie."""
 
     models: ModelFiles | None = None
-    _seen: tuple[str, Found] | None = None
 
     def __init__(
         self, tracking: RestTracking, location: Location, datastores: Datastores | None = None
@@ -100,24 +98,16 @@ class AzureArtifacts(RestArtifacts):
     # Files that are no run's: AddressedArtifacts.
 
     def reads(self, address: str) -> bool:
-        return self.models is not None and address.startswith("azureml:")
+        return self.models is not None and super().reads(address)
 
-    def members_at(self, address: str) -> list[tuple[str, ArtifactInfo]]:
-        found = self._models().at(address)
-        self._seen = (address, found)
-        members = list(members_of(found))
-        if not members:
-            raise NotFound("there are no files", adapter=ADAPTER, resource=shown(address, chars_max=200))
-        start = len(found.path)
-        return [
-            (path[start:].lstrip("/") or entry.name, ArtifactInfo(path=path, file_size=entry.size))
-            for path, entry in members
-        ]
+    def address_for_registry(self, address: str, *, is_elsewhere: bool) -> str:
+        return self._models().full_address(address) if is_elsewhere else address
 
-    def open_at(self, address: str, path: str) -> BinaryIO:
-        seen = self._seen  # a registry is asked several times for where a version lies, not for each file
-        found = seen[1] if seen is not None and seen[0] == address else self._models().at(address)
-        return found.files.open(path)
+    def known_digest_at(self, address: str) -> str | None:
+        return self._models().known_digest(address)
+
+    def _at(self, address: str) -> Found:
+        return self._models().at(address)
 
     def _models(self) -> ModelFiles:
         if self.models is None:
@@ -331,7 +321,8 @@ class RunFiles(Files):
         if answer.status_code < 400:
             return answer
         body = json_of(answer)
-        raise refusal_of(answer, body) or error_of(answer, body, "artifacts", adapter=ADAPTER)
+        refused = refusal_of(answer, body, authentication=self._http.authentication)
+        raise refused or error_of(answer, body, "artifacts", adapter=ADAPTER)
 
     def _json(self, answer: requests.Response) -> dict[str, Any]:
         try:

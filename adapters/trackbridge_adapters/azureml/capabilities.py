@@ -25,6 +25,7 @@ LIMITS = msgspec.structs.replace(
     tag_value_chars_max=most("run.tag.value"),
     metric_names_per_run_advised=most("metric.names"),
     metric_values_unheld=frozenset(ValueKind) - {ValueKind.NUMBER},
+    model_files_max=most("model.files"),
 )
 
 GAPS: dict[Feature, Capability] = {

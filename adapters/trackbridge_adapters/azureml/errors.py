@@ -16,7 +16,8 @@ import requests
 
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import AuthError, BridgeError, Conflict, NotFound, RateLimited, Rejected, Unavailable
-from trackbridge.transport.http import error_of_status, retry_after_s
+from trackbridge.transport.authentication import BearerToken
+from trackbridge.transport.http import Authentication, error_of_status, retry_after_s
 from trackbridge_adapters._mlflow_rest.errors import code_of, message_of
 from trackbridge_adapters.azureml.clouds import ADAPTER
 
@@ -56,30 +57,59 @@ DEPTH_MAX = 20
 
 
 def refusal_of(
-    answer: requests.Response, body: Mapping[str, Any], resource: str | None = None
+    answer: requests.Response,
+    body: Mapping[str, Any],
+    resource: str | None = None,
+    *,
+    authentication: Authentication | None = None,
 ) -> AuthError | None:
-    """Return the error for an answer with the status 401 or 403; None for any other answer."""
+    """Return the error for an answer with the status 401 or 403; None for any other answer.
+
+    Args:
+        answer: What came back.
+        body: The JSON in it.
+        resource: The thing concerned.
+        authentication: What was signed in with, whose way to a new token the hint names.
+    """
     status = answer.status_code
     if status not in (401, 403):
         return None
     code, message = code_of(body), message_of(body)
     text = f"{message or code or answer.reason or 'refused'} (status {status})"
-    return AuthError(text, adapter=ADAPTER, resource=resource, hint=refusal_hint(code, message, status))
+    variable = authentication.variable if isinstance(authentication, BearerToken) else ""
+    hint = refusal_hint(code, message, status, variable=variable)
+    return AuthError(text, adapter=ADAPTER, resource=resource, hint=hint)
 
 
-def refusal_hint(code: str, message: str, status: int) -> str:
-    """Return what to do after a 401 or 403."""
+def refusal_hint(code: str, message: str, status: int, *, variable: str = "") -> str:
+    """Return what to do after a 401 or 403; ``variable`` holds the token, where one does."""
     if "Tenant" in code or "wrong issuer" in message:
-        wanted = _TENANT.search(message)
-        return f"the token is of another tenant: az login --tenant {wanted[1] if wanted else 'TENANT'}"
+        found = _TENANT.search(message)
+        tenant = found[1] if found else "TENANT"
+        do = f"put one of the tenant {tenant} into {variable}" if variable else f"az login --tenant {tenant}"
+        return f"the token is of another tenant: {do}"
     if "Expired" in code or "expir" in message:
-        return "the token has expired: sign in again (az login), and check this machine's clock"
+        do = f"put a new one into {variable}" if variable else "sign in again (az login)"
+        return f"the token has expired: {do}, and check this machine's clock"
     if "Audience" in code or "audience" in message:
-        return "the token is for another service; ask for https://management.azure.com"
-    return ROLE_HINT if status == 403 else "sign in again: az login"
+        return f"the token is for another service; {_ask_for(variable)}"
+    if status == 403:
+        return ROLE_HINT
+    return f"the token is refused; {_ask_for(variable)}" if variable else "sign in again: az login"
 
 
-def arm_error(answer: requests.Response, body: Mapping[str, Any], resource: str) -> BridgeError:
+def _ask_for(variable: str) -> str:
+    service = "https://management.azure.com"
+    return f"put one for {service} into {variable}" if variable else f"ask for {service}"
+
+
+def arm_error(
+    answer: requests.Response,
+    body: Mapping[str, Any],
+    resource: str,
+    *,
+    authentication: Authentication | None = None,
+) -> BridgeError:
     """Return the error for an answer of ARM with a status of 400 or more.
 
     The status decides about sign-in, throttling and outages; else the innermost code that the table knows.
@@ -89,7 +119,7 @@ def arm_error(answer: requests.Response, body: Mapping[str, Any], resource: str)
     message = plain(message_of(body)) or code_of(body)
     if status == 403 and code_of(body) in ARM_CODES:
         return _by_code(answer, code_of(body), message, where)
-    refused = refusal_of(answer, body, where)
+    refused = refusal_of(answer, body, where, authentication=authentication)
     if refused is not None:
         return refused
     if status in (408, 429) or status >= 500:

@@ -49,7 +49,10 @@ _HINTS = (
 )
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 """What tokens for storage are asked for, in every cloud."""
-_TRIED = re.compile(r"(\w+Credential): ([^\n]{0,160})")
+_TRIED = re.compile(r"(\w+Credential): ([^\n]*)")
+_SENTENCE_END = re.compile(r"(?<=\.)\s+")
+_REASON_CHARS_MAX = 160
+_TRIED_CHARS_MAX = 1500
 
 
 class Token(Protocol):
@@ -179,11 +182,11 @@ def authentication_of(
     if "token_file" in options:
         return TokenFile(Path(options["token_file"]).expanduser(), adapter=ADAPTER)
     if "token_env" in options:
-        token = environment.get(options["token_env"])
+        name = options["token_env"]
+        token = environment.get(name)
         if not token:
-            name = options["token_env"]
             raise ConfigError(f"the variable {name} is not set", adapter=ADAPTER, hint=f"export {name}=…")
-        return BearerToken(token, adapter=ADAPTER)
+        return BearerToken(token, adapter=ADAPTER, variable=name)
     kind = options.get("sign_in", "default")
     if kind not in CREDENTIALS:
         hint = f"known are {', '.join(CREDENTIALS)}"
@@ -235,8 +238,20 @@ def _translated(error: Exception) -> BridgeError:
             adapter=ADAPTER,
             hint="check the network; what was logged is kept and delivered later",
         )
-    tried = [f"{name} ({why.strip().rstrip('.')})" for name, why in _TRIED.findall(text)]
-    what = f"none of these signed in: {'; '.join(tried)}" if tried else text
+    tried = "; ".join(f"{name} ({_short(why)})" for name, why in _TRIED.findall(text))
+    what = f"none of these signed in: {tried}" if tried else text
     hint = "sign in: az login; on a server set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET"
     hint = next((advice for codes, advice in _HINTS if any(code in text for code in codes)), hint)
-    return AuthError(f"not signed in to Azure; {shown(what, chars_max=1500)}", adapter=ADAPTER, hint=hint)
+    told = shown(_cut(what, _TRIED_CHARS_MAX), chars_max=2 * _TRIED_CHARS_MAX)  # what is redacted may grow
+    return AuthError(f"not signed in to Azure; {told}", adapter=ADAPTER, hint=hint)
+
+
+def _short(reason: str) -> str:
+    """Return why a way to sign in failed, without where to read on: the hint is ours."""
+    sentences = [part for part in _SENTENCE_END.split(reason.strip()) if "://" not in part]
+    return _cut(" ".join(sentences).rstrip("."), _REASON_CHARS_MAX)
+
+
+def _cut(text: str, chars_max: int) -> str:
+    """Return text of so many characters, which ends with a whole word."""
+    return text if len(text) <= chars_max else f"{text[:chars_max].rpartition(' ')[0].rstrip(' .,;')}…"

@@ -124,7 +124,8 @@ def check(what: str, value: str | int, *, operation: str | None = None) -> None:
     text = f"{what.replace('.', ' ')} {found} ({limit.source})"
     if limit.is_hard:
         raise Rejected(text, adapter=ADAPTER, operation=operation, hint=limit.advice)
-    warnings.warn(f"{text}. {limit.advice}.", AzureLimitWarning, stacklevel=3)
+    advice = limit.advice[:1].upper() + limit.advice[1:]
+    warnings.warn(f"{text}. {advice}.", AzureLimitWarning, stacklevel=3)
 
 
 def asset_name_problem(name: str) -> str | None:

@@ -6,13 +6,13 @@ source                                                              what becomes
 ``bridge-artifacts:/RUN/PATH``, ``azureml://…/paths/PATH``          used where they lie
 ``azureml://registries/R/models/M/versions/V``                      copied into the workspace's own storage
 ``azureml://SUBSCRIPTION/GROUP/WORKSPACE/models/M/versions/V``      the same
+``azureml://…/paths/PATH`` of another workspace                     the same
 a folder of this machine                                            ``upload`` gives it an address
 ==================================================================  =====================================
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,17 +20,21 @@ from typing import NamedTuple
 from trackbridge.domain.artifacts import split_artifact_uri
 from trackbridge.errors import AuthError, ConfigError, NotFound, Unsupported
 from trackbridge_adapters._mlflow_rest.artifacts_files import Files
+from trackbridge_adapters._mlflow_rest.registry_values import DIGEST
 from trackbridge_adapters.azureml.arm import Arm, Json
-from trackbridge_adapters.azureml.assets import CUSTOM, MLFLOW, Assets, model_uri_of, properties_of
+from trackbridge_adapters.azureml.assets import CUSTOM, MLFLOW, Assets, model_uri_of, properties_of, tags_of
 from trackbridge_adapters.azureml.clouds import ADAPTER
 from trackbridge_adapters.azureml.config import Workspace
 from trackbridge_adapters.azureml.datastores import Datastores
-from trackbridge_adapters.azureml.paths import Found, Paths
+from trackbridge_adapters.azureml.paths import RUN_OUTPUT, Found, Paths, full_path, parse_path
 from trackbridge_adapters.azureml.payloads import check_count, copy, upload
-from trackbridge_adapters.azureml.registry_organisation import KIND, MLMODEL, OrganisationRegistry, source_of
-
-_REGISTERED = re.compile(
-    r"azureml://registries/(?P<registry>[^/]+)/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)/?"
+from trackbridge_adapters.azureml.registry_organisation import (
+    KIND,
+    MLMODEL,
+    REGISTERED,
+    OrganisationRegistry,
+    source_of,
+    workspace_of_address,
 )
 
 
@@ -86,14 +90,7 @@ class ModelFiles:
             return None
         if found is None:
             return None
-        entry = found.files.find(found.path) if found.path else None
-        if found.path and entry is None:
-            raise NotFound("there is nothing at the source", adapter=ADAPTER, resource=source[:200])
-        if entry is not None and not entry.is_dir:
-            return CUSTOM
-        check_count(found, operation="registry.create_version")
-        mlmodel = found.files.find(f"{found.path}/{MLMODEL}".lstrip("/"))
-        return CUSTOM if mlmodel is None or mlmodel.is_dir else MLFLOW
+        return type_at(found, source)
 
     def _found(self, source: str) -> Found | None:
         place = split_artifact_uri(source)
@@ -110,6 +107,28 @@ class ModelFiles:
         """
         found = self._elsewhere(address)
         return self.paths.find(address) if found is None else found.files
+
+    def full_address(self, address: str) -> str:
+        """Return an address with the workspace in it, where it leaves open which one is meant.
+
+        Raises:
+            ConfigError: It is no address of Azure ML's.
+        """
+        if REGISTERED.fullmatch(address) is not None or workspace_of_address(address) is not None:
+            return address
+        return full_path(address, self._workspace)
+
+    def known_digest(self, address: str) -> str | None:
+        """Return the digest that was kept with a registered version; None where there is none.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        match, named = REGISTERED.fullmatch(address), source_of(address)
+        if match is not None:
+            assets = self._registry_of(match["registry"]).assets
+            return tags_of(assets.version(KIND, match["name"], match["version"])).get(DIGEST)
+        return None if named is None else tags_of(self._held(*named)).get(DIGEST)
 
     def brought(self, source: str) -> tuple[str, str] | None:
         """Copy a version that is registered elsewhere into this workspace; return its address here, and type.
@@ -152,7 +171,7 @@ class ModelFiles:
         )
 
     def _elsewhere(self, source: str) -> Elsewhere | None:
-        match = _REGISTERED.fullmatch(source)
+        match = REGISTERED.fullmatch(source)
         if match is not None:
             registry = self._registry_of(match["registry"])
             version = registry.assets.version(KIND, match["name"], match["version"])
@@ -160,7 +179,7 @@ class ModelFiles:
             return Elsewhere(files, _type_of(version))
         named = source_of(source)
         if named is None:
-            return None
+            return self._path_elsewhere(source)
         workspace, model = named
         held = self._held(workspace, model)
         if workspace.address == self._workspace.address:
@@ -168,8 +187,46 @@ class ModelFiles:
         paths = Paths(workspace, self._datastores_of(workspace), _no_runs)
         return Elsewhere(paths.find(model_uri_of(held)), _type_of(held))
 
+    def check_source(self, source: str) -> None:
+        """Raise for what cannot be read from here, asking nobody.
+
+        Raises:
+            ConfigError: It is of a run of another workspace.
+        """
+        workspace = workspace_of_address(source)
+        if workspace is None or source_of(source) or workspace.address == self._workspace.address:
+            return
+        named = parse_path(source)
+        if named.kind == "run" or named.output == RUN_OUTPUT:
+            raise _no_run(named.name)
+
+    def _path_elsewhere(self, source: str) -> Elsewhere | None:
+        """Return what lies at a path of another workspace; None for all else."""
+        workspace = workspace_of_address(source)
+        if workspace is None or workspace.address == self._workspace.address:
+            return None
+        found = Paths(workspace, self._datastores_of(workspace), _no_runs).find(source)
+        return Elsewhere(found, type_at(found, source))
+
     def _held(self, workspace: Workspace, model: Mapping[str, str]) -> Json:
         return Assets(self._arm, workspace.scope).version(KIND, model["name"], model["version"])
+
+
+def type_at(found: Found, source: str) -> str:
+    """Return what type of model files are, as they are named in an address.
+
+    Raises:
+        NotFound: There is nothing.
+        Rejected: There are more files than a version can have.
+    """
+    entry = found.files.find(found.path) if found.path else None
+    if found.path and entry is None:
+        raise NotFound("there is nothing at the source", adapter=ADAPTER, resource=source[:200])
+    if entry is not None and not entry.is_dir:
+        return CUSTOM
+    check_count(found, operation="registry.create_version")
+    mlmodel = found.files.find(f"{found.path}/{MLMODEL}".lstrip("/"))
+    return CUSTOM if mlmodel is None or mlmodel.is_dir else MLFLOW
 
 
 def _type_of(version: Json) -> str:
@@ -177,8 +234,12 @@ def _type_of(version: Json) -> str:
 
 
 def _no_runs(run: str) -> Files:
-    raise ConfigError(
+    raise _no_run(run)
+
+
+def _no_run(run: str) -> ConfigError:
+    return ConfigError(
         f"the model is of the run {run[:100]} of another workspace, which says not where its files lie",
         adapter=ADAPTER,
-        hint="share it through a registry",
+        hint="register it in its own workspace, or in a registry, and then that version here",
     )

@@ -100,6 +100,22 @@ def parse_path(uri: str) -> AzurePath:
     )
 
 
+def full_path(uri: str, workspace: Workspace) -> str:
+    """Return an address of a datastore or a job with its workspace in it, that of others as it is.
+
+    Raises:
+        ConfigError: It is none of the forms.
+    """
+    named = parse_path(uri)
+    if named.workspace or named.kind == "run":
+        return uri
+    scope = (
+        f"azureml://subscriptions/{workspace.subscription}/resourcegroups/{workspace.group}"
+        f"/workspaces/{workspace.name}"
+    )
+    return f"{scope}/{uri.partition('://')[2]}"
+
+
 def _checked(uri: str, path: str) -> str:
     parts = [part for part in path.split("/") if part]
     if any(part in (".", "..") for part in parts) or "\0" in path:

@@ -2,7 +2,8 @@
 
 A registry is found by asking where it is, and is then asked at its own address; nothing of the workspace
 that shares with it changes meanwhile. A model comes into it by being imported from a workspace: the source of
-a version is then ``azureml://SUBSCRIPTION/GROUP/WORKSPACE/models/NAME/versions/VERSION``. Workspaces use what
+a version is then ``azureml://SUBSCRIPTION/GROUP/WORKSPACE/models/NAME/versions/VERSION``; or its files are
+copied, from this machine or from where they lie in Azure ML. Workspaces use what
 is in a registry by its id, ``azureml://registries/NAME/models/M/versions/V``; they need no copy of it.
 """
 
@@ -17,14 +18,15 @@ from typing import TYPE_CHECKING
 
 from trackbridge.errors import BridgeError, ConfigError, NotFound, Rejected
 from trackbridge.ports.adapter import Adapter, AdapterContext
-from trackbridge.ports.capabilities import Capabilities, Tier
+from trackbridge.ports.capabilities import Capabilities, Limits, Tier
 from trackbridge.ports.findings import CREDENTIALS, Finding, Severity
 from trackbridge.transport.http import HttpClient
 from trackbridge_adapters.azureml.arm import Arm, path_of
 from trackbridge_adapters.azureml.clouds import ADAPTER, cloud_of, is_azure_host
 from trackbridge_adapters.azureml.config import LOOPBACK, OPTIONS, plain_address
 from trackbridge_adapters.azureml.identity import authentication_of
-from trackbridge_adapters.azureml.limits import check
+from trackbridge_adapters.azureml.limits import check, most
+from trackbridge_adapters.azureml.registry_artifacts import Elsewhere, RegistryArtifacts
 from trackbridge_adapters.azureml.registry_organisation import FEATURES, KIND, OrganisationRegistry
 
 if TYPE_CHECKING:
@@ -112,19 +114,22 @@ class RegistryAdapter(Adapter):
     Args:
         registry: The registry.
         http: Is closed with the adapter.
+        elsewhere: What versions can be made of; is closed with the adapter.
     """
 
-    def __init__(self, registry: OrganisationRegistry, http: HttpClient) -> None:
+    def __init__(self, registry: OrganisationRegistry, http: HttpClient, elsewhere: Elsewhere) -> None:
         self.tracking = None
-        self.artifacts = None
+        self.artifacts: RegistryArtifacts = RegistryArtifacts(elsewhere)
         self.registry: OrganisationRegistry = registry
         self.jobs = None
         self.deployments = None
         self._http = http
+        self._elsewhere = elsewhere
 
     def capabilities(self) -> Capabilities:
         """Return what a registry declares."""
-        return Capabilities(adapter=ADAPTER, features=FEATURES, tier=Tier.EMULATED)
+        limits = Limits(model_files_max=most("model.files"))
+        return Capabilities(adapter=ADAPTER, features=FEATURES, limits=limits, tier=Tier.EMULATED)
 
     def check(self, *, write: bool = False) -> tuple[Finding, ...]:
         """Ask where the registry is, and for its models."""
@@ -144,6 +149,7 @@ class RegistryAdapter(Adapter):
 
     def close(self) -> None:
         """Close the connections."""
+        self._elsewhere.close()
         self._http.close()
 
 
@@ -179,7 +185,7 @@ def open_registry(
     try:
         check("registry.name", name)
     except Rejected as error:
-        raise ConfigError(str(error), adapter=ADAPTER, hint=error.hint) from None
+        raise ConfigError(error.message, adapter=ADAPTER, hint=error.hint) from None
     cloud = cloud_of(context.options, environment, host)
     http = HttpClient(adapter=ADAPTER)
     http.authentication = authentication_of(context.options, environment, cloud, context.clock_ms, credential)
@@ -188,4 +194,6 @@ def open_registry(
     manager = plain_address(context.options, "arm_endpoint") or cloud.resource_manager
     arm = Arm(http, lambda: manager)
     registry = OrganisationRegistry(name, Discovery(http, address, name), http, arm, context)
-    return RegistryAdapter(registry, http)
+    elsewhere = Elsewhere(registry, context, credential)
+    registry.elsewhere = elsewhere.at
+    return RegistryAdapter(registry, http, elsewhere)

@@ -98,6 +98,16 @@ class AzureRegistry(RestRegistry):
         check("model.name", name, operation="registry.ensure_model")
         return super().ensure_model(name, description=description, tags=tags, reason=reason)
 
+    def check_name(self, name: str, *, is_mlflow: bool) -> None:
+        """Refuse what ARM cannot hold, through which all goes that is not in MLflow's format."""
+        if not is_mlflow:
+            check("asset.name", name, operation="registry.ensure_model")
+
+    def check_source(self, source: str) -> None:
+        """Refuse files of runs of another workspace, before there is a model for them."""
+        if self._files is not None:
+            self._files.check_source(source)
+
     def _model(self, name: str) -> Json:
         return with_aliases(self._raw_model(name))
 

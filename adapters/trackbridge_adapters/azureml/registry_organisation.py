@@ -5,7 +5,8 @@ the model, so that what a program left that died between import and tags is gone
 
     claim a number -> import -> tags of the version -> drop the claim
 
-A folder of this machine is put where the registry says, and is a version with all its tags at once. What
+A folder of this machine, and files of a datastore, a job, a run or another registry, are put where the
+registry says, and are a version with all its tags at once. What
 others brought into the registry carries the tags of a workspace, of which only some are told.
 """
 
@@ -39,6 +40,7 @@ from trackbridge.errors import Conflict, NotFound, Rejected, Unavailable, Unsupp
 from trackbridge.ports.capabilities import SUPPORTED, Absence, Capability, Feature, absent
 from trackbridge.ports.registry import ModelRegistry
 from trackbridge.transport.http import HttpClient
+from trackbridge_adapters._mlflow_rest.artifacts_files import Files
 from trackbridge_adapters._mlflow_rest.capabilities import PAGE_ITEMS_MAX
 from trackbridge_adapters._mlflow_rest.registry import TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX
 from trackbridge_adapters._mlflow_rest.registry_values import (
@@ -72,7 +74,7 @@ from trackbridge_adapters.azureml.clouds import ADAPTER
 from trackbridge_adapters.azureml.config import Workspace
 from trackbridge_adapters.azureml.limits import asset_name_problem, check
 from trackbridge_adapters.azureml.paths import Found, fetch
-from trackbridge_adapters.azureml.payloads import upload
+from trackbridge_adapters.azureml.payloads import copy, upload
 from trackbridge_adapters.azureml.registry_files import signed_files
 from trackbridge_adapters.azureml.registry_values import STAGE, model_json, version_json
 
@@ -97,6 +99,15 @@ _LONG_SOURCE = re.compile(
     r"(?:/providers/[^/]+)?/workspaces/(?P<workspace>[^/]+)"
     r"/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)/?",
     re.IGNORECASE,
+)
+REGISTERED = re.compile(
+    r"azureml://registries/(?P<registry>[^/]+)/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)/?"
+)
+_WORKSPACE = re.compile(
+    r"azureml://(?:[^/]+/mlflow/[^/]+/)?subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)"
+    r"(?:/providers/Microsoft\.MachineLearningServices)?/workspaces/(?P<workspace>[^/]+)/"
+    r"(?:datastores|jobs|experiments)/[^/]+/.+",
+    re.IGNORECASE | re.DOTALL,
 )
 _GAPS: Mapping[Feature, Capability] = {
     Feature.REGISTRY_ALIAS: absent(
@@ -142,6 +153,8 @@ class OrganisationRegistry(ModelRegistry):
         self._ids = NativeIds(context, f"azureml://registries/{name}")
         self._lock = threading.Lock()
         self._known: Assets | None = None
+        self.elsewhere: Callable[[str], Found] | None = None
+        """Opens addresses of workspaces and of other registries; None where versions come of models alone."""
 
     @property
     def assets(self) -> Assets:
@@ -173,6 +186,10 @@ class OrganisationRegistry(ModelRegistry):
             self.assets.arm.put(f"{self.assets.scope}{path_of(KIND, name)}", "registries", body)
             return self.get_model(name)
 
+    def check_name(self, name: str, *, is_mlflow: bool) -> None:
+        """Refuse what is no name of an asset."""
+        check("registry.asset.name", name, operation="registry.ensure_model")
+
     def get_model(self, name: str) -> RegisteredModel:
         return _model_of(self.assets.container(KIND, name))
 
@@ -202,6 +219,8 @@ class OrganisationRegistry(ModelRegistry):
             tags = {**version_tags(spec, key, reason), OURS: self.name}
             if spec.source.startswith("file:"):
                 return self._of_folder(file_path(spec.source), spec, tags)
+            if self.elsewhere is not None and _is_of_files(spec.source):
+                return self._of_found(self.elsewhere(spec.source), spec, tags)
             return self._of_workspace(spec, key, tags)
 
     def _repeated(self, found: Json, spec: ModelVersionSpec) -> ModelVersion:
@@ -216,8 +235,21 @@ class OrganisationRegistry(ModelRegistry):
 
     def _of_folder(self, folder: Path, spec: ModelVersionSpec, tags: Mapping[str, str]) -> ModelVersion:
         """Make a version of what lies on this machine."""
+        is_mlflow = (folder / MLMODEL).is_file()
+        # A folder of its content: what somebody left behind who died under this number is not in it.
+        return self._made(spec, tags, lambda files: upload(folder, files, self._context.home), is_mlflow)
+
+    def _of_found(self, found: Found, spec: ModelVersionSpec, tags: Mapping[str, str]) -> ModelVersion:
+        """Make a version of files elsewhere in Azure ML; they come through this machine, as a stream."""
+        mlmodel = found.files.find(f"{found.path}/{MLMODEL}".lstrip("/"))
+        is_mlflow = mlmodel is not None and not mlmodel.is_dir
+        return self._made(spec, tags, lambda files: copy(found, files), is_mlflow)
+
+    def _made(
+        self, spec: ModelVersionSpec, tags: Mapping[str, str], put: Callable[[Files], str], is_mlflow: bool
+    ) -> ModelVersion:
         properties = {
-            "modelType": MLFLOW if (folder / MLMODEL).is_file() else CUSTOM,
+            "modelType": MLFLOW if is_mlflow else CUSTOM,
             "description": spec.description,
             "tags": dict(tags),
             "isAnonymous": False,
@@ -226,14 +258,14 @@ class OrganisationRegistry(ModelRegistry):
         first = self._next_number(spec.name)
         for number in range(first, first + TAKES_MAX):
             try:
-                uri = self._uploaded(folder, spec.name, str(number))
+                uri = self._uploaded(put, spec.name, str(number))
                 body = {**properties, "modelUri": uri}
                 return self._shown(self.assets.create(KIND, spec.name, str(number), body), spec.name)
             except Conflict:
                 continue
         raise _no_number(spec.name)
 
-    def _uploaded(self, folder: Path, name: str, version: str) -> str:
+    def _uploaded(self, put: Callable[[Files], str], name: str, version: str) -> str:
         """Put files where the registry wants those of a version, and return their address."""
         path = f"{self.assets.scope}{path_of('tempdatarefs', name, 'versions', version)}"
         body = {
@@ -248,9 +280,7 @@ class OrganisationRegistry(ModelRegistry):
         first = reference()
         kept = [first]
         found = signed_files(lambda: kept.pop() if kept else reference(), self._http, self._context.clock_ms)
-        # A folder of its content: what somebody left behind who died under this number is not in it.
-        inside = upload(folder, found.files, self._context.home)
-        return f"{str(first['blobUri']).rstrip('/')}/{inside}"
+        return f"{str(first['blobUri']).rstrip('/')}/{put(found.files)}"
 
     def _of_workspace(self, spec: ModelVersionSpec, key: str, tags: Mapping[str, str]) -> ModelVersion:
         """Make a version by an import, which takes no tags: see the module's beginning."""
@@ -345,6 +375,11 @@ class OrganisationRegistry(ModelRegistry):
         self._routes.post(f"{self.assets.scope}/import", "registries", {"properties": body})
         return self.assets.version(KIND, name, version)
 
+    def check_source(self, source: str) -> None:
+        """Refuse what no version can be made of, before there is a model for it."""
+        if not source.startswith("file:") and not _is_of_files(source):
+            self._source(source)
+
     def _source(self, source: str) -> tuple[Workspace, Mapping[str, str]]:
         found = source_of(source)
         if found is not None:
@@ -358,7 +393,8 @@ class OrganisationRegistry(ModelRegistry):
         raise Rejected(
             f"{source[:200]!r} is no version of a workspace's model",
             adapter=ADAPTER,
-            hint="write azureml://SUBSCRIPTION/GROUP/WORKSPACE/models/NAME/versions/VERSION",
+            hint="register it in a workspace, and share that version: "
+            "azureml://SUBSCRIPTION/GROUP/WORKSPACE/models/NAME/versions/VERSION",
         )
 
     def address_of(self, name: str, version: str) -> str:
@@ -526,6 +562,20 @@ def source_of(source: str) -> tuple[Workspace, Mapping[str, str]] | None:
     if match is None:
         return None
     return Workspace(match["subscription"], match["group"], match["workspace"]), match.groupdict()
+
+
+def _is_of_files(address: str) -> bool:
+    """Tell whether files are named, of a place that is known, which a registry can only copy."""
+    return REGISTERED.fullmatch(address) is not None or _WORKSPACE.match(address) is not None
+
+
+def workspace_of_address(address: str) -> Workspace | None:
+    """Return the workspace that an address of files, or of a model, has in it; None where it has none."""
+    named = source_of(address)
+    if named is not None:
+        return named[0]
+    match = _WORKSPACE.match(address)
+    return None if match is None else Workspace(match["subscription"], match["group"], match["workspace"])
 
 
 def _model_of(found: Json) -> RegisteredModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -109,7 +110,7 @@ def backend_of(
         platform_run=platform_run_of(workspace, environment),
         dedups_points=False,
         history_page_max=HISTORY_PAGE_MAX,
-        error_of=refusal_of,
+        error_of=partial(refusal_of, authentication=http.authentication),
         refuse_experiment=_refuse_experiment,
         check=check_of(http.authentication, location, context.clock_ms, arm, datastores),
     )

@@ -135,4 +135,4 @@ class Location:
             text = f"there is no such workspace: {message or code}"
             return ConfigError(text, adapter=ADAPTER, resource=where, hint=hint)
         told = error_of_status(answer, message or code, adapter=ADAPTER, resource=where)
-        return refusal_of(answer, body, where) or told
+        return refusal_of(answer, body, where, authentication=self._http.authentication) or told

@@ -114,6 +114,18 @@ class DatabricksRegistry(WorkspaceRegistry):
     def _in_catalog(self, name: str) -> bool:
         return self._only_catalog or is_full_name(name)
 
+    def check_name(self, name: str, *, is_mlflow: bool) -> None:
+        """Refuse what Unity Catalog cannot hold, where a model of this name would go there."""
+        if self._only_catalog and not self._has_schema and not is_full_name(name):
+            raise Rejected(
+                f"the name {name[:100]!r} has not three levels",
+                adapter=ADAPTER,
+                hint="name it catalog.schema.model, set the option model_schema, or use databricks: for the "
+                "workspace's own registry",
+            )
+        if self._in_catalog(name):
+            self._catalog.check_name(name, is_mlflow=is_mlflow)
+
     def ensure_model(
         self,
         name: str,
@@ -122,13 +134,7 @@ class DatabricksRegistry(WorkspaceRegistry):
         tags: Mapping[str, str] | None = None,
         reason: ChangeReason = NO_REASON,
     ) -> RegisteredModel:
-        if self._only_catalog and not self._has_schema and not is_full_name(name):
-            raise Rejected(
-                f"the name {name[:100]!r} has not three levels",
-                adapter=ADAPTER,
-                hint="name it catalog.schema.model, set the option model_schema, or use databricks: for the "
-                "workspace's own registry",
-            )
+        self.check_name(name, is_mlflow=True)
         ensure = self._catalog.ensure_model if self._in_catalog(name) else super().ensure_model
         return ensure(name, description=description, tags=tags, reason=reason)
 

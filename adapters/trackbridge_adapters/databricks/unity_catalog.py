@@ -126,6 +126,16 @@ class CatalogRegistry(RestRegistry):
         super().__init__(tracking, artifacts)
         self._wire: CatalogWire = CatalogWire(tracking.service, schema)
 
+    def check_name(self, name: str, *, is_mlflow: bool) -> None:
+        """Refuse a name that is not in lower case."""
+        full = self._wire.full_name(name)
+        if full != full.lower():
+            raise Rejected(
+                f"Unity Catalog keeps names in lower case, and {name[:100]!r} is not",
+                adapter=ADAPTER,
+                hint=f"name it {name[:100].lower()}",
+            )
+
     def ensure_model(
         self,
         name: str,
@@ -134,13 +144,7 @@ class CatalogRegistry(RestRegistry):
         tags: Mapping[str, str] | None = None,
         reason: ChangeReason = NO_REASON,
     ) -> RegisteredModel:
-        full = self._wire.full_name(name)
-        if full != full.lower():
-            raise Rejected(
-                f"Unity Catalog keeps names in lower case, and {name[:100]!r} is not",
-                adapter=ADAPTER,
-                hint=f"name it {name[:100].lower()}",
-            )
+        self.check_name(name, is_mlflow=True)
         return super().ensure_model(name, description=description, tags=tags, reason=reason)
 
     def listed_models(self) -> Iterator[Json]:

@@ -30,7 +30,7 @@ from trackbridge.api.registration import dataset_names
 from trackbridge.api.values import as_text, checked_key, checked_mapping
 from trackbridge.delivery.registrations import registration_key
 from trackbridge.domain.artifacts import artifact_uri, checked_path
-from trackbridge.domain.model_digest import ModelDigest, files_of, needs_bytes
+from trackbridge.domain.model_digest import MLMODEL, ModelDigest, files_of, needs_bytes
 from trackbridge.domain.model_references import RunReference, checked_model_name
 from trackbridge.domain.records import ModelRegistered
 from trackbridge.errors import InvalidInput, NotFound
@@ -64,7 +64,7 @@ class ModelLogging:
 
 def log(model: Any, how: ModelLogging, recorder: RunRecorder, binding: RegistryBinding) -> ModelInfo:
     """Log a model to a run; see ``trackbridge.log_model``."""
-    _check(how, binding)
+    _check(model, how, binding)
     baseline = None if how.training_data is None else _encoded(baseline_of(how.training_data))
     with ExitStack() as temporary:
         if isinstance(model, str | os.PathLike):
@@ -73,6 +73,8 @@ def log(model: Any, how: ModelLogging, recorder: RunRecorder, binding: RegistryB
             folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="trackbridge-")))
             path = folder / "model"
             description = _save(model, path, how, recorder.run_id)
+        if how.registered_model_name is not None:
+            binding.check_files(len(_members(path, baseline)))
         how = replace(how, name=_place(path, how, baseline, recorder))
         digest = _log_files(path, how.name, baseline, recorder)
         recorder.models[how.name] = LoggedModel(
@@ -89,7 +91,7 @@ def log(model: Any, how: ModelLogging, recorder: RunRecorder, binding: RegistryB
     return info
 
 
-def _check(how: ModelLogging, binding: RegistryBinding) -> None:
+def _check(model: Any, how: ModelLogging, binding: RegistryBinding) -> None:
     """Refuse at the call what could not be delivered."""
     checked_path(checked_key(how.name, kind="model"))
     if how.registered_model_name is None:
@@ -104,6 +106,9 @@ def _check(how: ModelLogging, binding: RegistryBinding) -> None:
     _texts(how.tags)
     as_text(how.description or "", key="description", kind="model")
     _ = binding.port  # raises Unsupported without a registry
+    is_folder = isinstance(model, str | os.PathLike)  # an object is saved in the format
+    is_mlflow = not is_folder or (Path(model) / MLMODEL).is_file()
+    binding.check_name(how.registered_model_name, is_mlflow=is_mlflow)
 
 
 def _existing(path: Path, how: ModelLogging) -> Path:

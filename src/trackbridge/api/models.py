@@ -110,8 +110,9 @@ def register_model(
     The same files registered again under the same name are one version.
 
     Args:
-        model_uri: ``runs:/RUN_ID/PATH``, ``models:/…`` (a copy that remembers where it came from), or the
-            path of a folder or file, which is logged to the active run, else to a new one.
+        model_uri: ``runs:/RUN_ID/PATH``, ``models:/…`` (a copy that remembers where it came from), the
+            path of a folder or file, which is logged to the active run, else to a new one, or an address of
+            the backend's own, such as ``azureml://registries/R/models/M/versions/V``.
         name: The name.
         await_registration_for: Taken for mlflow's sake and without effect: the call returns when it is done.
         tags: Tags of the version.
@@ -243,10 +244,10 @@ def local_path(client: Client, model_uri: str, *, on_progress: OnProgress | None
             )
         return reference.path
     client.reader.drain()
-    version = resolve_model(str(reference), client.models.drained)
+    version, artifacts = client.models.located(resolve_model(str(reference), client.models.drained))
     folder = materialise(
         version,
-        client.reader.adapter.artifacts,
+        artifacts,
         cache=client.session.root.parent / CACHE_FOLDER,
         on_progress=on_progress,
     )

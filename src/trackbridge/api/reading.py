@@ -83,7 +83,12 @@ class Reader:
     def tracking(self) -> TrackingStore:
         """The tracking port, without delivery before."""
         if self.adapter.tracking is None:
-            raise Unsupported("the backend has no tracking", resource=self._destination.uri.text)
+            raise Unsupported(
+                "the backend has no tracking",
+                adapter=self.capabilities.adapter,
+                resource=self._destination.uri.text,
+                hint="name a place that keeps runs; a registry alone is for BRIDGE_REGISTRY_URI",
+            )
         return self.adapter.tracking
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,13 @@ from trackbridge.domain.model_references import (
 from trackbridge.domain.models import ChangeReason, ModelVersion, ModelVersionSpec, Origin
 from trackbridge.domain.runs import RunInputs
 from trackbridge.errors import InvalidInput, NotFound
-from trackbridge.operations.model_payloads import all_versions, registered_version
+from trackbridge.operations.model_payloads import all_versions, digest_at, registered_version
 
 if TYPE_CHECKING:
     from trackbridge.api.reading import Reader
     from trackbridge.api.registry_binding import RegistryBinding
+
+_ADDRESS = re.compile(r"(?!(?:models|runs|file|bridge-artifacts):)[A-Za-z][A-Za-z0-9+.-]+://.+", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +43,24 @@ class Payload:
 
 
 def find_payload(source: str, reader: Reader, binding: RegistryBinding) -> Payload:
-    """Return what an address means: ``runs:/``, ``models:/``, ``bridge-artifacts:/``, or a path.
+    """Return what ``runs:/``, ``models:/``, ``bridge-artifacts:/``, a path, or a backend's own address means.
 
     What was logged before is delivered first.
 
     Raises:
         InvalidInput: The address has none of the forms.
         NotFound: There is nothing at it.
+        Rejected: The registry takes nothing from there.
         Unavailable: Not all of what was logged could be delivered in time.
     """
+    payload = _found(source, reader, binding)
+    binding.check_source(payload.source)
+    return payload
+
+
+def _found(source: str, reader: Reader, binding: RegistryBinding) -> Payload:
+    if _ADDRESS.fullmatch(source):
+        return _of_address(source, binding)
     place = split_artifact_uri(source)
     reference = RunReference(*place) if place is not None else parse_model_reference(source)
     if isinstance(reference, RegisteredReference):
@@ -61,10 +73,17 @@ def find_payload(source: str, reader: Reader, binding: RegistryBinding) -> Paylo
 
 def local_path_of(address: str) -> Path | None:
     """Return the path of this machine that an address is, None where it is something else."""
-    if split_artifact_uri(address) is not None:
+    if split_artifact_uri(address) is not None or _ADDRESS.fullmatch(address):
         return None
     reference = parse_model_reference(address)
     return reference.path.absolute() if isinstance(reference, PathReference) else None
+
+
+def _of_address(source: str, binding: RegistryBinding) -> Payload:
+    binding.drained()
+    address, store = binding.addressed(source)
+    binding.check_source(address)  # before its bytes are read
+    return Payload(address, digest_at(address, store))
 
 
 def _of_run(reference: RunReference, reader: Reader, binding: RegistryBinding) -> Payload:

@@ -20,7 +20,7 @@ from trackbridge.api.registration import Payload, find_payload, local_path_of, r
 from trackbridge.api.values import as_text, checked_mapping
 from trackbridge.domain import models as domain
 from trackbridge.domain.artifacts import ARTIFACT_SCHEME, split_artifact_uri
-from trackbridge.domain.model_digest import digest_of_path
+from trackbridge.domain.model_digest import MLMODEL, digest_of_path, files_of
 from trackbridge.domain.model_references import (
     RegisteredReference,
     checked_alias,
@@ -192,7 +192,8 @@ class RegistryMethods(ABC):
         The same files registered again under the same name are one version.
 
         Args:
-            model_uri: ``runs:/RUN_ID/PATH``, ``models:/…``, or the path of a folder or file.
+            model_uri: ``runs:/RUN_ID/PATH``, ``models:/…``, the path of a folder or file, or an address of
+                the backend's own, such as ``azureml://registries/R/models/M/versions/V``.
             name: The name.
             tags: Tags of the version.
             description: Description of the version.
@@ -201,6 +202,7 @@ class RegistryMethods(ABC):
 
         Raises:
             NotFound: There is nothing at the address.
+            Rejected: The registry cannot hold the name, or so many files; no run is made.
             Unavailable: The backend cannot be reached.
             Unsupported: It has no registry.
         """
@@ -210,6 +212,7 @@ class RegistryMethods(ABC):
         texts = _texts(tags)
         description = as_text(description or "", key="description", kind="model")
         if path is not None:
+            self._check_path(path, name)
             known = self._same_files(path, name) if run_id is None else None
             if known is not None:
                 return known
@@ -241,7 +244,7 @@ class RegistryMethods(ABC):
         Args:
             name: The model.
             source: ``runs:/RUN_ID/PATH``, ``bridge-artifacts:/…``, ``models:/…`` (a copy that remembers where
-                it came from), or the path of a folder or a file.
+                it came from), the path of a folder or a file, or an address of the backend's own.
             run_id: The run that it came from, where the address does not say.
             tags: Tags of the version.
             run_link: Without effect; it stands here because mlflow has it here.
@@ -266,7 +269,10 @@ class RegistryMethods(ABC):
 
     def copy_model_version(self, src_model_uri: str, dst_name: str, *, why: str = "") -> ModelVersion:
         """Register a version under another name, which is made when there is none of it."""
-        self.models.drained().ensure_model(checked_model_name(dst_name), reason=self.models.reason(why))
+        checked_model_name(dst_name)
+        port = self.models.drained()
+        find_payload(src_model_uri, self.reader, self.models)  # no model is made for what cannot be copied
+        port.ensure_model(dst_name, reason=self.models.reason(why))
         return self.create_model_version(dst_name, src_model_uri, why=why)
 
     def get_model_version(self, name: str, version: str | int) -> ModelVersion:
@@ -423,6 +429,16 @@ class RegistryMethods(ABC):
         digest = digest_of_path(path)
         versions = all_versions(self.models.drained(), name)
         return next((ModelVersion.of(version) for version in versions if version.digest == digest), None)
+
+    def _check_path(self, path: Path, name: str) -> None:
+        """Refuse a folder or a file that is known not to become a version, before a run is made for it.
+
+        Raises:
+            NotFound: There is nothing.
+            Rejected: The registry cannot hold the name, or so many files.
+        """
+        self.models.check_files(sum(1 for _ in files_of(path)))
+        self.models.check_name(name, is_mlflow=(path / MLMODEL).is_file())
 
     def _log_path(self, path: Path, name: str, run_id: str | None) -> str:
         """Log a folder or a file to a run, so that every version has one, and return its address."""

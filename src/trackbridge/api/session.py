@@ -22,7 +22,7 @@ import msgspec
 
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.domain.records import ExperimentOpened, OpenMode, RunOpened
-from trackbridge.errors import TimedOut, Unavailable
+from trackbridge.errors import TimedOut, Unavailable, Unsupported
 from trackbridge.journal.cursors import load_cursor
 from trackbridge.journal.writer import JournalWriter, WriterOptions
 from trackbridge.resolve.config import Settings
@@ -46,6 +46,7 @@ class Session:
     def __init__(self, destinations: tuple[Destination, ...], settings: Settings) -> None:
         self.root = journal_root(destinations, settings=settings)
         self.destinations = tuple(destination.uri.text for destination in destinations)
+        self._without_runs = [found.uri.text for found in destinations if not found.uri.keeps_runs]
         self.settings = settings
         self.recorders: dict[str, RunRecorder] = {}
         self._experiments: dict[str, ExperimentOpened] = {}
@@ -59,8 +60,13 @@ class Session:
 
     @property
     def writer(self) -> JournalWriter:
-        """The journal, begun at the first call."""
+        """The journal, begun at the first call.
+
+        Raises:
+            Unsupported: A destination keeps no runs: nothing of them could ever be delivered.
+        """
         if self._writer is None or self._writer.is_closed:
+            self._refuse_registries()
             with self._lock:
                 if self._writer is None or self._writer.is_closed:
                     self._writer = JournalWriter(
@@ -75,6 +81,16 @@ class Session:
                         on_tick=self._watch_child,
                     )
         return self._writer
+
+    def _refuse_registries(self) -> None:
+        for uri in self._without_runs:
+            raise Unsupported(
+                f"{uri} is a registry of models, which keeps no runs, experiments or files of them",
+                operation="tracking",
+                resource=uri,
+                hint=f"log elsewhere, and let models go there: BRIDGE_REGISTRY_URI={uri}, or "
+                f"Client(registry_uri={uri!r})",
+            )
 
     def open_experiment(self, experiment: ExperimentOpened) -> None:
         """Log that an experiment is in use; said once."""

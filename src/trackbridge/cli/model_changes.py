@@ -44,8 +44,9 @@ def register(
 ) -> None:
     """Register a model under a name, which is made when there is none.
 
-    SOURCE is runs:/RUN_ID/PATH, a version such as models:/wine/3, or the path of a folder or file, which is
-    logged to a new run first. The same files are registered once.
+    SOURCE is runs:/RUN_ID/PATH, a version such as models:/wine/3, the path of a folder or file, which is
+    logged to a new run first, or an address of the backend's own, such as
+    azureml://registries/REGISTRY/models/NAME/versions/3. The same files are registered once.
     """
     client = open_client(uri)
     texts = pairs_of(tags, "--tag")

@@ -28,6 +28,7 @@ from typing import Any, ClassVar, TextIO
 import click
 
 CELL_CHARS_MAX = 60
+HEADING_CHARS_MAX = 60
 LINE_CHARS_MAX = 10_000
 COLUMNS_WITHOUT_TERMINAL = 100_000
 
@@ -69,7 +70,10 @@ class Output:
         *,
         cell_chars_max: int = CELL_CHARS_MAX,
     ) -> None:
-        """Print a table for people; a cell is cut at so many characters on a terminal, else never."""
+        """Print a table for people; a cell is cut at so many characters on a terminal, else never.
+
+        Headings, which may be names of metrics, are cut everywhere.
+        """
         if self.as_json:
             return
         from rich.console import Console
@@ -80,7 +84,7 @@ class Output:
         chars_max = cell_chars_max if is_terminal else LINE_CHARS_MAX
         table = Table(box=None, pad_edge=False, header_style="bold")
         for number, column in enumerate(columns):
-            heading = Text(_printable(column, chars_max))
+            heading = Text(_printable(column, HEADING_CHARS_MAX))
             table.add_column(heading, overflow="fold", no_wrap=number == 0)  # an id is to be copied whole
         for row in rows:
             table.add_row(*(Text(_printable(str(cell), chars_max)) for cell in row))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from trackbridge.cli.options import example, output_option, uri_argument, uri_op
 from trackbridge.cli.output import Output, counted
 
 if TYPE_CHECKING:
+    from trackbridge.cli.naming_letters import LetterNames
     from trackbridge.delivery.by_hand import Left
     from trackbridge.delivery.dead_letters import DeadLetter, DeadLetters
     from trackbridge.delivery.replay import ReplayReport
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 FOLLOW_S = 1.0
 FOLLOW_BLOCKED_S = 10.0
 LETTERS_SHOWN = 50
-_NUMBERS = click.argument("numbers", nargs=-1, type=int, metavar="NUMBER...")
+_NUMBERS = click.argument("numbers", nargs=-1, metavar="NUMBER...")
 _EVERYTHING = click.option("--all", "is_all", is_flag=True, help="All of them.")
 
 
@@ -106,26 +107,26 @@ def run(output: Output, uri: str | None, follow: bool) -> None:
 
 
 @sync.command("dead-letters", epilog=example("bridge sync dead-letters", "bridge sync dead-letters --show 3"))
-@click.option("--show", "number", type=int, metavar="NUMBER", help="Show one of them whole.")
+@click.option("--show", "number", metavar="NUMBER", help="Show one of them whole.")
 @click.option("--limit", type=click.IntRange(1), default=LETTERS_SHOWN, show_default=True, help="How many.")
 @uri_option
 @output_option
-def dead_letters(output: Output, number: int | None, limit: int, uri: str | None) -> None:
+def dead_letters(output: Output, number: str | None, limit: int, uri: str | None) -> None:
     """List records that a destination will not take, with the reason."""
     from trackbridge.api.display import format_time
+    from trackbridge.cli.naming_letters import LetterNames
 
     if number is not None:
         _show_letter(output, _letter(journal_roots(uri), number))
         return
-    stores = _stores(journal_roots(uri))
-    found = [letter for store in stores for letter in store.read(max_results=limit)][:limit]
-    count = sum(sum(store.count().values()) for store in stores)
-    for letter in found:
-        output.event("dead_letter", _letter_fields(letter))
+    names = LetterNames(journal_roots(uri))
+    found, count = list(names.read(max_results=limit)), len(names)
+    for name, item in found:
+        output.event("dead_letter", {"name": name, **_letter_fields(item)})
     if found:
         rows = [
-            (item.number, item.kind, item.run_id, item.destination, format_time(item.time), item.reason)
-            for item in found
+            (name, item.kind, item.run_id, item.destination, format_time(item.time), item.reason)
+            for name, item in found
         ]
         output.table(
             ("NUMBER", "KIND", "RUN", "DESTINATION", "TIME (UTC)", "REASON"), rows, cell_chars_max=200
@@ -143,24 +144,19 @@ def dead_letters(output: Output, number: int | None, limit: int, uri: str | None
 @_EVERYTHING
 @uri_option
 @output_option
-def replay(output: Output, numbers: Sequence[int], is_all: bool, uri: str | None) -> None:
+def replay(output: Output, numbers: Sequence[str], is_all: bool, uri: str | None) -> None:
     """Deliver dead letters again, once what made them fail is put right.
 
     Those that are taken are removed, the others keep the new reason. Ends with 3 when only some are taken,
     with 1 when none is, with 5 when a destination takes nothing now.
     """
     from trackbridge.delivery.connect import connect
-    from trackbridge.delivery.replay import ReplayReport
     from trackbridge.delivery.replay import replay as replay_letters
 
-    report = ReplayReport()
     roots = journal_roots(uri)
-    for root, wanted in _wanted(roots, numbers, is_all=is_all):
-        part = replay_letters(root, wanted, connect)
-        report.delivered += part.delivered
-        report.kept.update(part.kept)
-        report.waiting.update(part.waiting)
-    _report_replay(output, report, left=_count_letters(roots))
+    names, chosen = _wanted(roots, numbers, is_all=is_all)
+    reports = {root: replay_letters(root, wanted, connect) for root, wanted in chosen.items()}
+    _report_replay(output, reports, names, left=_count_letters(roots))
 
 
 @sync.command(epilog=example("bridge sync drop 3 4", "bridge sync drop --all --yes"))
@@ -169,14 +165,14 @@ def replay(output: Output, numbers: Sequence[int], is_all: bool, uri: str | None
 @uri_option
 @yes_option
 @output_option
-def drop(output: Output, numbers: Sequence[int], is_all: bool, uri: str | None, is_agreed: bool) -> None:
+def drop(output: Output, numbers: Sequence[str], is_all: bool, uri: str | None, is_agreed: bool) -> None:
     """Give up dead letters for good."""
     from trackbridge.delivery.dead_letters import DeadLetters
 
-    chosen = _wanted(journal_roots(uri), numbers, is_all=is_all)
-    count = sum(len(wanted) for _, wanted in chosen)
+    _, chosen = _wanted(journal_roots(uri), numbers, is_all=is_all)
+    count = sum(map(len, chosen.values()))
     output.confirm(f"Give up {counted(count, 'dead letter')} for good?", is_agreed=is_agreed)
-    for root, wanted in chosen:
+    for root, wanted in chosen.items():
         DeadLetters(root).remove(wanted)
     output.show(f"{counted(count, 'dead letter')} dropped")
     output.summary({"dropped": count})
@@ -336,38 +332,34 @@ def _count_letters(roots: Sequence[Path]) -> int:
     return sum(sum(store.count().values()) for store in _stores(roots))
 
 
-def _wanted(roots: Sequence[Path], numbers: Sequence[int], *, is_all: bool) -> list[tuple[Path, list[int]]]:
-    """Return which dead letters are meant in which folder.
+def _wanted(
+    roots: Sequence[Path], numbers: Sequence[str], *, is_all: bool
+) -> tuple[LetterNames, dict[Path, list[int]]]:
+    """Return how dead letters are named, and which are meant: their numbers in each folder.
 
     Raises:
         UsageError: Neither numbers nor --all, or both, are given.
         NotFound: A number is unknown.
+        InvalidInput: A number is not enough.
     """
-    from trackbridge.delivery.dead_letters import DeadLetters
-    from trackbridge.errors import NotFound
+    from trackbridge.cli.naming_letters import LetterNames
 
     if bool(numbers) == is_all:
         raise click.UsageError("name dead letters by number, or all of them with --all")
-    known = {root: [letter.number for letter in DeadLetters(root).read()] for root in roots}
-    unknown = set(numbers) - {number for found in known.values() for number in found}
-    if unknown:
-        raise NotFound(
-            f"there is no dead letter {', '.join(map(str, sorted(unknown)))}", hint="bridge sync dead-letters"
-        )
-    chosen = [
-        (root, [number for number in found if is_all or number in numbers]) for root, found in known.items()
-    ]
-    return [(root, wanted) for root, wanted in chosen if wanted]
+    names = LetterNames(roots)
+    return names, names.all() if is_all else names.find(numbers)
 
 
-def _letter(roots: Sequence[Path], number: int) -> DeadLetter:
+def _letter(roots: Sequence[Path], name: str) -> DeadLetter:
+    from trackbridge.cli.naming_letters import LetterNames
+    from trackbridge.delivery.dead_letters import DeadLetters
     from trackbridge.errors import NotFound
 
-    for store in _stores(roots):
-        for letter in store.read():
-            if letter.number == number:
-                return letter
-    raise NotFound(f"there is no dead letter {number}", hint="bridge sync dead-letters")
+    ((root, (number,)),) = LetterNames(roots).find([name]).items()
+    for letter in DeadLetters(root).read():
+        if letter.number == number:
+            return letter
+    raise NotFound(f"there is no dead letter {name}", hint="bridge sync dead-letters")
 
 
 def _letter_fields(letter: DeadLetter) -> dict[str, Any]:
@@ -388,18 +380,24 @@ def _show_letter(output: Output, letter: DeadLetter) -> None:
     output.summary({**_letter_fields(letter), "record": content})
 
 
-def _report_replay(output: Output, report: ReplayReport, *, left: int) -> None:
-    for outcome, reasons in (("kept", report.kept), ("waiting", report.waiting)):
-        for number, reason in reasons.items():
-            output.event(outcome, {"number": number, "reason": reason})
-            output.show(f"{number} {outcome}: {reason}", colour="yellow")
-    counts = {"delivered": len(report.delivered), "kept": len(report.kept), "waiting": len(report.waiting)}
+def _report_replay(
+    output: Output, reports: Mapping[Path, ReplayReport], names: LetterNames, *, left: int
+) -> None:
+    counts = {"delivered": 0, "kept": 0, "waiting": 0}
+    for root, report in reports.items():
+        counts["delivered"] += len(report.delivered)
+        for outcome, reasons in (("kept", report.kept), ("waiting", report.waiting)):
+            counts[outcome] += len(reasons)
+            for number, reason in reasons.items():
+                name = names.name(root, number)
+                output.event(outcome, {"name": name, "number": number, "reason": reason})
+                output.show(f"{name} {outcome}: {reason}", colour="yellow")
     if any(counts.values()):
         output.show(f"{counted(counts['delivered'], 'dead letter')} delivered, {left:,} left")
     else:
         output.note("there are no dead letters")
     output.summary({**counts, "left": left})
-    if report.waiting:
+    if counts["waiting"]:
         output.end(EXIT_RETRYABLE)
-    if report.kept:
-        output.end(EXIT_PARTLY if report.delivered else EXIT_ERROR)
+    if counts["kept"]:
+        output.end(EXIT_PARTLY if counts["delivered"] else EXIT_ERROR)

@@ -160,6 +160,13 @@ class DeadLetters:
         names = DeadLetter.__struct_fields__
         return [DeadLetter(**dict(zip(names, row, strict=True))) for row in rows]
 
+    def numbers(self) -> list[int]:
+        """Return the number of each."""
+        if not self._is_there():
+            return []
+        with self._transaction() as connection:
+            return [number for (number,) in connection.execute("SELECT number FROM dead_letter")]
+
     def count(self) -> dict[str, int]:
         """Return how many there are for each destination."""
         if not self._is_there():

@@ -11,6 +11,7 @@ from trackbridge.domain.models import ChangeReason, ModelVersionSpec
 from trackbridge.domain.records import ModelRegistered
 from trackbridge.errors import Rejected, Unsupported
 from trackbridge.ports.artifacts import ArtifactStore
+from trackbridge.ports.registry import SourceCheckingRegistry
 
 
 def registration_key(source: str, digest: str) -> str:
@@ -23,6 +24,7 @@ def register(record: ModelRegistered, backend: Backend) -> None:
 
     Raises:
         Rejected: The files at the destination are not those of the record, because some were refused.
+            Or the registry takes nothing from where they lie.
         Unsupported: The backend stores no files, or the registry cannot reach them.
     """
     artifacts = backend.artifacts
@@ -40,6 +42,8 @@ def register(record: ModelRegistered, backend: Backend) -> None:
     if not registry.sees_artifacts:
         source = native_source(artifacts, record.run_id, record.path)
     reason = ChangeReason(user=record.user)
+    if isinstance(registry.port, SourceCheckingRegistry):
+        registry.port.check_source(source)  # before a model is made that would stay empty
     registry.port.ensure_model(record.name, reason=reason)
     spec = ModelVersionSpec(
         name=record.name,

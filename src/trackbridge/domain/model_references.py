@@ -2,7 +2,7 @@
 
 ::
 
-    models:/NAME/3            a version
+    models:/NAME/3            a version; of some registries also models:/NAME/v-x
     models:/NAME@ALIAS        the version that an alias points at
     models:/NAME/Production   the newest version in a stage
     models:/NAME/latest       the newest version; models:/NAME is the same
@@ -29,10 +29,11 @@ LATEST = "latest"
 _NAME_FORBIDDEN = re.compile(r"[/:@%\x00-\x1f\x7f\ud800-\udfff]")
 _ALIAS = re.compile(r"[\w\-]+")  # as mlflow: no dot, no space
 _VERSION_LIKE = re.compile(r"v\d+", re.IGNORECASE)
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,254}")  # what Azure ML's clients may call one
 
 
 class RegisteredReference(msgspec.Struct, frozen=True):
-    """A registered version, said by exactly one of number, alias and stage; none of them is the newest."""
+    """A registered version, said by one of version, alias and stage; by none of them: the newest."""
 
     name: str
     version: str | None = None
@@ -106,9 +107,11 @@ def _registered(text: str, rest: str) -> RegisteredReference:
     if selector.lower() == LATEST:
         return RegisteredReference(name)
     stage = next((stage for stage in STAGES if stage.lower() == selector.lower()), None)
-    if stage is None:
-        raise _wrong(text, f"ends in {selector[:40]!r}, which is neither a version nor a stage")
-    return RegisteredReference(name, stage=stage)
+    if stage is not None:
+        return RegisteredReference(name, stage=stage)
+    if _VERSION.fullmatch(selector):
+        return RegisteredReference(name, version=selector)
+    raise _wrong(text, f"ends in {selector[:40]!r}, which is neither a version nor a stage")
 
 
 def _of_run(text: str, rest: str) -> RunReference:

@@ -33,6 +33,14 @@ class _TellingRegistry:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._registry, name)
 
+    @property
+    def __class__(self) -> type[Any]:
+        return self._registry.__class__
+
+    @__class__.setter
+    def __class__(self, _: type[Any]) -> None:
+        raise TypeError("the class of a registry that tells cannot be changed")
+
     def create_version(
         self, spec: ModelVersionSpec, *, key: str, reason: ChangeReason = NO_REASON
     ) -> ModelVersion:

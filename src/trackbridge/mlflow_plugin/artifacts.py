@@ -32,8 +32,7 @@ class BridgeArtifactRepository(ArtifactRepository):  # type: ignore[misc]
     def __init__(
         self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
     ) -> None:
-        given = {"artifact_uri": artifact_uri, "tracking_uri": tracking_uri, "registry_uri": registry_uri}
-        super().__init__(**{name: value for name, value in given.items() if name in _BASE_TAKES})
+        super().__init__(**base_arguments(artifact_uri, tracking_uri, registry_uri))
         place = logged_models.split_location(artifact_uri)
         self._is_model = place is not None
         place = place or split_artifact_uri(artifact_uri)
@@ -42,7 +41,7 @@ class BridgeArtifactRepository(ArtifactRepository):  # type: ignore[misc]
                 f"{artifact_uri[:100]!r} is no address of an artifact", hint="bridge-artifacts:/RUN/PATH"
             )
         self._run_id, self._root = place[0], place[1].strip("/")
-        self._binding = bound_among(tracking_uri, registry_uri, *_current_uris())
+        self._binding = bound_among(tracking_uri, registry_uri, *current_uris())
 
     # Writing.
 
@@ -109,7 +108,16 @@ def _is_in(path: str, folders: list[str]) -> bool:
     return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
-def _current_uris() -> tuple[str | None, ...]:
+def base_arguments(
+    artifact_uri: str, tracking_uri: str | None, registry_uri: str | None
+) -> dict[str, str | None]:
+    """Return what mlflow's own class takes of them in this version."""
+    given = {"artifact_uri": artifact_uri, "tracking_uri": tracking_uri, "registry_uri": registry_uri}
+    return {name: value for name, value in given.items() if name in _BASE_TAKES}
+
+
+def current_uris() -> tuple[str | None, ...]:
+    """Return the tracking URI and the registry URI that mlflow is set to."""
     from mlflow.tracking import get_registry_uri, get_tracking_uri
 
     return get_tracking_uri(), get_registry_uri()

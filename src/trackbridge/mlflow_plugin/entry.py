@@ -22,9 +22,12 @@ def model_registry_store(store_uri: str, tracking_uri: str | None = None) -> Any
 def artifact_repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
 ) -> Any:
-    """Return the files of a run below a ``bridge-artifacts:`` address."""
+    """Return the files of a run or model, below a ``bridge-artifacts:`` or ``bridge-models:`` address."""
     from trackbridge.mlflow_plugin.artifacts import BridgeArtifactRepository
+    from trackbridge.mlflow_plugin.registered_files import RegisteredFilesRepository, is_location
 
+    if is_location(artifact_uri):
+        return RegisteredFilesRepository(artifact_uri, tracking_uri, registry_uri)
     return BridgeArtifactRepository(artifact_uri, tracking_uri, registry_uri)
 
 

@@ -17,10 +17,11 @@ from trackbridge.domain.artifacts import artifact_uri, split_artifact_uri
 from trackbridge.domain.ids import mint_id
 from trackbridge.domain.model_references import RunReference, parse_model_reference
 from trackbridge.domain.models import ModelVersionSpec
-from trackbridge.mlflow_plugin import entities, logged_models, model_tags
+from trackbridge.mlflow_plugin import entities, logged_models, model_tags, registered_files
 from trackbridge.mlflow_plugin.binding import Binding, binding_for, is_ours
 from trackbridge.mlflow_plugin.entities import TAG_MODEL_ID
 from trackbridge.mlflow_plugin.errors import NotHere, completes, translates
+from trackbridge.ports.streams import AddressedArtifacts
 
 # mlflow asks for what is no prompt with each search; there are none here.
 _NO_PROMPTS = re.compile(r"(?:\s+AND\s+)?tags?\.`mlflow\.prompt\.is_prompt` != 'true'\s*$", re.IGNORECASE)
@@ -135,6 +136,7 @@ class BridgeRegistryStore(AbstractStore):  # type: ignore[misc]
         client = self.client
         client.models.drained().get_model(name)
         if local_path_of(address) is not None:
+            client._check_path(_path(address), name)
             address = client._log_path(_path(address), name, run_id)
         payload = find_payload(address, client.reader, client.models)
         spec = ModelVersionSpec(
@@ -197,10 +199,14 @@ class BridgeRegistryStore(AbstractStore):  # type: ignore[misc]
         return entities.model_version(self.client.get_model_version(name, version))
 
     def get_model_version_download_uri(self, name: str, version: str) -> str:
-        """Return the address of a version's files."""
-        source = self.client.get_model_version(name, version).source
-        place = split_artifact_uri(source)
-        return source if place is None else logged_models.location(*place)
+        """Return the address of a version's files: one of ours, where mlflow has no way there of its own."""
+        models = self.client.models
+        found, artifacts = models.located(models.drained().get_version(name, str(version)))
+        place = split_artifact_uri(found.source)
+        if place is not None:
+            return logged_models.location(*place)
+        is_of_backend = isinstance(artifacts, AddressedArtifacts) and artifacts.reads(found.source)
+        return registered_files.location(name, found.version) if is_of_backend else found.source
 
     def search_model_versions(
         self,

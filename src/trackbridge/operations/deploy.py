@@ -53,7 +53,7 @@ def pinned_spec(reference: str, registry: ModelRegistry, **wanted: Any) -> Deplo
         Rejected: The version was rejected for deployment.
         InvalidInput: The text names no registered model, or a variable or option looks like a secret.
     """
-    from trackbridge.operations.model_payloads import reference_of, resolve_version
+    from trackbridge.operations.model_payloads import at_registry, reference_of, resolve_version
 
     version = resolve_version(reference, registry)
     refuse_rejected(version)
@@ -64,7 +64,7 @@ def pinned_spec(reference: str, registry: ModelRegistry, **wanted: Any) -> Deplo
     refuse_secrets("the option", fields.get("options", {}))
     return DeploymentSpec(
         model=reference_of(version),
-        model_source=version.source,
+        model_source=at_registry(version, registry).source,
         model_digest=version.digest or "",
         **fields,
     )

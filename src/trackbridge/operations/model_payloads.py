@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from trackbridge.delivery.payload_members import known_payload_digest, payload_members
 from trackbridge.domain.artifacts import ArtifactInfo, artifact_uri, split_artifact_uri
 from trackbridge.domain.file_uris import file_path
@@ -37,11 +39,11 @@ from trackbridge.domain.model_references import (
     RunReference,
     parse_model_reference,
 )
-from trackbridge.domain.models import ModelVersion
+from trackbridge.domain.models import STAGES, ModelVersion
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import InvalidInput, Locked, NotFound, Rejected, Unsupported
 from trackbridge.ports.artifacts import ArtifactStore
-from trackbridge.ports.registry import ModelRegistry
+from trackbridge.ports.registry import FileKeepingRegistry, ModelRegistry
 from trackbridge.ports.streams import AddressedArtifacts
 
 CACHE_FOLDER = "model-cache"
@@ -100,13 +102,13 @@ def unregistered_version(reference: RunReference | PathReference) -> ModelVersio
 
 
 def registered_version(reference: RegisteredReference, registry: ModelRegistry) -> ModelVersion:
-    """Return a registered version by its number, its alias, its stage, or as the newest.
+    """Return a registered version by its number or name, its alias, its stage, or as the newest.
 
     Raises:
         NotFound: There is none.
     """
     if reference.version is not None:
-        return registry.get_version(reference.name, reference.version)
+        return _numbered(reference, reference.version, registry)
     if reference.alias is not None:
         return _aliased(reference, registry)
     for version in all_versions(registry, reference.name):
@@ -117,6 +119,21 @@ def registered_version(reference: RegisteredReference, registry: ModelRegistry) 
         f"{reference} names no version",
         operation="models",
         hint=f"see what there is: bridge models show {reference.name}",
+    )
+
+
+def _numbered(reference: RegisteredReference, version: str, registry: ModelRegistry) -> ModelVersion:
+    """Return a version by what names it, which may be a stage that is written wrongly."""
+    try:
+        return registry.get_version(reference.name, version)
+    except (NotFound, Rejected, InvalidInput):
+        if version.isdecimal():
+            raise
+        registry.get_model(reference.name)
+    raise NotFound(
+        f"{version[:40]!r} is neither a version of the model {reference.name!r} nor a stage",
+        operation="models",
+        hint=f"see what there is: bridge models show {reference.name}; stages are {', '.join(STAGES)}",
     )
 
 
@@ -147,6 +164,21 @@ def all_versions(registry: ModelRegistry, name: str) -> Iterator[ModelVersion]:
 def reference_of(version: ModelVersion) -> str:
     """Return the text that names a version: ``models:/wine/3``, else its source."""
     return f"models:/{version.name}/{version.version}" if version.name else version.source
+
+
+def at_registry(version: ModelVersion, registry: ModelRegistry | None) -> ModelVersion:
+    """Return a version with the address of its files in its registry, where that keeps them itself."""
+    if not version.name or not isinstance(registry, FileKeepingRegistry):
+        return version
+    return msgspec.structs.replace(version, source=registry.address_of(version.name, version.version))
+
+
+def reader_of(address: str, *stores: ArtifactStore | None) -> ArtifactStore | None:
+    """Return the first store that reads an address which is no run's; for any other the last."""
+    for store in stores:
+        if isinstance(store, AddressedArtifacts) and store.reads(address):
+            return store
+    return stores[-1]
 
 
 # The files.
@@ -339,6 +371,22 @@ def source_of(address: str, artifacts: ArtifactStore | None) -> Source:
             hint="log the model to a run and register that, or name the tracking URI that holds its files",
         )
     return Source(artifacts, *place)
+
+
+def digest_at(address: str, artifacts: AddressedArtifacts) -> str:
+    """Return the digest of a model at an address of a backend's own; where none is kept its bytes are read.
+
+    Raises:
+        NotFound: There is nothing.
+    """
+    known = artifacts.known_digest_at(address)
+    if known is not None:
+        return known
+    digest = ModelDigest()
+    for name, info in sorted(artifacts.members_at(address), key=lambda member: member[0]):
+        with contextlib.closing(artifacts.open_at(address, info.path)) as content:
+            digest.add(name, content)
+    return digest.text()
 
 
 def _fetch(source: Source, part: Path, on_progress: OnProgress) -> None:

@@ -20,12 +20,14 @@ from trackbridge.resolve.uri import parse
 class ModelSource:
     """Where models are registered, and how their files come here.
 
-    ``cache`` is the folder that they are brought to; ``registry`` is None where there is none to ask again.
+    ``cache`` is the folder that they are brought to; ``registry`` is None where there is none to ask again,
+    ``kept`` reads the files that it keeps itself.
     """
 
     artifacts: ArtifactStore | None
     cache: Path
     registry: ModelRegistry | None = None
+    kept: ArtifactStore | None = None
 
     def folder_of(self, spec: DeploymentSpec) -> Path:
         """Bring the payload of a deployment's model here and return its folder.
@@ -34,9 +36,10 @@ class ModelSource:
             NotFound: There is nothing at its source.
             Rejected: The bytes there are not those that were registered.
         """
-        from trackbridge.operations.model_payloads import materialise
+        from trackbridge.operations.model_payloads import materialise, reader_of
 
-        return materialise(_version_of(spec), self.artifacts, cache=self.cache)
+        version = _version_of(spec)
+        return materialise(version, reader_of(version.source, self.kept, self.artifacts), cache=self.cache)
 
     def recheck(self, spec: DeploymentSpec) -> None:
         """Refuse a model that was rejected since it was planned.
@@ -63,10 +66,12 @@ def open_models(
 
     tracking = open_place(uri, settings=settings)
     home = parse(tracking.uri).path or bridge_home(settings.around)
+    registered = _registry_place(tracking, registry_uri, settings).adapter
     return ModelSource(
         artifacts=tracking.adapter.artifacts,
         cache=home / CACHE_FOLDER,
-        registry=_registry_place(tracking, registry_uri, settings).adapter.registry,
+        registry=registered.registry,
+        kept=registered.artifacts,
     )
 
 

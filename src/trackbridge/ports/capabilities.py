@@ -90,8 +90,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Metric values of the kinds in ``metric_values_unheld`` are not kept by their bits: the store refuses them.
     ``metric_names_per_run_advised`` is documented and not known to be enforced: passing it is told at the end
-    of the run, and everything is sent. ``calls_at_once_max`` bounds how many calls delivery has under way to
-    it, where fewer are better than its own bound.
+    of the run, and everything is sent. ``model_files_max`` bounds the files of a registered version.
+    ``calls_at_once_max`` bounds how many calls delivery has under way to it, where fewer are better than its
+    own bound.
     """
 
     metrics_per_write_max: int | None = None
@@ -107,6 +108,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     metric_names_per_run_advised: int | None = None
     metric_values_unheld: frozenset[ValueKind] = frozenset()
     artifact_bytes_max: int | None = None
+    model_files_max: int | None = None
     page_items_max: int = 1000
     calls_at_once_max: int | None = None
 

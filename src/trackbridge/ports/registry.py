@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trackbridge.domain.models import (
     NO_REASON,
@@ -198,5 +198,49 @@ class ModelRegistry(Protocol):
 
         A model that is created again under the name goes on with the next number, and the keys of its
         versions stay taken, where ``registry.numbers_kept`` is declared.
+        """
+        ...
+
+
+@runtime_checkable
+class NamingRegistry(Protocol):
+    """What a registry has beside its port when it knows names that it cannot hold, without asking anybody."""
+
+    @abstractmethod
+    def check_name(self, name: str, *, is_mlflow: bool) -> None:
+        """Return unless versions of this name are known to be refused.
+
+        Args:
+            name: Of the model.
+            is_mlflow: Whether its files are in the MLmodel format.
+
+        Raises:
+            Rejected: The registry cannot hold the name.
+        """
+        ...
+
+
+@runtime_checkable
+class FileKeepingRegistry(Protocol):
+    """What a registry has beside its port when it keeps the files of its versions itself."""
+
+    @abstractmethod
+    def address_of(self, name: str, version: str) -> str:
+        """Return where the files of a version lie, which its own artifact store reads; nobody is asked."""
+        ...
+
+
+@runtime_checkable
+class SourceCheckingRegistry(Protocol):
+    """What a registry has beside its port when it can say of sources that it takes none, asking nobody."""
+
+    @abstractmethod
+    def check_source(self, source: str) -> None:
+        """Return unless versions from this source are known to be refused; nobody is asked.
+
+        Raises:
+            Rejected: The registry takes no such sources.
+            NotFound: It cannot reach them.
+            ConfigError: They are of a place that it cannot read.
         """
         ...

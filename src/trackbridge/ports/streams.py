@@ -133,6 +133,24 @@ class AddressedArtifacts(Protocol):
         ...
 
     @abstractmethod
+    def address_for_registry(self, address: str, *, is_elsewhere: bool) -> str:
+        """Return an address as a registry is to be given it: one elsewhere needs the place in it.
+
+        Raises:
+            ConfigError: The address leaves open of which place it is, and nothing here says it.
+        """
+        ...
+
+    @abstractmethod
+    def known_digest_at(self, address: str) -> str | None:
+        """Return the digest of a model where it was kept when it was registered at that address, else None.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        ...
+
+    @abstractmethod
     def members_at(self, address: str) -> list[tuple[str, ArtifactInfo]]:
         """Return the files at an address: the name within it, and what to open.
 

@@ -6,7 +6,8 @@ form                                                   scheme
 nothing, ``file:PATH``, ``./path``, ``/path``, ``~``   ``file``
 ``http://host``, ``https://host/path``                 ``http``, ``https``
 ``azureml:``, ``azureml://REGION-HOST/mlflow/…``,      ``azureml``
-``azureml://SUBSCRIPTION/GROUP/WORKSPACE``
+``azureml://SUBSCRIPTION/GROUP/WORKSPACE``,
+``azureml://registries/REGISTRY``
 ``arn:aws:sagemaker:…:mlflow-tracking-server/NAME``,   ``arn``
 ``arn:aws:sagemaker:…:mlflow-app/ID``
 ``sagemaker:``, ``sagemaker://REGION[/PREFIX]``        ``sagemaker``
@@ -48,8 +49,8 @@ _ARN = re.compile(
     r"(?:mlflow-tracking-server|mlflow-app)/[A-Za-z0-9][A-Za-z0-9-]{0,255}"
 )
 _AZUREML_LONG = re.compile(r"//[^/.]+\.[^/]+/mlflow/.+/(?:workspaces|registries)/[^/]+")
-_AZUREML_REGISTRY = re.compile(r"//[^/.]+\.[^/]+/mlflow/[^/]+/registries/[^/]+")
-_AZUREML_SHORT = re.compile(r"//[^/.]+/[^/]+/[^/]+")
+_AZUREML_REGISTRY = re.compile(r"//registries/[^/]+|//[^/.]+\.[^/]+/mlflow/(?:.+/)?[^/]+/registries/[^/]+")
+_AZUREML_SHORT = re.compile(r"//(?!registries/)[^/.]+/[^/]+/[^/]+")
 _AZUREML_OLD_OPTIONS = ("is-remote", "auth", "auth-type")  # of azureml-mlflow before 1.40; mean nothing now
 _SAGEMAKER = re.compile(r"//[a-z]{2,8}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2}(?:/[A-Za-z0-9][A-Za-z0-9-]{0,119})?")
 _DATABRICKS = re.compile(r"//[^/@\s]{1,256}")
@@ -85,6 +86,12 @@ class TrackingUri:
     def path(self) -> Path | None:
         """The folder of a ``file:`` URI, None for all others."""
         return file_path(self.address) if self.scheme == "file" else None
+
+    @property
+    def keeps_runs(self) -> bool:
+        """Whether runs can be logged there; a registry of Azure ML has models alone."""
+        rest = self.address.removeprefix("azureml:")
+        return self.scheme != "azureml" or _AZUREML_REGISTRY.fullmatch(rest) is None
 
     def __str__(self) -> str:
         return self.text
@@ -246,8 +253,8 @@ def _azureml(scheme: str, rest: str) -> str:
     raise _malformed(
         f"{scheme}:{rest}",
         "is not an Azure ML workspace",
-        "write azureml: (reads config.json), azureml://SUBSCRIPTION/GROUP/WORKSPACE, or the MLflow tracking "
-        "URI of the workspace",
+        "write azureml: (reads config.json), azureml://SUBSCRIPTION/GROUP/WORKSPACE, the MLflow tracking "
+        "URI of the workspace, or azureml://registries/REGISTRY",
     )
 
 

@@ -18,10 +18,19 @@ TOKEN_BYTES_MAX = 64 * 1024
 
 
 class BearerToken:
-    """A token that does not change."""
+    """A token that does not change.
 
-    def __init__(self, token: str, *, adapter: str) -> None:
+    Args:
+        token: The token.
+        adapter: Name of the backend, for errors.
+        variable: Name of the variable that it was read from; "" where it was none.
+    """
+
+    variable = ""
+
+    def __init__(self, token: str, *, adapter: str, variable: str = "") -> None:
         self._header = _header(f"Bearer {token.strip()}", adapter)
+        self.variable = variable
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the token."""

@@ -12,6 +12,7 @@ One client is shared by all threads of an adapter. One attempt per call: retries
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,7 @@ from trackbridge.domain.secrets import shown
 from trackbridge.errors import (
     AuthError,
     BridgeError,
+    ConfigError,
     Conflict,
     NotFound,
     RateLimited,
@@ -41,6 +43,8 @@ CONNECT_S = 5.0
 ANSWER_S = 30.0
 CONNECTIONS_MAX = 16
 USER_AGENT = f"trackbridge/{__version__}"
+CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Name a file or a folder of trusted certificates; the first that is set counts."""
 
 Body = Union[bytes, BinaryIO, Iterable[bytes]]
 
@@ -127,6 +131,7 @@ class HttpClient:
 
         Raises:
             AuthError: There are no credentials.
+            ConfigError: The certificates to trust are not where they are said to be.
             Unavailable: The host cannot be reached, or the connection broke before anything was sent.
             TimedOut: No answer in time, or the connection broke after the request: it may have been done.
         """
@@ -157,6 +162,7 @@ class HttpClient:
         authentication: Authentication | None,
     ) -> requests.Response:
         data = body() if callable(body) else body
+        self._check_trusted(url)
         timeout_s = self._timeout_s if answer_s is None else (self._timeout_s[0], answer_s)
         try:
             return self._session.request(
@@ -173,6 +179,28 @@ class HttpClient:
         except requests.RequestException as error:
             # The library's own words quote the address, and one that is whole may be signed.
             raise self._translated(error, url) from (None if "?" in url else error)
+
+    def _check_trusted(self, url: str) -> None:
+        """Return if the certificates that are to be trusted are there; the library says so as an OSError.
+
+        Raises:
+            ConfigError: They are not.
+        """
+        is_given = isinstance(self._verify, str)
+        is_encrypted = url[:8].lower() == "https://"
+        if not is_encrypted or not self._verify or not (is_given or self._session.trust_env):
+            return
+        variable = (
+            "" if is_given else next((name for name in CERTIFICATE_VARIABLES if os.environ.get(name)), "")
+        )
+        path = str(self._verify) if is_given else os.environ.get(variable, "")
+        if path and not os.path.exists(path):
+            raise ConfigError(
+                f"there are no trusted certificates at {shown(path)}"
+                f"{f', which {variable} names' if variable else ''}",
+                adapter=self.adapter,
+                hint=f"correct {variable}, or unset it" if variable else "correct the path",
+            )
 
     def _translated(self, error: requests.RequestException, url: str) -> BridgeError:
         host = shown(url.split("?")[0].split("://")[-1].split("/")[0])

@@ -12,6 +12,7 @@ from trackbridge.errors import BridgeError, ConfigError
 from trackbridge.resolve.home import Surroundings
 from trackbridge.resolve.uri import URI_CHARS_MAX, named_scheme, parse, parse_several
 
+AZUREML_REGISTRY = "azureml://westeurope.api.azureml.ms/mlflow/v1.0/registries/all-teams"
 AZUREML = (
     "azureml://westeurope.api.azureml.ms/mlflow/v1.0/subscriptions/S/resourceGroups/G/providers/"
     "Microsoft.MachineLearningServices/workspaces/W"
@@ -94,6 +95,8 @@ def test_every_path_round_trips_or_is_refused(name):
         ("azureml:", "azureml", "azureml:"),
         ("azureml://sub/group/workspace/", "azureml", "azureml://sub/group/workspace"),
         (AZUREML, "azureml", AZUREML),
+        ("azureml://registries/all-teams/", "azureml", "azureml://registries/all-teams"),
+        (AZUREML_REGISTRY, "azureml", AZUREML_REGISTRY),
         (AZUREML + "?", "azureml", AZUREML),
         (AZUREML + "?is-remote=True&auth-type=x", "azureml", AZUREML),
         (f"arn:aws:{SERVER}", "arn", f"arn:aws:{SERVER}"),
@@ -178,6 +181,8 @@ def test_options_are_kept_apart_from_the_address(around):
         ("localhost:5000", "no scheme"),
         ("azureml://datastores/D/paths/P/x", "Azure ML workspace"),
         ("azureml:x", "Azure ML workspace"),
+        ("azureml://registries", "Azure ML workspace"),
+        ("azureml://registries/all-teams/models", "Azure ML workspace"),
         ("arn:aws:s3:::bucket", "ARN"),
         ("arn:aws:sagemaker:eu-west-1:1:mlflow-app/x", "ARN"),
         ("arn:aws:sagemaker:eu-west-1:123456789012:training-job/x", "ARN"),
@@ -292,3 +297,17 @@ def test_several(around):
 def test_several_wrong_ones(uris, match, around):
     with pytest.raises(ConfigError, match=match):
         parse_several(uris, around=around)
+
+
+def test_only_registries_keep_no_runs(around: Surroundings) -> None:
+    for uri in ("azureml://registries/all-teams", AZUREML_REGISTRY, f"{AZUREML_REGISTRY}/"):
+        assert not parse(uri, around=around).keeps_runs
+    for uri in (
+        None,
+        "azureml:",
+        AZUREML,
+        "azureml://registries-of/group/workspace",
+        "azureml://s/registries/w",
+    ):
+        assert parse(uri, around=around).keeps_runs
+    assert parse("https://host/mlflow/v1.0/registries/x", around=around).keeps_runs

@@ -23,6 +23,7 @@ from tests.support.scripted_servers import Answer, ScriptedServer, scripted_serv
 from trackbridge.errors import (
     AuthError,
     BridgeError,
+    ConfigError,
     Conflict,
     NotFound,
     RateLimited,
@@ -31,7 +32,7 @@ from trackbridge.errors import (
     Unavailable,
 )
 from trackbridge.transport.authentication import BearerToken
-from trackbridge.transport.http import HttpClient, error_of_status, retry_after_s
+from trackbridge.transport.http import CERTIFICATE_VARIABLES, HttpClient, error_of_status, retry_after_s
 
 SECRET = "hunter2Xy9"
 
@@ -367,3 +368,27 @@ def test_a_signed_address_is_in_no_traceback(client):
     assert SECRET not in "".join(traceback.format_exception_only(caught.value))
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_trusted_certificates_that_are_not_there(
+    variable: str, server, client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable is named; the library says so as an OSError, of which nobody knows whose it is."""
+    for name in CERTIFICATE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "gone.pem"))
+    with pytest.raises(ConfigError, match=f"gone.pem, which {variable} names") as caught:
+        client.request("GET", "https://127.0.0.1:9/a")
+    assert caught.value.hint == f"correct {variable}, or unset it"
+    assert client.request("GET", f"{server.url}/a").status_code == 200, "nothing is encrypted here"
+
+
+def test_given_certificates_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    given = HttpClient(adapter="mlflow", verify=str(tmp_path / "given.pem"))
+    with closing(given), pytest.raises(ConfigError, match=r"at .*given\.pem \["):
+        given.request("GET", "https://127.0.0.1:9/a")
+    careless = HttpClient(adapter="mlflow", verify=False)
+    with closing(careless), pytest.raises(Unavailable):
+        careless.request("GET", "https://127.0.0.1:9/a")  # nobody is there, and nothing was wrong before

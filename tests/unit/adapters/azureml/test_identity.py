@@ -240,7 +240,7 @@ def test_a_lasting_refusal_is_told_after_one_renewal(azure: AzureMlEmulator, tmp
     ("given", "hint"),
     [
         ({"audience": "https://storage.azure.com"}, "another service"),
-        ({"tenant": "00000000-0000-0000-0000-000000000001"}, "az login --tenant"),
+        ({"tenant": "00000000-0000-0000-0000-000000000001"}, "put one of the tenant 99999999-"),
         ({"seconds": -60}, "has expired"),
     ],
 )
@@ -326,3 +326,37 @@ def principal(azure: AzureMlEmulator, client: str, password: str) -> object:
         disable_instance_discovery=True,
         transport=RequestsTransport(session=session, session_owner=False),
     )
+
+
+def test_a_refused_token_of_a_variable_is_renewed_there(azure: AzureMlEmulator, tmp_path: Path) -> None:
+    """``az login`` would not help: nobody asks it."""
+    for token in (azure.cloud.issuer.issue(seconds=-60).token, "no-token-at-all"):
+        adapter = opened(azure, tmp_path, options={"token_env": "MY_TOKEN"}, environment={"MY_TOKEN": token})
+        with pytest.raises(AuthError) as caught:
+            listed(adapter)
+        assert "into MY_TOKEN" in caught.value.hint
+        assert "az login" not in caught.value.hint
+        adapter.close()
+
+
+def test_what_was_tried_is_told_in_whole_words(clock: Clock) -> None:
+    address = "https://aka.ms/azsdk/python/identity/environmentcredential/troubleshoot"
+    reason = f"EnvironmentCredential authentication unavailable. {'Variables are not configured. ' * 4}"
+    text = "DefaultAzureCredential failed to retrieve a token.\nAttempted credentials:\n" + "\n".join(
+        f"\t{name}Credential: {reason}Visit {address} to troubleshoot this issue."
+        for name in ("Environment", "ManagedIdentity", "AzureCli", "AzurePowerShell", "Workload") * 3
+    )
+    credential = Credential(clock, life_s=3600)
+    credential.error = RuntimeError(f"{text}\nTo mitigate this issue, please refer to {address}")
+    with pytest.raises(AuthError) as caught:
+        header(tokens_of(credential))
+    told = caught.value.message
+    assert "none of these signed in: EnvironmentCredential (EnvironmentCredential auth" in told
+    assert "http" not in told
+    assert {word.strip("();….") for word in told.split()} <= {
+        *("not", "signed", "in", "to", "Azure", "none", "of", "these", "in:"),
+        *("authentication", "unavailable", "Variables", "are", "configured"),
+        *(f"{name}Credential" for name in ("Environment", "ManagedIdentity", "AzureCli", "AzurePowerShell")),
+        "WorkloadCredential",
+    }
+    assert told.endswith("…")
