@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -28,3 +29,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped although CI=true: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """Let no test find the client, the URI or the active run of one before it."""
+    yield
+    fluent = sys.modules.get("trackbridge.api.fluent")
+    if fluent is not None and (fluent._client or fluent.Client.default_uri or fluent.active.current()):
+        from tests.support.program_state import forget
+
+        forget()

@@ -77,7 +77,7 @@ def test_a_token_of_another_tenant(
     monkeypatch.setenv("OTHER", azure.cloud.issuer.issue(tenant=OTHER_TENANT).token)
     wrong = looked_at(bridge, remote(bridge, azure, token_env="OTHER"), code=6)
     assert "wrong issuer" in wrong["credentials"]["message"]
-    assert f"az login --tenant {TENANT}" in wrong["credentials"]["fix"]
+    assert f"put one of the tenant {TENANT} into OTHER" in wrong["credentials"]["fix"]
 
 
 @pytest.mark.parametrize("is_long", [False, True])
@@ -148,7 +148,7 @@ def test_an_expired_token(bridge: Bridge, azure: AzureMlEmulator, monkeypatch: p
     monkeypatch.setenv("OLD", azure.cloud.issuer.issue(seconds=-60).token)
     wrong = looked_at(bridge, remote(bridge, azure, token_env="OLD"), code=6)
     assert "expiry" in wrong["credentials"]["message"]
-    assert "sign in again" in wrong["credentials"]["fix"]
+    assert "put a new one into OLD" in wrong["credentials"]["fix"]
 
 
 def test_nobody_is_signed_in(bridge: Bridge, azure: AzureMlEmulator, monkeypatch: pytest.MonkeyPatch) -> None:

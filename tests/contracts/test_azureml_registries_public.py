@@ -12,7 +12,7 @@ from tests.cli.conftest import Bridge, bridge, project  # noqa: F401
 from tests.support.azureml_emulators import ask
 from tests.support.azureml_models import REGISTRY, opened
 from tests.support.mlflow_servers import MlflowServer
-from trackbridge.api import session
+from tests.support.program_state import forget
 from trackbridge.api.logging_models import ModelLogging, log
 from trackbridge.api.models import local_path
 from trackbridge.errors import ConfigError, InvalidInput, NotFound, Rejected, Unsupported
@@ -40,10 +40,7 @@ def azure(
     for name, value in azureml.environment().items():
         monkeypatch.setenv(name, value)
     yield azureml
-    for made in session.all_sessions():
-        made.close(10.0)
-    session._sessions.clear()
-    tb.Client.default_uri = None
+    forget()
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from trackbridge.api import active, fluent, session
-from trackbridge.api.client import Client
+from tests.support.program_state import forget
+from trackbridge.api import active
 
 MLFLOW_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
 
@@ -38,15 +38,8 @@ def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     _post_import_hooks.clear()  # and libraries that nobody has imported so far wait for it
     while mlflow.active_run() is not None:
         mlflow.end_run()
-    while active.current() is not None:
-        fluent.end_run()
+    forget()
     active._observers.clear()
-    for made in session.all_sessions():
-        made.close(5)
-    session._sessions.clear()
-    Client.default_uri = fluent._client = fluent._experiment = None
-    for name in list(fluent._inherited):
-        fluent._let_inherit(name, None)
     mlflow_fluent._active_experiment_id = None
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
     for name in MLFLOW_VARIABLES:

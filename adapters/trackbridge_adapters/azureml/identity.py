@@ -248,8 +248,9 @@ def _translated(error: Exception) -> BridgeError:
 
 def _short(reason: str) -> str:
     """Return why a way to sign in failed, without where to read on: the hint is ours."""
-    sentences = [part for part in _SENTENCE_END.split(reason.strip()) if "://" not in part]
-    return _cut(" ".join(sentences).rstrip("."), _REASON_CHARS_MAX)
+    first, *more = _SENTENCE_END.split(reason.strip())
+    told = " ".join([first, *(sentence for sentence in more if "://" not in sentence)])
+    return _cut(told.rstrip("."), _REASON_CHARS_MAX)
 
 
 def _cut(text: str, chars_max: int) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trackbridge.api import active, fluent, session
-from trackbridge.api.client import Client
+from tests.support.program_state import forget
 
 
 @pytest.fixture
@@ -18,11 +17,4 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("BRIDGE_DELIVERY", "off")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    while active.current() is not None:
-        fluent.end_run()
-    for made in session.all_sessions():
-        made.close(5)
-    session._sessions.clear()
-    Client.default_uri = fluent._client = fluent._experiment = None
-    for name in list(fluent._inherited):
-        fluent._let_inherit(name, None)
+    forget()
