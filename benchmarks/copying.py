@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import os
 import random
 import resource
@@ -181,6 +182,7 @@ def serve() -> dict[str, str]:
     from trackbridge.testing.emulators.azureml.blob_server import BlobServer
     from trackbridge.testing.emulators.azureml.storage import Storage
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # moto's server; else a line for each request
     key = base64.b64encode(os.urandom(64)).decode()
     workers.make_cache()
     with tempfile.TemporaryDirectory(dir=workers.CACHE, ignore_cleanup_errors=True) as folder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,6 +150,36 @@ def test_an_expired_token(bridge: Bridge, azure: AzureMlEmulator, monkeypatch: p
     wrong = looked_at(bridge, remote(bridge, azure, token_env="OLD"), code=6)
     assert "expiry" in wrong["credentials"]["message"]
     assert "put a new one into OLD" in wrong["credentials"]["fix"]
+
+
+def test_an_expired_token_in_a_file(bridge: Bridge, azure: AzureMlEmulator, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(azure.cloud.issuer.issue(seconds=-60).token)
+    wrong = looked_at(bridge, remote(bridge, azure, token_file=str(file)), code=6)
+    assert f"put a new one into the file {file}" in wrong["credentials"]["fix"]
+    assert "az login" not in str(wrong)
+
+
+def test_a_token_of_a_variable_that_sees_other_subscriptions(
+    bridge: Bridge, azure: AzureMlEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", azure.cloud.issuer.issue().token)
+    uri = azure.uri.replace(SUBSCRIPTION, OTHER_SUBSCRIPTION)
+    wrong = looked_at(bridge, remote(bridge, azure, uri, token_env="MINE"), code=1)
+    assert "put one of the tenant TENANT into MINE" in wrong["subscription"]["fix"]
+    assert "az login" not in str(wrong)
+
+
+def test_storage_that_a_given_token_does_not_open(
+    bridge: Bridge, azure: AzureMlEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datastore = azure.cloud.resources.get(f"{azure.scope}/datastores/workspaceblobstore")
+    assert datastore is not None
+    datastore["properties"]["credentials"] = {"credentialsType": "None"}
+    monkeypatch.setenv("MINE", azure.cloud.issuer.issue().token)
+    wrong = looked_at(bridge, remote(bridge, azure, token_env="MINE"), code=0)
+    assert "az login" not in str(wrong)
+    assert "option sign_in" in wrong["storage"]["fix"]
 
 
 def test_nobody_is_signed_in(bridge: Bridge, azure: AzureMlEmulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,6 +193,7 @@ def test_a_setup_that_fails_leaves_nothing_and_says_what_npm_said(
     monkeypatch.setenv(blob_server.FOLDER_VARIABLE, str(tmp_path / "cache/azurite"))
     result = bridge("emulate", "azureml", "--setup", code=1)
     assert "no such registry" in result.err
+    assert f"Fetching Azurite {blob_server.VERSION} into {tmp_path}" in result.err, "it may take minutes"
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -201,6 +202,7 @@ def test_a_setup_that_was_done_is_kept_and_needs_no_network(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     result = bridge("emulate", "azureml", "--setup", "--json")
+    assert result.err == ""
     assert json.loads(result.out) == {"type": "setup", "folder": AZURITE, "azurite": blob_server.VERSION}
 
 

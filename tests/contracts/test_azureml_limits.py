@@ -17,6 +17,10 @@ NAMES = (
     "_a",
     "a-_b",
     "a.b",
+    "a.",
+    ".a",
+    "a" * 254 + ".",
+    "." * 3,
     "a b",
     "a/b",
     "ä",
@@ -32,6 +36,8 @@ PUBLISHED = {
     "asset.name": [("ModelVersion", "name"), ("DataVersionBase", "name"), ("EnvironmentVersion", "name")],
     "model.name": [("ModelContainer", "name")],
     "datastore.name": [("Datastore", "name")],
+    "registry.asset.name": [("RegistryModelVersion", "name")],
+    "registry.model.name": [("RegistryModelContainer", "name")],
 }
 
 

@@ -24,7 +24,7 @@ from trackbridge.testing.contracts.samples import digest_of, file_of
 from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
 from trackbridge_adapters.azureml import limits
 from trackbridge_adapters.azureml.assets import MAKER, Assets, properties_of, tags_of
-from trackbridge_adapters.azureml.registry import AzureRegistry
+from trackbridge_adapters.azureml.registry import AzureRegistry, AzureUnseenWarning
 
 PROGRAM_S = 240.0
 
@@ -432,8 +432,13 @@ def test_who_may_not_ask_arm_sees_what_mlflow_shows(
     emulator.faults.fail("* /subscriptions/*", status=403, times=None)
     made = registry.create_version(spec(source), key="k")
     assert made == registry.get_version("wine", "1") == registry.create_version(spec(source), key="k")
-    assert [item.name for item in registry.list_models()] == ["wine"]
-    assert [item.version for item in registry.list_versions("wine")] == ["1"]
+    with pytest.warns(AzureUnseenWarning, match="not MLflow's are not seen"):
+        assert [item.name for item in registry.list_models()] == ["wine"]
+    with pytest.warns(AzureUnseenWarning, match="not MLflow's are not seen"):
+        assert [item.version for item in registry.list_versions("wine")] == ["1"]
+    with pytest.raises(NotFound) as caught:
+        registry.get_model("by-sdk")
+    assert "not MLflow's are not seen" in str(caught.value.hint)
     registry.set_tags("wine", "1", tags={"a": "1"})
     assert registry.get_version("wine", "1").tags == {"a": "1"}
     with pytest.raises(AuthError):

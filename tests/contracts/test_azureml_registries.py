@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from trackbridge.ports.adapter import Adapter
 from trackbridge.testing.contracts import RegistryContract
 from trackbridge.testing.contracts.samples import digest_of
 from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
-from trackbridge_adapters.azureml.assets import properties_of, tags_of
+from trackbridge_adapters.azureml.assets import MAKER, properties_of, tags_of
 from trackbridge_adapters.azureml.registries import RegistryAdapter
 from trackbridge_adapters.azureml.registry import AzureRegistry
 from trackbridge_adapters.azureml.registry_organisation import CLAIM, OURS, OrganisationRegistry
@@ -251,6 +252,33 @@ def test_a_version_that_another_brought_meanwhile_is_left_alone(
     ]
 
 
+@pytest.mark.parametrize("differs", ["files", "description", "maker", "nothing"])
+def test_another_models_import_with_the_same_tags_is_not_taken_for_ours(
+    workspace: Adapter, registry: AzureRegistry, shared: OrganisationRegistry, tmp_path: Path, differs: str
+) -> None:
+    """Models of azure-ai-ml have no tags, and none of a mark: two of them look alike but for their files."""
+    for name, content in (("mine", b"weights"), ("theirs", b"weights of another" * (differs == "files"))):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "model" / "weights").write_bytes(content or b"weights")
+        uri = registry.upload(tmp_path / name / "model")
+        text = f"of {name}" if differs == "description" else ""
+        registry.assets.create("models", name, "1", {"modelUri": uri, "description": text})
+        if differs != "maker":  # as azure-ai-ml leaves it
+            held = registry.assets.arm.get(f"{registry.assets.scope}/models/{name}/versions/1", "models")
+            held["properties"]["properties"].pop(MAKER)
+            registry.assets.arm.put(
+                f"{registry.assets.scope}/models/{name}/versions/1",
+                "models",
+                {"properties": held["properties"]},
+            )
+    shared.ensure_model("wine")
+    shared._claim("wine", "k", 1)
+    shared.share(source_of(registry, "theirs", "1"), name="wine", version="1")
+    made = shared.create_version(spec(source_of(registry, "mine", "1")), key="k")
+    assert made.version == ("1" if differs == "nothing" else "2")
+    assert contents(shared.download("wine", made.version, tmp_path / "down")) == {"weights": b"weights"}
+
+
 def test_what_others_shared_tells_nothing_of_the_workspace(
     workspace: Adapter, registry: AzureRegistry, shared: OrganisationRegistry, tmp_path: Path
 ) -> None:
@@ -296,6 +324,36 @@ def test_a_folder_of_this_machine_becomes_a_version_in_a_registry(
     assert (made.description, made.tags) == ("d", {"a": "1"})
     assert properties_of(shared.assets.version("models", "wine", "1"))["modelType"] == "mlflow_model"
     assert contents(shared.download("wine", "1", tmp_path / "down")) == FILES
+
+
+def test_a_name_with_a_dot_is_gone_on_with_where_it_is_and_refused_where_it_is_not(
+    workspace: Adapter, registry: AzureRegistry, shared: OrganisationRegistry, tmp_path: Path
+) -> None:
+    source, folder = registered(workspace, registry, tmp_path), model_folder(tmp_path / "model")
+    for refuse in (partial(shared.check_name, is_mlflow=True), shared.ensure_model):
+        with pytest.raises(Rejected, match="registry model name") as caught:
+            refuse("phi-3.5")
+        assert "first version" in str(caught.value.hint)
+    assert list(shared.list_models()) == []
+    shared.share(source, name="phi-3.5", version="1")
+    shared.check_name("phi-3.5", is_mlflow=True)
+    assert shared.ensure_model("phi-3.5").name == "phi-3.5"
+    of_folder = ModelVersionSpec(name="phi-3.5", source=folder.as_uri(), digest="d", tags={"a": "1"})
+    of_model = ModelVersionSpec(name="phi-3.5", source=source, digest="e", tags={"a": "2"})
+    made = [shared.create_version(asked, key=asked.digest) for asked in (of_folder, of_model)]
+    again = [shared.create_version(asked, key=asked.digest) for asked in (of_folder, of_model)]
+    assert made == again
+    assert [(item.version, item.tags["a"]) for item in made] == [("2", "1"), ("3", "2")]
+    shared.set_tags("phi-3.5", "3", tags={"a": "3"})
+    assert [item.version for item in shared.list_versions("phi-3.5")] == ["3", "2", "1"]
+    assert contents(shared.download("phi-3.5", "3", tmp_path / "down")) == {"weights": CONTENT}
+    for change in (
+        partial(shared.set_tags, tags={"a": "1"}),
+        partial(shared.set_description, description="d"),
+        shared.archive,
+    ):
+        with pytest.raises(Rejected, match="registry model name"):
+            change("phi-3.5", None)
 
 
 @pytest.fixture

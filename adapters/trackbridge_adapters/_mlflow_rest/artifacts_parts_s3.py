@@ -60,8 +60,10 @@ class S3Parts(Parts):
         self._adapter = adapter
         self._verify = verify
         self._opened: tuple[str, HttpClient] | None = None
+        self._digest = ""
 
     def begin(self, count: int, digest: str) -> str:
+        self._digest = digest
         try:
             noted = {f"x-amz-meta-{DIGEST_KEY}": digest} if digest else {}
             answer = self._send("POST", {"uploads": ""}, headers=noted)
@@ -90,8 +92,29 @@ class S3Parts(Parts):
             for number, tag in enumerate(tags, start=1)
         )
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
-        answer = self._send("POST", {"uploadId": upload}, body)
+        try:
+            answer = self._send("POST", {"uploadId": upload}, body)
+        except NotFound:
+            version = self._made_before(tags)
+            if version is None:
+                raise
+            return version
         return unescape(self._found(_TAG, answer))
+
+    def _made_before(self, tags: list[str]) -> str | None:
+        """Return the object's version where these parts are joined already; None where they are not.
+
+        S3 forgets an upload that it has completed. Who lost that answer, and asks again, is told that there
+        is no such upload.
+        """
+        try:
+            answer = self._send("HEAD", {})
+        except BridgeError:
+            return None  # who may write need not be allowed to look
+        version = answer.headers.get("ETag", "")
+        noted = answer.headers.get(f"x-amz-meta-{DIGEST_KEY}", "")
+        is_ours = version.strip('"') == _joined(tags) or bool(noted and noted == self._digest)
+        return version if is_ours else None
 
     def abort(self, upload: str) -> None:
         self._send("DELETE", {"uploadId": upload})
@@ -144,6 +167,15 @@ class S3Parts(Parts):
             operation="artifacts.put",
             resource=self._key,
         )
+
+
+def _joined(tags: list[str]) -> str:
+    """Return the tag that S3 gives to an object of parts; "" where the parts' own are no digests."""
+    try:
+        content = b"".join(bytes.fromhex(tag.strip('"')) for tag in tags)
+    except ValueError:
+        return ""
+    return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}-{len(tags)}"
 
 
 class _Refusal(Exception):

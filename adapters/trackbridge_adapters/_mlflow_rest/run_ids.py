@@ -9,13 +9,13 @@ error: the pair stays in memory.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterator
 
 from trackbridge.ports.adapter import AdapterContext
+from trackbridge.transport.file_locks import held
 
 FILE_NAME = "native-ids.db"
 RUN, EXPERIMENT = "run", "experiment"
@@ -84,13 +84,14 @@ class NativeIds:
 
     @contextlib.contextmanager
     def creating(self, ours: str) -> Iterator[None]:
-        """Keep other processes of this machine from creating the same thing meanwhile."""
+        """Keep other processes of this machine from creating the same thing meanwhile.
+
+        Raises:
+            Unavailable: One of them does not come to an end.
+        """
         # One of 256 files, so that there are not as many as runs; two runs that share one wait a little.
         name = hashlib.sha256(f"{self._address}\n{ours}".encode()).hexdigest()[:2]
-        folder = self._home / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"native-{name}").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with held(self._home / "locks" / f"native-{name}"):
             yield
 
     def _keep(self, kind: str, ours: str, native: str) -> None:

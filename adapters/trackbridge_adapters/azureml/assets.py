@@ -9,7 +9,6 @@ next number. Two who register the same files in the same moment may come by one 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from trackbridge.errors import Conflict, NotFound, Rejected, Unavailable
+from trackbridge.transport.file_locks import held
 from trackbridge_adapters.azureml.arm import Arm, Json, path_of
 from trackbridge_adapters.azureml.clouds import ADAPTER
 from trackbridge_adapters.azureml.limits import asset_name_problem, check
@@ -162,6 +162,7 @@ class Assets:
         Raises:
             NotFound: There is no such version.
             Conflict: Others undid the change again and again.
+            Rejected: It is a registry's model, whose name allows changes of its versions only.
         """
         path, api = self._path(kind, name, version), self._version(kind)
         with self._lock(kind, name):
@@ -170,6 +171,8 @@ class Assets:
                 changed = change(_writable(properties_of(found)))
                 if changed is None:
                     return found
+                if self._is_registry and version is None:
+                    check("registry.model.name", name)
                 self.arm.put(path, api, {**_outside(found), "properties": changed})
         raise Conflict(
             f"the change was undone {CHANGES_MAX} times by others who write at the same time",
@@ -218,15 +221,12 @@ class Assets:
     def _lock(self, kind: str, name: str) -> Iterator[None]:
         """Keep others of this machine from writing the same asset meanwhile."""
         with self._guard:
-            held = self._locks[f"{kind}/{name}"]
-        with held, ExitStack() as stack:
+            own = self._locks[f"{kind}/{name}"]
+        with own, ExitStack() as stack:
             if self._home is not None:
-                folder = self._home / "locks"
-                folder.mkdir(parents=True, exist_ok=True)
                 # One of 256 files, so that there are not as many as models.
                 part = hashlib.sha256(f"{self.scope}/{kind}/{name}".lower().encode()).hexdigest()[:2]
-                file = stack.enter_context((folder / f"asset-{part}").open("w"))
-                fcntl.flock(file, fcntl.LOCK_EX)
+                stack.enter_context(held(self._home / "locks" / f"asset-{part}"))
             yield
 
 

@@ -16,10 +16,10 @@ import requests
 
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import AuthError, BridgeError, Conflict, NotFound, RateLimited, Rejected, Unavailable
-from trackbridge.transport.authentication import BearerToken
 from trackbridge.transport.http import Authentication, error_of_status, retry_after_s
 from trackbridge_adapters._mlflow_rest.errors import code_of, message_of
 from trackbridge_adapters.azureml.clouds import ADAPTER
+from trackbridge_adapters.azureml.sign_in import Way, way_of
 
 ROLE_HINT = "ask an owner of the workspace for the role 'AzureML Data Scientist' on it"
 
@@ -76,31 +76,22 @@ def refusal_of(
         return None
     code, message = code_of(body), message_of(body)
     text = f"{message or code or answer.reason or 'refused'} (status {status})"
-    variable = authentication.variable if isinstance(authentication, BearerToken) else ""
-    hint = refusal_hint(code, message, status, variable=variable)
+    hint = refusal_hint(code, message, status, way_of(authentication))
     return AuthError(text, adapter=ADAPTER, resource=resource, hint=hint)
 
 
-def refusal_hint(code: str, message: str, status: int, *, variable: str = "") -> str:
-    """Return what to do after a 401 or 403; ``variable`` holds the token, where one does."""
+def refusal_hint(code: str, message: str, status: int, way: Way) -> str:
+    """Return what to do after a 401 or 403, by how the one who was refused signs in."""
     if "Tenant" in code or "wrong issuer" in message:
         found = _TENANT.search(message)
-        tenant = found[1] if found else "TENANT"
-        do = f"put one of the tenant {tenant} into {variable}" if variable else f"az login --tenant {tenant}"
-        return f"the token is of another tenant: {do}"
+        return f"the token is of another tenant: {way.tenant(found[1] if found else 'TENANT')}"
     if "Expired" in code or "expir" in message:
-        do = f"put a new one into {variable}" if variable else "sign in again (az login)"
-        return f"the token has expired: {do}, and check this machine's clock"
+        return f"the token has expired: {way.renewal}; and check this machine's clock"
     if "Audience" in code or "audience" in message:
-        return f"the token is for another service; {_ask_for(variable)}"
+        return f"the token is for another service: {way.audience}"
     if status == 403:
         return ROLE_HINT
-    return f"the token is refused; {_ask_for(variable)}" if variable else "sign in again: az login"
-
-
-def _ask_for(variable: str) -> str:
-    service = "https://management.azure.com"
-    return f"put one for {service} into {variable}" if variable else f"ask for {service}"
+    return f"the token is refused: {way.renewal}"
 
 
 def arm_error(

@@ -13,6 +13,7 @@ from trackbridge_adapters.azureml.arm import Arm
 from trackbridge_adapters.azureml.config import Workspace
 from trackbridge_adapters.azureml.datastores import Datastores
 from trackbridge_adapters.azureml.identity import AzureTokens
+from trackbridge_adapters.azureml.sign_in import Way, way_of
 from trackbridge_adapters.azureml.workspace import Location
 
 SUBSCRIPTIONS_LOOKED_AT = 200
@@ -38,19 +39,19 @@ def _examined(
             claims = tokens.claims()
         except BridgeError:
             return  # the common part has told it: no request goes out without a token
-        yield from _token(claims, clock_ms() / 1000)
+        yield from _token(claims, clock_ms() / 1000, way_of(tokens))
     try:
         host = location.ask_arm()
     except BridgeError as error:
         yield from _hidden(location, error)
         if isinstance(error, (AuthError, ConfigError)):
-            yield from _subscription(location.workspace, arm)
+            yield from _subscription(location.workspace, arm, way_of(tokens))
         return
     yield _place(location, host)
     yield from _storage(datastores)
 
 
-def _subscription(workspace: Workspace, arm: Arm) -> Iterator[Finding]:
+def _subscription(workspace: Workspace, arm: Arm, way: Way) -> Iterator[Finding]:
     """Say which subscriptions there are for the one who signs in, where the workspace's is not among them."""
     try:
         seen = {
@@ -67,7 +68,7 @@ def _subscription(workspace: Workspace, arm: Arm) -> Iterator[Finding]:
         subject="subscription",
         message=f"who signs in does not see the subscription {workspace.subscription}; there is {names}",
         fix="correct the subscription in the URI or in config.json, or sign in to its tenant: "
-        "az login --tenant TENANT",
+        f"{way.tenant()}",
     )
 
 
@@ -83,8 +84,10 @@ def _storage(datastores: Datastores) -> Iterator[Finding]:
             severity=Severity.WARNING,
             subject="storage",
             message=f"the workspace's storage does not let us in: {error}",
-            fix="ask for the role 'AzureML Data Scientist' on the workspace, and, where its datastores keep "
-            "no secret, 'Storage Blob Data Contributor' on the account; check the account's firewall",
+            fix=_own_advice(error)
+            or "ask for the role 'AzureML Data Scientist' on the workspace, and, where its "
+            "datastores keep no secret, 'Storage Blob Data Contributor' on the account; check the account's "
+            "firewall",
         )
     except BridgeError as error:
         fix = error.hint or "check that the storage account can be reached from here"
@@ -95,14 +98,19 @@ def _storage(datastores: Datastores) -> Iterator[Finding]:
         yield Finding(severity=Severity.OK, subject="storage", message=message)
 
 
-def _token(claims: dict[str, Any], now_s: float) -> Iterator[Finding]:
+def _own_advice(error: AuthError) -> str:
+    """Return what an error advises that is about how we sign in, and not about rights; "" for others."""
+    return error.hint if error.hint and "sign_in" in error.hint else ""
+
+
+def _token(claims: dict[str, Any], now_s: float, way: Way) -> Iterator[Finding]:
     expires = claims.get("exp")
     if isinstance(expires, int) and expires <= now_s:
         yield Finding(
             severity=Severity.ERROR,
             subject=CREDENTIALS,
             message=f"the token expired {now_s - expires:,.0f} s ago by this machine's clock",
-            fix="sign in again (az login), and check the clock",
+            fix=f"sign in again: {way.renewal}; and check the clock",
         )
     elif claims.get("tid"):
         message = f"signed in to the tenant {claims['tid']}"

@@ -13,6 +13,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from trackbridge.errors import AuthError, BridgeError, ConfigError, MissingExtra
 from trackbridge.transport.authentication import BearerToken, TokenFile
 from trackbridge.transport.http import Authentication
 from trackbridge_adapters.azureml.clouds import ADAPTER, Cloud
+from trackbridge_adapters.azureml.sign_in import GIVEN, WAYS, Way
 
 AHEAD_S_MAX = 300.0
 AHEAD_SHARE = 1 / 3
@@ -42,10 +44,10 @@ _HINTS = (
     (("AADSTS7000222", "AADSTS7000215"), "the client secret is wrong or has expired: make a new one"),
     (
         ("AADSTS90002", "AADSTS700016", "AADSTS50020", "Unable to get authority configuration"),
-        "check the tenant: az login --tenant TENANT, or AZURE_TENANT_ID",
+        "check the tenant: {tenant}",
     ),
-    (("AADSTS50076", "AADSTS50079", "AADSTS53003"), "sign in again, with the second factor: az login"),
-    (("AADSTS700082", "AADSTS50173", "AADSTS70043"), "the sign-in has expired: az login"),
+    (("AADSTS50076", "AADSTS50079", "AADSTS53003"), "sign in again, with the second factor: {again}"),
+    (("AADSTS700082", "AADSTS50173", "AADSTS70043"), "the sign-in has expired: {again}"),
 )
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 """What tokens for storage are asked for, in every cloud."""
@@ -81,8 +83,13 @@ class AzureTokens:
     """Adds the token of a credential to requests. Any thread may use it."""
 
     def __init__(
-        self, make_credential: Callable[[], Credential], scope: str, clock_ms: Callable[[], int]
+        self,
+        make_credential: Callable[[], Credential],
+        scope: str,
+        clock_ms: Callable[[], int],
+        way: Way = WAYS["default"],
     ) -> None:
+        self.way = way
         self._make = make_credential
         self._scope = scope
         self._clock_ms = clock_ms
@@ -126,7 +133,7 @@ class AzureTokens:
         """Return the tokens of the same credential for another service, the same object each time."""
         with self._lock:
             if scope not in self._beside:
-                self._beside[scope] = AzureTokens(self.credential, scope, self._clock_ms)
+                self._beside[scope] = AzureTokens(self.credential, scope, self._clock_ms, self.way)
             return self._beside[scope]
 
     def credential(self) -> Credential:
@@ -157,7 +164,7 @@ class AzureTokens:
         except BridgeError:
             raise
         except Exception as error:
-            raise _translated(error) from None  # azure-identity's chain of causes quotes answers
+            raise _translated(error, self.way) from None  # azure-identity's chain of causes quotes answers
         life_s = max(0.0, token.expires_on - now_s)
         self._token = token
         self._renew_at_s = token.expires_on - min(AHEAD_S_MAX, life_s * AHEAD_SHARE)
@@ -178,7 +185,7 @@ def authentication_of(
     """
     if credential is not None:
         given = credential
-        return AzureTokens(lambda: given, cloud.scope, clock_ms)
+        return AzureTokens(lambda: given, cloud.scope, clock_ms, getattr(given, "way", GIVEN))
     if "token_file" in options:
         return TokenFile(Path(options["token_file"]).expanduser(), adapter=ADAPTER)
     if "token_env" in options:
@@ -191,7 +198,8 @@ def authentication_of(
     if kind not in CREDENTIALS:
         hint = f"known are {', '.join(CREDENTIALS)}"
         raise ConfigError(f"there is no credential {kind!r}", adapter=ADAPTER, hint=hint)
-    return AzureTokens(lambda: _credential(kind, options.get("client_id"), cloud), cloud.scope, clock_ms)
+    make = partial(_credential, kind, options.get("client_id"), cloud)
+    return AzureTokens(make, cloud.scope, clock_ms, WAYS[kind])
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -229,7 +237,7 @@ def _credential(kind: str, client_id: str | None, cloud: Cloud) -> Credential:
     return made
 
 
-def _translated(error: Exception) -> BridgeError:
+def _translated(error: Exception, way: Way) -> BridgeError:
     text = str(error)
     names = {kind.__name__ for kind in type(error).__mro__}
     if "ServiceRequestError" in names or "ServiceResponseError" in names:
@@ -240,8 +248,10 @@ def _translated(error: Exception) -> BridgeError:
         )
     tried = "; ".join(f"{name} ({_short(why)})" for name, why in _TRIED.findall(text))
     what = f"none of these signed in: {tried}" if tried else text
-    hint = "sign in: az login; on a server set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET"
-    hint = next((advice for codes, advice in _HINTS if any(code in text for code in codes)), hint)
+    advice = next(
+        (advice for codes, advice in _HINTS if any(code in text for code in codes)), "sign in: {first}"
+    )
+    hint = advice.format(first=way.first, again=way.renewal, tenant=way.tenant())
     told = shown(_cut(what, _TRIED_CHARS_MAX), chars_max=2 * _TRIED_CHARS_MAX)  # what is redacted may grow
     return AuthError(f"not signed in to Azure; {told}", adapter=ADAPTER, hint=hint)
 

@@ -16,6 +16,7 @@ from trackbridge.transport.http import HttpClient
 from trackbridge_adapters.azureml.clouds import ADAPTER, is_azure_host
 from trackbridge_adapters.azureml.config import JOB_VARIABLES, Workspace, workspace_in
 from trackbridge_adapters.azureml.identity import claims_of
+from trackbridge_adapters.azureml.sign_in import JOB
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ def job_credential(
 class JobCredential:
     """The job's token, renewed by the run history ahead of its end."""
 
+    way = JOB
+
     def __init__(
         self,
         token: str,
@@ -94,6 +97,6 @@ class JobCredential:
             raise AuthError(
                 f"the job's token was not renewed (status {answer.status_code})",
                 adapter=ADAPTER,
-                hint="give the job an identity: identity: managed, in its specification",
+                hint=JOB.renewal,
             ) from None
         return JobToken(self._last, int(claims_of(self._last).get("exp") or 0))

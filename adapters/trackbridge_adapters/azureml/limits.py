@@ -16,6 +16,7 @@ from trackbridge_adapters.azureml.clouds import ADAPTER
 
 MFE = "mfe.json 2024-04-01, Azure/azure-rest-api-specs"
 RESOURCES = "learn.microsoft.com, resource-limits-capacity"
+REGISTRIES = "azure-ai-ml 1.29, _restclient/v2021_10_01_dataplanepreview"
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}"
 NAME_IN_WORDS = "use letters, digits, '-' and '_', at most 255, a letter or digit first"
 SHOWN_CHARS_MAX = 60
@@ -47,9 +48,15 @@ class Limit:
 LIMITS: Mapping[str, Limit] = {
     "asset.name": Limit(source=MFE, pattern=NAME, advice=NAME_IN_WORDS),
     "registry.asset.name": Limit(
-        source="azure-ai-ml 1.35, _restclient/model_dataplane: models of registries",
+        source=f"{REGISTRIES}: versions of models",
         pattern=r"(?![\-_.])[a-zA-Z0-9\-_.]{1,255}(?<!\.)",
         advice="use letters, digits, '-', '_' and '.', at most 255, a letter or digit first",
+    ),
+    "registry.model.name": Limit(
+        source=f"{REGISTRIES}: models without a version",
+        pattern=NAME,
+        advice=f"{NAME_IN_WORDS}; one with '.' comes with its first version alone, of azure-ai-ml, say: "
+        "further versions can then be registered",
     ),
     "asset.version": Limit(
         source=f"{MFE}; azure-ai-ml writes it into the path as it is",

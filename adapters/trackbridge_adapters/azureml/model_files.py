@@ -145,7 +145,11 @@ class ModelFiles:
             held = self._held(own[0], own[1])
             return model_uri_of(held), _type_of(held)
         found = self._elsewhere(source)
-        return None if found is None else (self._address(copy(found.files, self._own())), found.model_type)
+        return (
+            None
+            if found is None
+            else (self._address(copy(found.files, self._own(), self._home)), found.model_type)
+        )
 
     def upload(self, folder: Path) -> str:
         """Bring a folder, or a file, of this machine into the workspace's storage, and return its address.

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ FORWARDS_MAX = 3
 BREAKS_MAX = 3
 """How often in a row a download may break off before anything of it came."""
 PART = ".bridge-part"
-"""How the names of files end that are on their way to this machine."""
+"""How the names of files end that are on their way to this machine; the process comes behind it."""
+LEFT_S = 3600.0
+"""What nobody has written to for so long is no download any more."""
+_LEFT = re.compile(rf"{re.escape(PART)}(\d{{1,18}})-[0-9a-f]{{8}}$")
 _DATASTORE = re.compile(
     r"azureml://(?:subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)"
     r"(?:/providers/Microsoft\.MachineLearningServices)?/workspaces/(?P<workspace>[^/]+)/)?"
@@ -232,14 +236,17 @@ def fetch(found: Found, uri: str, folder: Path) -> Path:
     target = folder / name if name else folder
     entry = found.files.find(found.path) if found.path else None
     if entry is not None and not entry.is_dir:
+        _clear(target.parent)
         _fetch(found.files, found.path, entry, target)
         return target
-    count = 0
+    cleared: set[Path] = set()
     for path, item in files_below(found.files, found.path):
-        inside = path[len(found.path) :].lstrip("/")
-        _fetch(found.files, path, item, _within(target, inside))
-        count += 1
-    if not count:
+        place = _within(target, path[len(found.path) :].lstrip("/"))
+        if place.parent not in cleared:
+            cleared.add(place.parent)
+            _clear(place.parent)
+        _fetch(found.files, path, item, place)
+    if not cleared:
         raise _nothing(uri)
     return target
 
@@ -281,9 +288,35 @@ def _fetch(files: Files, path: str, listed: Entry, target: Path) -> None:
             part.unlink()
 
 
-def blocks_of(files: Files, path: str, entry: Entry) -> Iterator[Any]:
+def _clear(folder: Path) -> None:
+    """Remove what downloads have left in a folder that were killed: of no process here, and old.
+
+    The folder may be shared with other machines, whose processes are not seen: what they write is new.
+    """
+    if not folder.is_dir():
+        return
+    for left in folder.iterdir():
+        found = _LEFT.search(left.name)
+        if found is None or _is_alive(int(found[1])):
+            continue
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                left.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's
+    return True
+
+
+def blocks_of(files: Files, path: str, entry: Entry, start: int = 0) -> Iterator[Any]:
     """Yield a file's bytes; what broke off goes on where it broke, unless nothing comes several times."""
-    place, size, breaks = 0, entry.size or 0, 0
+    place, size, breaks = start, entry.size or 0, 0
     while place < size:
         began = place
         try:

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from trackbridge.domain.model_digest import files_of
 from trackbridge.domain.secrets import shown
-from trackbridge.errors import InvalidInput, NotFound, Rejected
+from trackbridge.errors import AuthError, BridgeError, InvalidInput, NotFound, Rejected, Transient
+from trackbridge.transport.part_notes import PartNotes
 from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, Entry, Files, checked_bytes
 from trackbridge_adapters._mlflow_rest.artifacts_parts import (
     FILE_BYTES_MIN,
@@ -72,8 +73,16 @@ def upload(folder: Path, files: Files, home: Path, *, root: str | None = None) -
     return f"{base}/{name}".lstrip("/") if folder.is_dir() else f"{base}/{members[0].path}".lstrip("/")
 
 
-def copy(source: Found, files: Files) -> str:
+def copy(source: Found, files: Files, home: Path | None = None) -> str:
     """Bring files from one place in storage into another, as a stream, and return their path there.
+
+    Called again after it was interrupted, it goes on: files that are there are not sent again, and of a large
+    one not the parts that are there.
+
+    Args:
+        source: What is copied.
+        files: Where it goes.
+        home: Of the adapter, where sent parts are noted; without it a large file begins anew.
 
     Raises:
         NotFound: There is nothing at the source.
@@ -88,7 +97,7 @@ def copy(source: Found, files: Files) -> str:
     name = _plain(source.path.rpartition("/")[2])
     start = len(source.path)
     for path, entry in members:
-        _copy_file(source.files, path, entry, files, f"{base}/{name}{path[start:]}")
+        _copy_file(source.files, path, entry, files, f"{base}/{name}{path[start:]}", home)
     return f"{base}/{name}"
 
 
@@ -169,7 +178,7 @@ def members_of(source: Found) -> Iterator[tuple[str, Entry]]:
     yield from files_below(source.files, source.path)
 
 
-def _copy_file(source: Files, path: str, listed: Entry, target: Files, where: str) -> None:
+def _copy_file(source: Files, path: str, listed: Entry, target: Files, where: str, home: Path | None) -> None:
     entry = listed if listed.digest is not None else source.find(path)
     if entry is None or entry.is_dir:
         raise _nothing(source.address(path))
@@ -179,12 +188,21 @@ def _copy_file(source: Files, path: str, listed: Entry, target: Files, where: st
     size = entry.size or 0
     if entry.digest and _is_there(target, where, entry.digest, size):
         return
-    blocks = blocks_of(source, path, entry)
     parts = target.parts(where, resumable=True) if size >= FILE_BYTES_MIN else None
     if parts is not None:
+        about: list[str | int] = [
+            source.address(path),
+            entry.version,
+            entry.digest or "",
+            target.address(where),
+        ]
+        # Where nothing tells one state of the source from another, parts of an earlier call may be of that.
+        is_known = bool(entry.version or entry.digest)
+        state = _state(home, "\n".join(map(str, about))) if home is not None and is_known else None
         with closing(parts):
-            _stream(source, path, entry, blocks, parts)
+            _Stream(source, path, entry, parts, PartNotes(state, about)).run()
         return
+    blocks = blocks_of(source, path, entry)
     with tempfile.SpooledTemporaryFile(FILE_BYTES_MIN) as passed:
         digest = hashlib.sha256()
         for block in blocks:
@@ -196,24 +214,82 @@ def _copy_file(source: Files, path: str, listed: Entry, target: Files, where: st
         target.put(where, cast("BinaryIO", passed), digest=found, size=size)
 
 
-def _stream(source: Files, path: str, entry: Entry, blocks: Iterable[Any], parts: Parts) -> None:
-    """Send a file part by part while it is read; what is seen at the target is all of it, or nothing."""
-    size = entry.size or 0
-    part_bytes = max(PART_BYTES_MIN, -(-size // PARTS_MAX))
-    name = parts.begin(-(-size // part_bytes), entry.digest or "")
-    digest, held = hashlib.sha256(), bytearray()
-    tags: list[str] = []
-    for block in blocks:
-        digest.update(block)
-        held += block
-        while len(held) >= part_bytes:
-            tags.append(parts.send(name, len(tags) + 1, bytes(held[:part_bytes])))
-            del held[:part_bytes]
-    if held:
-        tags.append(parts.send(name, len(tags) + 1, bytes(held)))
-    found = f"sha256:{digest.hexdigest()}"
-    check_digest(source, path, entry, found)
-    parts.complete(parts.named(name, found), tags)
+class _Stream:
+    """A large file on its way part by part while it is read; what is seen of it is all, or nothing.
+
+    Args:
+        source: The place that has it.
+        path: Of the file there.
+        entry: What was found there.
+        parts: How it goes to its new place.
+        notes: Which of its parts are there.
+    """
+
+    def __init__(self, source: Files, path: str, entry: Entry, parts: Parts, notes: PartNotes) -> None:
+        self._source, self._path, self._entry = source, path, entry
+        self._parts, self._notes = parts, notes
+        self._part_bytes = max(PART_BYTES_MIN, -(-(entry.size or 0) // PARTS_MAX))
+
+    def run(self) -> None:
+        """Send what is missing, and make the file of it."""
+        upload, tags = self._notes.read()
+        if upload is not None and (tags is None or not self._parts.knows(upload)):
+            self._drop(upload)
+        elif upload is not None and tags:
+            with suppress(NotFound, Rejected):  # the store has forgotten parts: from the beginning, then
+                self._sent(upload, tags)
+                return
+        begun = self._parts.begin(-(-(self._entry.size or 0) // self._part_bytes), self._entry.digest or "")
+        self._notes.begin(begun)
+        self._sent(begun, {})
+
+    def _sent(self, upload: str, tags: dict[int, str]) -> None:
+        try:
+            digest = self._send_missing(upload, tags)
+            self._parts.complete(self._parts.named(upload, digest), [tags[number] for number in sorted(tags)])
+        except (Transient, AuthError):
+            if not self._notes.are_kept:
+                self._drop(upload)
+            raise  # else another call goes on from the notes
+        except BridgeError:
+            self._drop(upload)
+            raise
+        self._notes.remove()
+
+    def _send_missing(self, upload: str, tags: dict[int, str]) -> str:
+        """Send what comes behind the parts that are there; return the digest of all.
+
+        It is taken on the way, but where parts are there, and the source knows it: these are not read again.
+        """
+        there = next(number for number in range(len(tags) + 1) if number + 1 not in tags)
+        known = self._entry.digest if there else None
+        number, digest, held = (there if known else 0), hashlib.sha256(), bytearray()
+
+        def send() -> None:
+            if number > there:
+                tags[number] = self._parts.send(upload, number, bytes(held[: self._part_bytes]))
+                self._notes.add(number, tags[number])
+            del held[: self._part_bytes]
+
+        for block in blocks_of(self._source, self._path, self._entry, number * self._part_bytes):
+            digest.update(block)
+            held += block
+            while len(held) >= self._part_bytes:
+                number += 1
+                send()
+        if held:
+            number += 1
+            send()
+        if known:
+            return known
+        found = f"sha256:{digest.hexdigest()}"
+        check_digest(self._source, self._path, self._entry, found)
+        return found
+
+    def _drop(self, upload: str) -> None:
+        self._notes.remove()
+        with suppress(BridgeError):  # stores drop parts themselves after some days
+            self._parts.abort(upload)
 
 
 # Names.

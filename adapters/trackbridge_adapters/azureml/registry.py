@@ -20,6 +20,7 @@ shown whichever way it is found; a version that they gave no number comes behind
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,12 @@ if TYPE_CHECKING:
     from trackbridge_adapters.azureml.model_files import ModelFiles
 
 KIND = "models"
+_UNSEEN = "models that are not MLflow's are not seen here"
 _ARCHIVED = STAGES[-1]
+
+
+class AzureUnseenWarning(UserWarning):
+    """A listing leaves out what Azure does not let us see."""
 
 
 class AzureRegistry(RestRegistry):
@@ -113,7 +119,7 @@ class AzureRegistry(RestRegistry):
 
     def _listed_models(self) -> Iterator[Json]:
         listed = {str(item["name"]): item for item in super()._listed_models()}
-        others = _seen(self.assets.containers(KIND), set(listed))
+        others = _seen(self.assets.containers(KIND), set(listed), tells=True)
         yield from map(with_aliases, [*listed.values(), *map(model_json, others)])
 
     # Versions.
@@ -180,28 +186,28 @@ class AzureRegistry(RestRegistry):
         """Return a model with the tags that stand for aliases and numbers."""
         try:
             return super()._model(name)
-        except NotFound:
+        except NotFound as missing:
             if asset_name_problem(name) is not None:
                 raise
-            with contextlib.suppress(NotFound, AuthError):
+            with _looking_beside(missing):
                 return model_json(self.assets.container(KIND, name))
             raise
 
     def _version(self, name: str, version: str) -> Json:
         try:
             return super()._version(name, version)
-        except NotFound:
+        except NotFound as missing:
             if asset_name_problem(name) is not None or asset_name_problem(version) is not None:
                 raise
-            with contextlib.suppress(NotFound, AuthError):
+            with _looking_beside(missing):
                 return version_json(self.assets.version(KIND, name, version))
             raise
 
-    def _versions(self, name: str) -> Iterator[Json]:
+    def _versions(self, name: str, *, tells: bool = False) -> Iterator[Json]:
         listed: dict[str, Json] = {}
         with contextlib.suppress(NotFound):
             listed = {str(item["version"]): item for item in super()._versions(name)}
-        others = map(version_json, _seen(self.assets.versions(KIND, name), set(listed)))
+        others = map(version_json, _seen(self.assets.versions(KIND, name), set(listed), tells=tells))
         yield from [*listed.values(), *others]
 
     def list_versions(
@@ -215,7 +221,7 @@ class AzureRegistry(RestRegistry):
             aliases = aliases_of(self._model(name))
         except NotFound:
             return Page(items=())
-        found = sorted(self._versions(name), key=_order, reverse=True)
+        found = sorted(self._versions(name, tells=True), key=_order, reverse=True)
         found = [item for item in found if place is None or _order(item) < place]
         more = token_of(listing, _order(found[size - 1])) if len(found) > size else None
         return Page(items=tuple(self._converted(item, aliases) for item in found[:size]), token=more)
@@ -379,12 +385,29 @@ class AzureRegistry(RestRegistry):
         return self.assets.version(KIND, name, version)
 
 
-def _seen(items: Iterator[Json], known: set[str]) -> list[Json]:
-    """Return what ARM lists beside what is known; nothing where it lets us not in, as with a job's token."""
+def _seen(items: Iterator[Json], known: set[str], *, tells: bool) -> list[Json]:
+    """Return what ARM lists beside what is known; nothing where it does not let us in, with a warning."""
     try:
         return [item for item in items if str(item.get("name")) not in known]
-    except (NotFound, AuthError):
+    except NotFound:
         return []
+    except AuthError as error:
+        # As with a job's token: what is MLflow's is seen all the same, and must not be lost with the rest.
+        if tells:
+            text = f"{_UNSEEN}: {error.message}. {error.hint or ''}"
+            warnings.warn(text, AzureUnseenWarning, stacklevel=2)
+        return []
+
+
+@contextlib.contextmanager
+def _looking_beside(missing: NotFound) -> Iterator[None]:
+    """Look by ARM for what MLflow's routes do not have; where we may not look, the error says so."""
+    try:
+        yield
+    except NotFound:
+        return
+    except AuthError as error:
+        missing.advise(f"check the name; {_UNSEEN}: {error.message}; {error.hint or ''}")
 
 
 def _order(found: Json) -> list[Any]:

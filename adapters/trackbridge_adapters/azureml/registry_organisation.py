@@ -36,7 +36,7 @@ from trackbridge.domain.models import (
 )
 from trackbridge.domain.page_tokens import listing_of, page_size, place_of, token_of
 from trackbridge.domain.paging import Page
-from trackbridge.errors import Conflict, NotFound, Rejected, Unavailable, Unsupported
+from trackbridge.errors import AuthError, Conflict, NotFound, Rejected, Unavailable, Unsupported
 from trackbridge.ports.capabilities import SUPPORTED, Absence, Capability, Feature, absent
 from trackbridge.ports.registry import ModelRegistry
 from trackbridge.transport.http import HttpClient
@@ -72,10 +72,11 @@ from trackbridge_adapters.azureml.assets import (
 )
 from trackbridge_adapters.azureml.clouds import ADAPTER
 from trackbridge_adapters.azureml.config import Workspace
-from trackbridge_adapters.azureml.limits import asset_name_problem, check
+from trackbridge_adapters.azureml.limits import asset_name_problem, check, problem
 from trackbridge_adapters.azureml.paths import Found, fetch
 from trackbridge_adapters.azureml.payloads import copy, upload
 from trackbridge_adapters.azureml.registry_files import signed_files
+from trackbridge_adapters.azureml.registry_imports import has_the_same_files, says_the_same
 from trackbridge_adapters.azureml.registry_values import STAGE, model_json, version_json
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class OrganisationRegistry(ModelRegistry):
     ) -> RegisteredModel:
         with suppress(NotFound):
             return self.get_model(name)
-        check("registry.asset.name", name, operation="registry.ensure_model")
+        _check_new(name)
         _refuse(description, tags or {})
         body = {"properties": {"description": description, "tags": dict(tags or {}), "isArchived": False}}
         with self._ids.creating(f"model {name}"):  # a second PUT would replace the first
@@ -187,8 +188,12 @@ class OrganisationRegistry(ModelRegistry):
             return self.get_model(name)
 
     def check_name(self, name: str, *, is_mlflow: bool) -> None:
-        """Refuse what is no name of an asset."""
-        check("registry.asset.name", name, operation="registry.ensure_model")
+        """Refuse a name that is not there, and that no model can be made with."""
+        if not _can_be_made(name):
+            try:
+                self.get_model(name)
+            except NotFound:
+                _check_new(name)
 
     def get_model(self, name: str) -> RegisteredModel:
         return _model_of(self.assets.container(KIND, name))
@@ -219,7 +224,8 @@ class OrganisationRegistry(ModelRegistry):
             tags = {**version_tags(spec, key, reason), OURS: self.name}
             if spec.source.startswith("file:"):
                 return self._of_folder(file_path(spec.source), spec, tags)
-            if self.elsewhere is not None and _is_of_files(spec.source):
+            # What cannot be changed as a whole takes no claim, which an import needs: its files are copied.
+            if self.elsewhere is not None and (_is_of_files(spec.source) or not _can_be_made(spec.name)):
                 return self._of_found(self.elsewhere(spec.source), spec, tags)
             return self._of_workspace(spec, key, tags)
 
@@ -243,7 +249,7 @@ class OrganisationRegistry(ModelRegistry):
         """Make a version of files elsewhere in Azure ML; they come through this machine, as a stream."""
         mlmodel = found.files.find(f"{found.path}/{MLMODEL}".lstrip("/"))
         is_mlflow = mlmodel is not None and not mlmodel.is_dir
-        return self._made(spec, tags, lambda files: copy(found, files), is_mlflow)
+        return self._made(spec, tags, lambda files: copy(found, files, self._context.home), is_mlflow)
 
     def _made(
         self, spec: ModelVersionSpec, tags: Mapping[str, str], put: Callable[[Files], str], is_mlflow: bool
@@ -286,7 +292,7 @@ class OrganisationRegistry(ModelRegistry):
         """Make a version by an import, which takes no tags: see the module's beginning."""
         workspace, match = self._source(spec.source)
         source = Assets(self._arm, workspace.scope).version(KIND, match["name"], match["version"])
-        number = self._imported(spec, key, tags_of(source))
+        number = self._imported(spec, key, source)
 
         def changed(properties: Json) -> Json | None:
             after = {**properties, "tags": dict(tags)}  # not the workspace's, which may say it is approved
@@ -298,13 +304,20 @@ class OrganisationRegistry(ModelRegistry):
         self._claim(spec.name, key, None)
         return self._shown(found, spec.name)
 
-    def _has_come(self, name: str, number: int, tags: Mapping[str, str]) -> bool:
-        """Tell whether an import with such tags is there: what another put there meanwhile has others."""
-        found = self.assets.find_version(KIND, name, str(number))
-        return found is not None and tags_of(found) == tags
+    def _has_come(self, spec: ModelVersionSpec, number: int, source: Json) -> bool:
+        """Tell whether an import of the source is there, and not what another put there meanwhile."""
+        found = self.assets.find_version(KIND, spec.name, str(number))
+        if found is None or not says_the_same(found, source):
+            return False
+        if self.elsewhere is None:
+            return True
+        try:
+            return has_the_same_files(self.files(spec.name, str(number)), self.elsewhere(spec.source))
+        except (AuthError, NotFound):
+            return True  # who may register need not be allowed to look into the storage
 
-    def _imported(self, spec: ModelVersionSpec, key: str, tags: Mapping[str, str]) -> int:
-        """Import the source, which has some tags, and return its number.
+    def _imported(self, spec: ModelVersionSpec, key: str, source: Json) -> int:
+        """Import the source, and return its number.
 
         Who died, or lost the connection, has left a claim. That import may have come or is still on its way,
         so the same number is asked for: another one would make a second version.
@@ -315,12 +328,12 @@ class OrganisationRegistry(ModelRegistry):
             number = self._next_number(spec.name) if earlier is None else earlier
             if earlier is None:
                 self._claim(spec.name, key, number)
-            elif self._has_come(spec.name, earlier, tags):
+            elif self._has_come(spec, earlier, source):
                 return earlier
             try:
                 self.share(spec.source, name=spec.name, version=str(number))
             except Conflict:
-                if earlier is not None and self._has_come(spec.name, earlier, tags):
+                if earlier is not None and self._has_come(spec, earlier, source):
                     return earlier
                 earlier = None
                 continue
@@ -541,6 +554,16 @@ class OrganisationRegistry(ModelRegistry):
 
     def delete_model(self, name: str, *, reason: ChangeReason = NO_REASON) -> None:
         raise _gap(Feature.REGISTRY_DELETE)
+
+
+def _can_be_made(name: str) -> bool:
+    """Tell whether a name is one that a model can have before it has a version, and be changed by."""
+    return problem("registry.model.name", name) is None
+
+
+def _check_new(name: str) -> None:
+    check("registry.asset.name", name, operation="registry.ensure_model")
+    check("registry.model.name", name, operation="registry.ensure_model")
 
 
 def _order(found: Json) -> list[object]:

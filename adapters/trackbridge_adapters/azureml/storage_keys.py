@@ -122,8 +122,8 @@ class StorageKeys:
                 "the datastore keeps no secret, and nobody is signed in for its storage",
                 adapter=ADAPTER,
                 resource=f"container {self._container} of {self._account}",
-                hint="sign in (az login) as somebody with the role 'Storage Blob Data Contributor' on the "
-                "account",
+                hint="a token of a variable, a file or a job opens no storage: use the option sign_in, as "
+                "somebody with the role 'Storage Blob Data Contributor' on the account",
             )
         token, ends_s = self._token()
         return Secret(token=token, ends_s=ends_s, renew_s=_ahead(now_s, ends_s))

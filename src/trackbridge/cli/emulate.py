@@ -45,13 +45,13 @@ def _emulator_options(*, region: str) -> Callable[[Command], Command]:
         click.option(
             "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; else a free one."
         ),
-        click.option("--region", default=region, show_default=True, help="The region that it is."),
+        click.option("--region", default=region, show_default=True, help="The region that it says it is in."),
         click.option(
             "--pace",
             type=click.FloatRange(0.0, 3600.0),
             default=1.0,
             show_default=True,
-            help="How fast jobs and endpoints come up: less is quicker.",
+            help="What a second of the cloud's waiting takes, in seconds: less is quicker.",
         ),
         click.argument("command", nargs=-1, metavar="[-- COMMAND...]", type=click.UNPROCESSED),
         output_option,
@@ -59,12 +59,21 @@ def _emulator_options(*, region: str) -> Callable[[Command], Command]:
     return lambda function: reduce(lambda made, option: option(made), reversed(options), function)
 
 
-@click.group(epilog=example("bridge emulate sagemaker"))
+@click.group(
+    epilog=example("bridge emulate sagemaker", "bridge emulate azureml --setup", "bridge emulate azureml")
+)
 def emulate() -> None:
-    """Run a cloud on this machine, to try things on without an account."""
+    """Run a cloud on this machine, to try things on without an account.
+
+    It runs until you interrupt it, and prints what to type in another terminal; or, given a command behind
+    two dashes, it runs that one, and ends with it. Only this machine reaches it, and nothing is kept.
+    """
 
 
-@emulate.command(epilog=example("bridge emulate sagemaker", "bridge emulate sagemaker -- python train.py"))
+@emulate.command(
+    short_help="SageMaker, and what of AWS it needs.",
+    epilog=example("bridge emulate sagemaker", "bridge emulate sagemaker -- python train.py"),
+)
 @_emulator_options(region="us-east-1")
 def sagemaker(output: Output, port: int, region: str, pace: float, command: tuple[str, ...]) -> None:
     """Emulate SageMaker, and what of AWS it needs, until interrupted.
@@ -72,14 +81,19 @@ def sagemaker(output: Output, port: int, region: str, pace: float, command: tupl
     Only this machine reaches it. It refuses what AWS refuses, keeps everything in memory, and runs the
     commands of jobs and endpoints as processes of yours. Prints the variables by which programs find it;
     with --json one line of type ready has them in env, and the tracking URI in uri. Given a command, it runs
-    that with the variables, and ends when and as it does.
+    that with the variables, and ends when it does, with its exit code.
     """
     begin = partial(_begun_sagemaker, port=port, region=region, pace=pace)
     _serve(output, command, begin, _tell, port=port, unset=UNSET)
 
 
-@emulate.command(epilog=example("bridge emulate azureml --setup", "bridge emulate azureml -- python a.py"))
-@click.option("--setup", is_flag=True, help="Fetch Azurite (by npm, once, into your cache), and end.")
+@emulate.command(
+    short_help="Azure ML, and what of Azure it needs.",
+    epilog=example("bridge emulate azureml --setup", "bridge emulate azureml -- python a.py"),
+)
+@click.option(
+    "--setup", is_flag=True, help="Fetch Azurite, which keeps the files, by npm into your cache; once."
+)
 @_emulator_options(region="westeurope")
 def azureml(
     output: Output, setup: bool, port: int, region: str, pace: float, command: tuple[str, ...]
@@ -88,9 +102,10 @@ def azureml(
 
     Only this machine reaches it. It refuses what Azure refuses, keeps everything in memory and in a temporary
     folder, and runs jobs and endpoints as processes of yours. Prints the variables by which programs find it:
-    they lead Azure's own host names here, by a proxy and a certificate that only who is told of trusts. With
-    --json one line of type ready has them in env, and the tracking URI in uri. Given a command, it runs that
-    with the variables, and ends when and as it does.
+    a proxy that leads Azure's own host names here, and a certificate made at this start, for these programs
+    alone. With --json one line of type ready has them in env, and the tracking URI in uri. Given a command,
+    it runs that with the variables, and ends when it does, with its exit code. It needs node, and --setup
+    once.
     """
     if setup:
         _set_up(output)
@@ -224,8 +239,15 @@ def _set_up(output: Output) -> None:
     from trackbridge.errors import ConfigError
     from trackbridge.testing.emulators.azureml import blob_server
 
+    names = () if blob_server.is_set_up() else blob_server.packages()
+    if names:
+        output.note(
+            f"Fetching Azurite {blob_server.VERSION} into {blob_server.folder()}: {len(names)} packages by "
+            f"npm, {blob_server.SETUP_MB} MB on the disk; a minute or two ..."
+        )
     try:
-        place = blob_server.set_up()
+        with output.progress("Fetching", len(names)) as show_progress:
+            place = blob_server.set_up(show_progress)
     except blob_server.NotSetUp as error:
         message, _, hint = str(error).partition("; ")
         raise ConfigError(message, hint=hint or "see what npm says, and try again") from error

@@ -57,7 +57,7 @@ class TokenFile:
     """A file that holds a token and that somebody replaces before it expires; read again when it changed."""
 
     def __init__(self, path: Path, *, adapter: str) -> None:
-        self._path = path
+        self.path = path
         self._adapter = adapter
         self._lock = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
@@ -75,19 +75,19 @@ class TokenFile:
         return self._current() != getattr(self._sent, "header", "")
 
     def __repr__(self) -> str:
-        return f"<TokenFile {self._path}>"
+        return f"<TokenFile {self.path}>"
 
     def _current(self) -> str:
         with self._lock:
             try:
-                status = os.stat(self._path)
+                status = os.stat(self.path)
                 stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
                 if stamp != self._stamp:
-                    token = self._path.read_bytes()[:TOKEN_BYTES_MAX].decode("ascii").strip()
+                    token = self.path.read_bytes()[:TOKEN_BYTES_MAX].decode("ascii").strip()
                     self._header, self._stamp = _header(f"Bearer {token}", self._adapter), stamp
             except (OSError, UnicodeDecodeError) as error:
                 raise AuthError(
-                    f"the token file {self._path} cannot be read: {type(error).__name__}",
+                    f"the token file {self.path} cannot be read: {type(error).__name__}",
                     adapter=self._adapter,
                     hint="check the path, and whatever renews the token",
                 ) from None

@@ -43,6 +43,9 @@ ROOTS = {
     "PartialMinimalTrackedResourceWithIdentity": "",
 }
 """Models of bodies, and the operations in which the patterns of their paths stand."""
+DATA_PLANE = "v2021_10_01_dataplanepreview"
+IN_REGISTRIES = {"RegistryModelContainer": "model_containers", "RegistryModelVersion": "model_versions"}
+"""Names of what a registry's own service takes, and the operations in which their patterns stand."""
 RULES = ("required", "readonly", "pattern", "min_length", "max_length", "minimum", "maximum")
 SCALARS = {"str", "bool", "int", "long", "float", "object", "iso-8601", "duration", "unix-time", "rfc-1123"}
 _PART = re.compile(r"_SERIALIZER\.url\(\"(\w+)\", \w+, 'str'.*?pattern=r'(.*?)'\)")
@@ -68,7 +71,8 @@ def made(folder: Path) -> dict[str, Any]:
         models[name] = _model(found)
         waiting += [re.sub(r"[\[\]{}]", "", rule["type"]) for rule in models[name]["members"].values()]
         waiting += models[name].get("kinds", {}).get("models", {}).values()
-    names = {root: _names(folder, operations) for root, operations in ROOTS.items() if operations}
+    names = {root: _names(folder, VERSIONS, operations) for root, operations in ROOTS.items() if operations}
+    names |= {root: _names(folder, (DATA_PLANE,), operations) for root, operations in IN_REGISTRIES.items()}
     ordered = {"models": dict(sorted(models.items())), "enums": dict(sorted(enums.items()))}
     return {"source": SOURCE, "versions": VERSIONS, **ordered, "names": names}
 
@@ -91,8 +95,8 @@ def _model(found: Any) -> dict[str, Any]:
     return made
 
 
-def _names(folder: Path, operations: str) -> dict[str, str]:
-    for version in VERSIONS:
+def _names(folder: Path, versions: tuple[str, ...], operations: str) -> dict[str, str]:
+    for version in versions:
         file = folder / version / "operations" / f"_{operations}_operations.py"
         if not file.is_file():
             continue

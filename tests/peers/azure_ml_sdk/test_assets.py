@@ -130,6 +130,7 @@ def test_datastores_are_read_and_made(sdk: Any) -> None:
         )
     )
 
+    assert sdk.datastores.get("mine").container_name == "own"
     default = sdk.datastores.get_default()
     assert (default.name, default.type) == ("workspaceblobstore", "AzureBlob")
     assert {item.name for item in sdk.datastores.list()} == {

@@ -170,7 +170,8 @@ def test_files_that_we_put_into_a_datastore_are_theirs_by_its_address(
 
     assert contents(tmp_path / "down" / "digits" / "model") == contents(folder)
     assert sdk.data.get("d", version="1").path.endswith(f"/datastores/{STORE}/paths/ours/model")
-    default = sdk.datastores.get_default()
+    default = sdk.datastores.get(STORE)
+    assert sdk.datastores.get_default().name == default.name
     ours_of_it = backend.datastores.get(backend.datastores.default())
     assert (default.name, default.account_name, default.container_name) == (
         ours_of_it.name,

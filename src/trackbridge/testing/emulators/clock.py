@@ -50,9 +50,10 @@ class Clock:
         with self._condition:
             was_running, end_s = self._stopped_s is None, self.now_s() + seconds
         self.stop()
-        while (entry := self._next(end_s)) is not None:
-            self._ahead_s += max(0.0, entry[0] - self.now_s())
-            self._run(entry[2])
+        with self._lock:  # what the clock's thread runs has run
+            while (entry := self._next(end_s)) is not None:
+                self._ahead_s += max(0.0, entry[0] - self.now_s())
+                self._run(entry[2])
         self._ahead_s += end_s - self.now_s()
         if was_running:
             self.go_on()
@@ -101,8 +102,16 @@ class Clock:
                     self._condition.wait(wait_s)
                 if self._closed:
                     return
-                function = heapq.heappop(self._due)[2]
-            self._run(function)
+            # The lock first: what is taken and has not run yet would be missed by ``advance`` and ``reset``.
+            with self._lock:
+                function = self._taken()
+                if function is not None:
+                    self._run(function)
+
+    def _taken(self) -> Callable[[], None] | None:
+        """Take what is due; None where somebody else has, or time was stopped meanwhile."""
+        with self._condition:
+            return heapq.heappop(self._due)[2] if self._wait_s() == 0.0 else None
 
     def _wait_s(self) -> float | None:
         """Return how long nothing is due: None for as long as nobody says otherwise."""

@@ -19,7 +19,10 @@ from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
 from trackbridge.testing.emulators.azureml.tokens import AUTHORITY, CLIENT, CLIENT_PASSWORD
 from trackbridge_adapters._mlflow_rest.adapter import RestAdapter
 from trackbridge_adapters.azureml.clouds import PUBLIC
+from trackbridge_adapters.azureml.errors import refusal_hint
 from trackbridge_adapters.azureml.identity import AzureTokens, Token, authentication_of, claims_of
+from trackbridge_adapters.azureml.job import JobCredential
+from trackbridge_adapters.azureml.sign_in import WAYS, way_of
 
 
 @dataclass
@@ -328,15 +331,45 @@ def principal(azure: AzureMlEmulator, client: str, password: str) -> object:
     )
 
 
-def test_a_refused_token_of_a_variable_is_renewed_there(azure: AzureMlEmulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept_in", ["variable", "file"])
+def test_a_refused_token_is_renewed_where_it_is_kept(
+    azure: AzureMlEmulator, tmp_path: Path, kept_in: str
+) -> None:
     """``az login`` would not help: nobody asks it."""
-    for token in (azure.cloud.issuer.issue(seconds=-60).token, "no-token-at-all"):
-        adapter = opened(azure, tmp_path, options={"token_env": "MY_TOKEN"}, environment={"MY_TOKEN": token})
+    file = tmp_path / "a {token} of mine"
+    issue = azure.cloud.issuer.issue
+    refused = [issue(seconds=-60), issue(audience="https://storage.azure.com"), issue(tenant=CLIENT)]
+    for token in (*(item.token for item in refused), "no-token-at-all"):
+        file.write_text(token)
+        options = {"token_env": "MY_TOKEN"} if kept_in == "variable" else {"token_file": str(file)}
+        adapter = opened(azure, tmp_path, options=options, environment={"MY_TOKEN": token})
         with pytest.raises(AuthError) as caught:
             listed(adapter)
-        assert "into MY_TOKEN" in caught.value.hint
+        assert f"into {'MY_TOKEN' if kept_in == 'variable' else f'the file {file}'}" in caught.value.hint
         assert "az login" not in caught.value.hint
         adapter.close()
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_what_to_do_is_of_the_way_that_was_chosen(clock: Clock, kind: str) -> None:
+    way = way_of(authentication_of({"sign_in": kind}, {}, PUBLIC, clock, None))
+    credential = Credential(clock, 1)
+    hints = [refusal_hint(code, "", 401, way) for code in ("Tenant", "ExpiredAuthenticationToken", "")]
+    for said in ("", "AADSTS90002", "AADSTS50076", "AADSTS700082"):
+        credential.error = RuntimeError(said)
+        with pytest.raises(AuthError) as caught:
+            AzureTokens(lambda: credential, PUBLIC.scope, clock, way).current()
+        hints.append(caught.value.hint or "")
+    helps = kind in ("default", "cli")
+    assert [hint for hint in hints if ("az login" in hint) is not helps] == []
+    assert not any("{" in hint for hint in hints)
+
+
+def test_a_given_credential_and_a_job_are_not_told_to_log_in(clock: Clock) -> None:
+    given = way_of(authentication_of({}, {}, PUBLIC, clock, Credential(clock, 1)))
+    for way in (given, JobCredential.way):
+        for code in ("Tenant", "ExpiredAuthenticationToken", ""):
+            assert "az login" not in refusal_hint(code, "", 401, way)
 
 
 def test_what_was_tried_is_told_in_whole_words(clock: Clock) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -14,7 +17,7 @@ from trackbridge.testing.contracts.samples import digest_of
 from trackbridge_adapters._mlflow_rest.artifacts_files import Entry, Files
 from trackbridge_adapters.azureml.config import Workspace
 from trackbridge_adapters.azureml.datastores import Datastores
-from trackbridge_adapters.azureml.paths import BREAKS_MAX, AzurePath, Paths, parse_path
+from trackbridge_adapters.azureml.paths import BREAKS_MAX, PART, AzurePath, Paths, parse_path
 
 WORKSPACE = Workspace("Sub", "Group", "Space")
 LONG = "azureml://subscriptions/sub/resourcegroups/group/workspaces/space"
@@ -200,6 +203,29 @@ def test_a_download_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     files = Breaking(content, blocks_max=9, digest=digest_of(content))
     assert files.download(tmp_path).read_bytes() == content
     assert files.asked == [(0, "v1"), (7, "v1"), (14, "v1"), (21, "v1")]
+
+
+def test_what_killed_downloads_have_left_goes_with_the_next_and_nothing_else_does(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    uri = "azureml://datastores/workspaceblobstore/paths/models/wine"
+    target = Cloud().paths().download(uri, tmp_path)
+    names = {file.name for file in target.iterdir()}
+    left, new, running, mine = (
+        target / name
+        for name in (
+            f"w{PART}{killed.pid}-0123abcd",
+            f"x{PART}{killed.pid}-0123abcd",  # of another machine, it may be
+            f"y{PART}{os.getpid()}-0123abcd",
+            f"notes{PART}",
+        )
+    )
+    for file in (left, new, running, mine):
+        file.write_bytes(b"half")
+        if file is not new:
+            os.utime(file, (0, 0))
+    Cloud().paths().download(uri, tmp_path)
+    assert {file.name for file in target.iterdir()} == names | {new.name, running.name, mine.name}
 
 
 def test_a_download_of_which_nothing_comes_ends(tmp_path: Path) -> None:

@@ -228,6 +228,7 @@ class Large(FolderFiles):
             whole.update(b"a" * MIB)
         self._entry_ = Entry("w", size=size, version="v", digest=f"sha256:{whole.hexdigest()}")
         self._letter = b"b" if spoiled else b"a"
+        self.read_bytes = 0
 
     def find(self, path: str) -> Entry | None:
         return self._entry_ if path == "m/w" else Entry("m", is_dir=True)
@@ -238,6 +239,7 @@ class Large(FolderFiles):
     def read_from(self, path: str, start: int, version: str) -> Iterator[Any]:
         assert version == "v"
         for _ in range(start // MIB, self._size // MIB):
+            self.read_bytes += MIB
             yield self._letter * MIB
 
 
@@ -253,6 +255,42 @@ def test_a_large_file_is_copied_without_being_held(blobs: Blobs) -> None:
     assert peak < 48 * MIB
     assert sorted(blobs.parts_sent) == list(range(1, 13))
     assert blobs.digests[f"{path}/w"] == source.find("m/w").digest  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_large_copy_that_broke_off_goes_on_within(blobs: Blobs, tmp_path: Path, is_known: bool) -> None:
+    source = Large(5 * PART_BYTES_MIN)
+    whole = source._entry_.digest
+    if not is_known:  # as of what azure-ai-ml has uploaded
+        source._entry_ = dataclasses.replace(source._entry_, digest="")
+    blobs.fails_after = 3
+    with pytest.raises(Unavailable):
+        copy(Found(source, "m"), blobs, tmp_path)
+    assert blobs.parts_sent == [1, 2, 3]
+    blobs.fails_after = 1_000_000
+    source.read_bytes = 0
+    path = copy(Found(source, "m"), blobs, tmp_path)
+    assert blobs.parts_sent == [1, 2, 3, 4, 5]
+    assert source.read_bytes == (2 if is_known else 5) * PART_BYTES_MIN
+    assert blobs.digests[f"{path}/w"] == whole
+    assert list((tmp_path / STATES).iterdir()) == []
+
+
+def test_a_large_copy_of_another_state_or_of_parts_that_are_gone_begins_anew(
+    blobs: Blobs, tmp_path: Path
+) -> None:
+    source = Large(3 * PART_BYTES_MIN)
+    blobs.fails_after = 2
+    with pytest.raises(Unavailable):
+        copy(Found(source, "m"), blobs, tmp_path)
+    blobs.fails_after = 1_000_000
+    BlobParts.held.clear()
+    copy(Found(source, "m"), blobs, tmp_path)
+    assert blobs.parts_sent == [1, 2, 1, 2, 3]
+    spoiled = Large(4 * PART_BYTES_MIN, spoiled=True)
+    with pytest.raises(Rejected, match="digest"):
+        copy(Found(spoiled, "m"), blobs, tmp_path)
+    assert list((tmp_path / STATES).iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [MIB, FILE_BYTES_MIN])

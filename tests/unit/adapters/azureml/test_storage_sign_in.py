@@ -15,6 +15,7 @@ from trackbridge_adapters.azureml.errors import refusal_hint
 from trackbridge_adapters.azureml.identity import STORAGE_SCOPE, AzureTokens
 from trackbridge_adapters.azureml.job import JobToken
 from trackbridge_adapters.azureml.service import backend_of
+from trackbridge_adapters.azureml.sign_in import WAYS
 
 URI = "azureml://sub/group/space"
 HOST = "eastus.api.azureml.ms"
@@ -97,4 +98,4 @@ def test_a_wrong_option_is_told(option: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_to_do_names_the_tenant(code: str, message: str, hint: str) -> None:
-    assert hint in refusal_hint(code, message, 403)
+    assert hint in refusal_hint(code, message, 403, WAYS["default"])

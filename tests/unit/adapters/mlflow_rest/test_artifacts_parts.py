@@ -20,7 +20,7 @@ from obstore.store import AzureStore, S3Store
 
 from tests.support.blob_watch import BlobWatch, blob_watch, busy
 from tests.support.s3_servers import BUCKET, s3_client, s3_server, uploads_of
-from trackbridge.errors import AuthError, RateLimited, Rejected, Unavailable
+from trackbridge.errors import AuthError, NotFound, RateLimited, Rejected, Unavailable
 from trackbridge.testing.emulators.azureml.blob_server import BlobServer
 from trackbridge.testing.emulators.azureml.emulator import key_of
 from trackbridge.testing.emulators.azureml.storage import ACCOUNT, CONTAINER, WRITE, Storage
@@ -355,6 +355,36 @@ def test_an_upload_that_s3_has_dropped_begins_anew(endpoint: str, tmp_path: Path
     sent(parts, tmp_path, content)
     assert s3_client(endpoint).head_object(Bucket=BUCKET, Key="dropped.bin")["ContentLength"] == len(content)
     parts.close()
+
+
+def forgetful(parts: S3Parts) -> S3Parts:
+    """Let the store have forgotten every upload, as S3 has those that are completed; moto remembers them."""
+    send = parts._send
+
+    def sent_to_s3(method: str, query: dict[str, str], *rest: Any, **named: Any) -> Any:
+        if method == "POST" and "uploadId" in query:
+            raise parts._meaning("status code: 404 <Code>NoSuchUpload</Code>")
+        return send(method, query, *rest, **named)
+
+    parts._send = sent_to_s3  # type: ignore[method-assign,assignment]
+    return parts
+
+
+def test_a_completion_whose_answer_was_lost_is_not_taken_for_a_failure(endpoint: str) -> None:
+    """S3 forgets an upload that is completed, and then says that there is none."""
+    content = os.urandom(1024) * (PART_BYTES_MIN // 1024)
+    first, other = s3_parts(endpoint, "lost.bin"), s3_parts(endpoint, "lost.bin")
+    upload = first.begin(2, digest_of(content * 2))
+    tags = [first.send(upload, number, content) for number in (1, 2)]
+    version = first.complete(upload, tags)
+    assert forgetful(first).complete(upload, tags) == version
+    assert forgetful(other).complete(upload, tags) == version, "nor by another process"
+    never = s3_parts(endpoint, "never.bin")
+    for parts, named in ((other, tags[:1]), (other, ["x"]), (never, tags)):
+        with pytest.raises(NotFound, match="NoSuchUpload"):
+            forgetful(parts).complete(upload, named)
+    for parts in (first, other, never):
+        parts.close()
 
 
 def test_a_bucket_that_does_not_exist_refuses_parts(endpoint: str, tmp_path: Path) -> None:

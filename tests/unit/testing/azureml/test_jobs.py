@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from trackbridge.testing.emulators.azureml import jobs_logs, jobs_runs
 from trackbridge.testing.emulators.azureml.containers import Containers
 from trackbridge.testing.emulators.azureml.jobs_commands import filled, timeout_s
 from trackbridge.testing.emulators.azureml.jobs_records import Job, Jobs
+from trackbridge.testing.emulators.azureml.jobs_runs import JobLife
+from trackbridge.testing.emulators.azureml.jobs_tracking import JobRun
 from trackbridge.testing.emulators.azureml.places import place_of
 from trackbridge.testing.emulators.azureml.refusal import Refused
 from trackbridge.testing.emulators.azureml.run_names import RunNames
@@ -311,6 +314,43 @@ def test_jobs_wait_for_nodes_in_the_order_of_their_submission(rig: Rig, tmp_path
 
     assert [ended(rig, name)["status"] for name in ("first", "third")] == ["Completed", "Completed"]
     assert order.read_text().split() == ["first", "third"]
+
+
+def test_a_job_that_is_slow_to_start_keeps_its_place(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job has a thread: which of them comes to the queue first is nobody's to say."""
+    rig.cloud.part(Jobs).nodes = 1
+    enter, late, told = JobLife._enter, threading.Event(), tmp_path / "told"
+
+    def enter_late(life: JobLife, status: str) -> None:
+        if life.job.name == "first":
+            late.wait(WAIT_S)
+        enter(life, status)
+
+    monkeypatch.setattr(JobLife, "_enter", enter_late)
+    for name in ("first", "second"):
+        submit(rig, name, f"echo {name} >> {told}")
+    eventually(lambda: job_of(rig, "second").status == "Queued", "the second to wait")
+    late.set()
+    for name in ("first", "second"):
+        assert ended(rig, name)["status"] == "Completed"
+    assert told.read_text().split() == ["first", "second"]
+
+
+def test_a_job_ends_for_those_who_wait_even_if_its_run_cannot_be_closed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow(run: JobRun, status: str) -> None:
+        if status == "Completed":
+            raise RuntimeError("the MLflow server is gone")
+
+    monkeypatch.setattr(JobRun, "follow", follow)
+    submit(rig)
+    eventually(lambda: job_of(rig).status == "Completed", "its end")
+    assert job_of(rig).is_done.wait(WAIT_S)
+    with pytest.raises(RuntimeError, match="is gone"):
+        rig.cloud.clock.raise_errors()
 
 
 def test_a_distributed_job_has_a_process_for_each_rank(rig: Rig) -> None:

@@ -142,6 +142,22 @@ def test_files_are_put_before_their_version_and_read_by_a_signature(rig: Rig) ->
     assert rig.in_registry("PUT", "tempdatarefs/digits/versions/1", asked).status == 409
 
 
+def test_a_name_with_a_dot_comes_with_a_version_and_not_without(rig: Rig) -> None:
+    """As published: of the data plane versions alone, and nothing of Resource Manager's routes."""
+    properties = {"modelType": "custom_model", "modelUri": f"{REGISTRY_PLACE}c/model"}
+    body = {"properties": properties}
+    routes = rig.registry.partition("/mferp/managementfrontend")[2]
+
+    alone = rig.in_registry("PUT", "models/phi-3.5", {"properties": {}})
+    by_arm = rig.ask("PUT", f"{routes}/models/phi-3.5/versions/1", body)
+    by_data_plane = rig.in_registry("PUT", "models/phi-3.5/versions/1", body)
+
+    assert (alone.status, by_arm.status) == (400, 400)
+    assert rig.outcome(by_data_plane)["status"] == "Succeeded"
+    assert rig.in_registry("GET", "models/phi-3.5").status == 200
+    assert rig.in_registry("PUT", "models/phi-3.5./versions/1", body).status == 400
+
+
 def test_what_was_deleted_of_a_registry_cannot_be_made_again(rig: Rig) -> None:
     rig.model("digits")
     rig.outcome(_share(rig))

@@ -97,6 +97,48 @@ def test_a_listing_goes_on_over_pages(azure: AzureMlEmulator) -> None:
     assert azure.cloud.storage.blobs("none/") == []
 
 
+NPM = """#!/bin/sh
+mkdir -p node_modules/azurite/dist/src/blob
+touch node_modules/azurite/package.json node_modules/azurite/dist/src/blob/main.js
+until test -e {told}; do sleep 0.05; done
+"""
+
+
+def test_a_setup_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    npm, told = tmp_path / "bin/npm", tmp_path / "told"
+    npm.parent.mkdir()
+    npm.write_text(NPM.format(told=told))
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{npm.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv(blob_server.FOLDER_VARIABLE, str(tmp_path / "cache/azurite"))
+    counts = []
+
+    def tell(count: int) -> None:
+        counts.append(count)
+        if count:
+            told.touch()
+
+    assert blob_server.set_up(tell) == tmp_path / "cache/azurite"
+    assert counts[-1] == 1
+    assert len(blob_server.packages()) > 100
+    assert blob_server.is_set_up()
+
+
+def test_npm_that_hangs_is_given_up_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    npm = tmp_path / "bin/npm"
+    npm.parent.mkdir()
+    npm.write_text("#!/bin/sh\nexec sleep 1234\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{npm.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv(blob_server.FOLDER_VARIABLE, str(tmp_path / "cache/azurite"))
+    monkeypatch.setattr(blob_server, "SETUP_S", 1.0)
+    with pytest.raises(blob_server.NotSetUp, match="not done after 1 s"):
+        blob_server.set_up()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_what_is_not_set_up_says_how_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(blob_server.FOLDER_VARIABLE, str(tmp_path))
 

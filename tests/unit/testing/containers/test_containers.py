@@ -207,3 +207,8 @@ def test_images_are_found_by_their_last_pattern_and_by_variable() -> None:
     assert images.command("other", "serve", {}) == []
     assert images.command("other", "serve", {COMMAND_VARIABLE: "run 'a b'"}) == ["run", "a b"]
     assert images.command("other", "serve", {COMMAND_VARIABLE: "run 'a"}) == ["/bin/sh", "-c", "run 'a"]
+
+
+def test_ports_are_not_given_twice() -> None:
+    """The kernel may give one again at once: whoever it is for listens only later."""
+    assert len({free_port() for _ in range(500)}) == 500

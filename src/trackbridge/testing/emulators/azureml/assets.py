@@ -14,7 +14,7 @@ from typing import Any
 
 from trackbridge.testing.emulators.azureml.core import Answer, Cloud, Refused, Request, pages, with_tags
 from trackbridge.testing.emulators.azureml.lifecycle import Lifecycle
-from trackbridge.testing.emulators.azureml.names import check_name
+from trackbridge.testing.emulators.azureml.names import check_name, check_registry_name
 from trackbridge.testing.emulators.azureml.refusal import not_found
 from trackbridge.testing.emulators.azureml.resources import resource_key
 
@@ -131,7 +131,7 @@ def put_version(
     Raises:
         Refused: It would change what lasts, or was deleted of a registry.
     """
-    check_name(kind.plural, name)
+    (check_registry_name if is_registry(scope_id) else check_name)(kind.plural, name)
     resource_id = f"{scope_id}/{kind.plural}/{name}/versions/{version}"
     shown = shown_id(scope_id, kind.plural, name, "versions", version)
     kept = _defaults() | kind.prepare(
@@ -173,6 +173,12 @@ def put_container(
 ) -> tuple[Resource, bool]:
     """Make an asset without versions, or replace what can be changed of it."""
     check_name(kind.plural, name)
+    return _put_container(cloud, scope_id, kind, name, properties)
+
+
+def _put_container(
+    cloud: Cloud, scope_id: str, kind: Kind, name: str, properties: Mapping[str, Any]
+) -> tuple[Resource, bool]:
     kept = {
         "description": properties.get("description"),
         "tags": dict(properties.get("tags") or {}),
@@ -233,7 +239,7 @@ def _defaults() -> dict[str, Any]:
 
 def _ensure_container(cloud: Cloud, scope_id: str, kind: Kind, name: str) -> None:
     if f"{scope_id}/{kind.plural}/{name}" not in cloud.resources:
-        put_container(cloud, scope_id, kind, name, {})
+        _put_container(cloud, scope_id, kind, name, {})
 
 
 def _count(cloud: Cloud, scope_id: str, plural: str, name: str) -> None:

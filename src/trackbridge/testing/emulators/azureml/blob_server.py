@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trackbridge.testing.emulators.azureml.child_server import ChildServer
@@ -21,7 +22,11 @@ VERSION = "3.37.0"
 FOLDER_VARIABLE = "BRIDGE_AZURITE"
 """Names the folder that Azurite is set up in, when it is not the user's cache."""
 READY_S = 120.0
-SETUP_S = 600.0
+SETUP_S = 900.0
+LOOK_S = 0.5
+"""How often it is looked how far npm has come."""
+SETUP_MB = 370
+"""What is fetched takes about as much on the disk."""
 _MAIN = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
 _LISTENS = re.compile(r"successfully listen\w* (?:on|at) http://127\.0\.0\.1:(\d+)")
 _LISTENS_WITH_TLS = re.compile(r"TLS at https://127\.0\.0\.1:(\d+)")
@@ -47,8 +52,17 @@ def is_set_up() -> bool:
     return (folder() / _MAIN).is_file()
 
 
-def set_up() -> Path:
+def packages() -> list[str]:
+    """Return the packages that are pinned, as paths below the folder."""
+    locked = json.loads((_PINNED / "package-lock.json").read_text(encoding="utf-8"))
+    return [name for name in locked["packages"] if name]
+
+
+def set_up(on_progress: Callable[[int], None] | None = None) -> Path:
     """Fetch what is pinned into ``folder()``; returns it. A folder that is whole is kept.
+
+    Args:
+        on_progress: Called now and then with how many of ``packages()`` are there.
 
     Raises:
         NotSetUp: npm is not there, or failed.
@@ -65,12 +79,7 @@ def set_up() -> Path:
     try:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(_PINNED / name, made / name)
-        command = [npm, "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error"]
-        done = subprocess.run(
-            command, cwd=made, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SETUP_S
-        )
-        if done.returncode:
-            raise NotSetUp(f"npm ci failed: {(done.stderr or done.stdout).strip()[-500:]}")
+        _run_npm(npm, made, on_progress or (lambda count: None))
         with contextlib.suppress(OSError):
             made.rename(place)  # unless somebody else was quicker
         if not is_set_up():
@@ -78,6 +87,38 @@ def set_up() -> Path:
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return place
+
+
+def _run_npm(npm: str, place: Path, on_progress: Callable[[int], None]) -> None:
+    """Let npm fetch what is pinned in a folder.
+
+    Raises:
+        NotSetUp: It failed, or took too long.
+    """
+    command = [npm, "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error"]
+    waited, names = 0.0, packages()
+    with subprocess.Popen(
+        command,
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            while waited < SETUP_S:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    said, _ = process.communicate(timeout=LOOK_S)
+                    break
+                waited += LOOK_S
+                on_progress(sum((place / name / "package.json").is_file() for name in names))
+            else:
+                raise NotSetUp(f"npm ci was not done after {SETUP_S:.0f} s; is the network slow? Try again")
+        finally:
+            process.kill()  # where it still runs
+    if process.returncode:
+        raise NotSetUp(f"npm ci failed: {said.strip()[-500:]}")
 
 
 class BlobServer(ChildServer):

@@ -73,7 +73,8 @@ class JobLife:
         self._run.open()
 
     def begin(self) -> None:
-        """Start the thread."""
+        """Take a place in the queue, in the order of submission, and start the thread."""
+        self._jobs.enqueue(self.job)
         self.job.thread = threading.Thread(target=self._live, name=f"job {self.job.name}", daemon=True)
         self.job.thread.start()
 
@@ -85,9 +86,9 @@ class JobLife:
         except Exception as error:
             self._fault(error)
         finally:
-            self._jobs.leave(self.job, had_nodes=self._has_nodes)
             for _, container in self._started:
                 self._containers.forget(container)
+            self._jobs.leave(self.job, had_nodes=self._has_nodes)
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
             self.job.is_done.set()
@@ -118,7 +119,6 @@ class JobLife:
             if self.job.wanted_end:
                 return self._canceled()
         self._set("Queued")
-        self._jobs.enqueue(self.job)
         self.job.pauses.wait_for(lambda: bool(self.job.wanted_end) or self._took_nodes())
         self._check_open()
         if self.job.wanted_end:
@@ -158,9 +158,11 @@ class JobLife:
 
     def _set(self, status: str) -> None:
         self._check_open()
-        if not self.job.wanted_end:
+        with self.cloud.lock:  # a cancellation that comes now is not overwritten
+            if self.job.wanted_end:
+                return
             set_status(self.cloud, self.job, status)
-            self._run.follow(status)
+        self._run.follow(status)
 
     def _check_open(self) -> None:
         if self.job.pauses.is_ended:
@@ -170,11 +172,13 @@ class JobLife:
         self._check_open()
         self._logs.keep()
         self.job.ended_s, self.job.error = self.cloud.now_s(), error
-        self._run.follow(status)
-        set_status(self.cloud, self.job, status)
-        with self.cloud.lock:
-            for begun in self.job.cancels:
-                self._slow.end(begun)
+        try:
+            self._run.follow(status)  # who sees that the job has ended finds its run closed
+        finally:
+            set_status(self.cloud, self.job, status)
+            with self.cloud.lock:
+                for begun in self.job.cancels:
+                    self._slow.end(begun)
 
     # The program.
 

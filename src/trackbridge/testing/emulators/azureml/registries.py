@@ -25,6 +25,7 @@ from trackbridge.testing.emulators.azureml.core import (
     Route,
     pages,
 )
+from trackbridge.testing.emulators.azureml.names import check_name, check_registry_name
 from trackbridge.testing.emulators.azureml.places import Place, place_of
 from trackbridge.testing.emulators.azureml.resources import resource_key
 from trackbridge.testing.emulators.azureml.slow_operations import SlowOperations
@@ -194,6 +195,8 @@ def _get_version(kind: Kind, cloud: Cloud, request: Request) -> Answer:
 
 def _put_version(kind: Kind, cloud: Cloud, request: Request) -> Answer:
     scope, names = require(cloud, request), request.names
+    if not _is_data_plane(request):
+        check_name(kind.plural, names["name"])
     made, is_new = assets.put_version(cloud, scope, kind, names["name"], names["version"], request.properties)
     if is_new:
         made["properties"]["provisioningState"] = "Creating"
@@ -234,6 +237,7 @@ def _to_write(cloud: Cloud, request: Request) -> Answer:
         raise Refused(400, "UserError", f"assetId {asset_id[:300]!r} is no asset of a registry")
     if assets.find_version(cloud, scope, found["kind"], found["name"], found["version"]) is not None:
         raise Refused(409, "Conflict", f"Asset {asset_id} already exists")
+    check_registry_name(found["kind"], found["name"])
     uploads = cloud.part(Registries).uploads
     container = uploads.setdefault(resource_key(asset_id), f"registry-{uuid.uuid4()}")
     upload = pending_upload(cloud, request, container, REGISTRY_ACCOUNT)

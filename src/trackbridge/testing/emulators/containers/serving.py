@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -16,6 +18,10 @@ PING_S = 2.0
 """A container must answer a ping within this time."""
 PING_EVERY_S = 0.03
 CHUNK_BYTES = 64 * 1024
+
+
+_given: deque[int] = deque(maxlen=1000)
+_guard = threading.Lock()
 
 
 class NotServing(Exception):
@@ -148,8 +154,15 @@ class Server:
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of this machine that nobody listens at, and that was not returned lately.
+
+    Whoever it is for listens only later: two that come up at once must not be given the same one.
+    """
+    with _guard:
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port: int = probe.getsockname()[1]
+            if port not in _given:
+                _given.append(port)
+                return port
