@@ -191,7 +191,7 @@ def server_with(latency_s: float | None) -> Iterator[str]:
         with FaultProxy("http://127.0.0.1:1", Weather(is_down=True)) as proxy:
             yield proxy.url
         return
-    with workers.temporary_folder() as folder, mlflow_server(folder / "server") as server:
+    with workers.temporary_folder() as folder, mlflow_server(folder / "server", on_disk=True) as server:
         if not latency_s:
             yield server.url
             return

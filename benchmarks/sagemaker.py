@@ -60,7 +60,7 @@ def _many_files(*, quick: bool) -> Figure:
                     _emulator() as emulated,
                     _environment(emulated["env"]),
                     workers.temporary_folder() as home,
-                    mlflow_server(home / "server", artifacts=place) as server,
+                    mlflow_server(home / "server", artifacts=place, on_disk=True) as server,
                 ):
                     runs.append(_elapsed("log_mlflow_files", server.url, source, count, **emulated["env"]))
     times = median(peer / our for our, peer in zip(ours, next(iter(theirs.values())), strict=True))

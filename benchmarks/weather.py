@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
-        mlflow_server(Path(name) / "server") as server,
+        mlflow_server(Path(name) / "server", on_disk=True) as server,
     ):
         folder = Path(name)
         gate = (

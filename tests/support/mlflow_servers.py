@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ PYTHONS = {NEWEST: Path(sys.executable), FLOOR: REPOSITORY / ".venv-mlflow-floor
 """The interpreter that has each version: the tests' own, and one with the oldest that we support."""
 
 PROXIED = "proxied"
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 1 << 30
 PARENT_DIED_SIGNAL = 1
 """The option of prctl(2) that names the signal."""
 READY_S = 120.0
@@ -36,10 +40,10 @@ QUIET = {
 class MlflowServer:
     """A server process with one worker; its address stays the same when it is started again."""
 
-    def __init__(self, folder: Path, *, version: str, artifacts: str) -> None:
+    def __init__(self, folder: Path, *, version: str, artifacts: str, database: Path) -> None:
         self.folder = folder
         self.version = version
-        self.database = folder / "mlflow.db"
+        self.database = database
         self.artifacts = folder / "artifacts"
         self._artifacts_option = artifacts
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -121,22 +125,37 @@ class MlflowServer:
 
 
 @contextmanager
-def mlflow_server(folder: Path, *, version: str = NEWEST, artifacts: str = PROXIED) -> Iterator[MlflowServer]:
+def mlflow_server(
+    folder: Path, *, version: str = NEWEST, artifacts: str = PROXIED, on_disk: bool = False
+) -> Iterator[MlflowServer]:
     """Run a server below a folder.
 
     Args:
-        folder: For its database, log and artifacts; made when missing.
+        folder: For its log and artifacts; made when missing.
         version: ``newest`` or ``floor``.
         artifacts: ``proxied`` through the server, ``proxied:<uri>`` to where it keeps them, or the URI or
             path that clients write to themselves.
+        on_disk: Whether its database waits for the disk, as where its speed is measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    server = MlflowServer(folder, version=version, artifacts=artifacts)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+    with _database_folder(folder, on_disk=on_disk) as place:
+        server = MlflowServer(folder, version=version, artifacts=artifacts, database=place / "mlflow.db")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@contextmanager
+def _database_folder(folder: Path, *, on_disk: bool) -> Iterator[Path]:
+    """Give a folder in memory where there is one: a server killed loses no more there than on a disk."""
+    has_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES_MIN
+    if on_disk or not has_memory:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="trackbridge-mlflow-", dir=MEMORY) as place:
+        yield Path(place)
 
 
 def _end_with_the_tests() -> None:

@@ -77,6 +77,7 @@ class MlflowServer(ChildServer):
         self.wait()
         with closing(sqlite3.connect(self._database, timeout=30, isolation_level=None)) as database:
             database.execute("PRAGMA foreign_keys = OFF")
+            database.execute("PRAGMA synchronous = OFF")
             database.execute("BEGIN IMMEDIATE")
             for table in _tables(database):
                 database.execute(f'DELETE FROM "{table}"')
