@@ -27,7 +27,7 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 1 << 30
 PARENT_DIED_SIGNAL = 1
 """The option of prctl(2) that names the signal."""
-READY_S = 120.0
+READY_S = 240.0
 KEPT_TABLES = ("alembic_version", "workspaces")
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

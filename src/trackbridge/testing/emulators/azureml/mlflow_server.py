@@ -12,7 +12,7 @@ from typing import Any
 
 from trackbridge.testing.emulators.azureml.child_server import ChildServer
 
-READY_S = 120.0
+READY_S = 240.0
 KEPT_TABLES = ("alembic_version", "workspaces")
 APPLICATION = "trackbridge.testing.emulators.azureml.mlflow_app"
 QUIET = {
