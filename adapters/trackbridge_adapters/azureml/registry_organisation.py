@@ -188,7 +188,8 @@ class OrganisationRegistry(ModelRegistry):
             return self.get_model(name)
 
     def check_name(self, name: str, *, is_mlflow: bool) -> None:
-        """Refuse a name that is not there, and that no model can be made with."""
+        """Refuse a name that is not there, and that no model can be made with; asks only where it may be."""
+        check("registry.asset.name", name, operation="registry.ensure_model")
         if not _can_be_made(name):
             try:
                 self.get_model(name)
