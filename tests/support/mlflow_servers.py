@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,6 +28,7 @@ MEMORY_BYTES_MIN = 1 << 30
 PARENT_DIED_SIGNAL = 1
 """The option of prctl(2) that names the signal."""
 READY_S = 240.0
+STARTS_MAX = 3
 KEPT_TABLES = ("alembic_version", "workspaces")
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -46,14 +47,30 @@ class MlflowServer:
         self.database = database
         self.artifacts = folder / "artifacts"
         self._artifacts_option = artifacts
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_run = False
+        self._choose_port()
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         assert self._process is None, "it runs already"
+        for _ in range(1 if self._has_run else STARTS_MAX):
+            self._begin()
+            if self._is_ready():
+                self._has_run = True
+                return
+            self.kill()
+            if not self._has_run:  # somebody else may have taken the port meanwhile
+                self._choose_port()
+        log = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
+        raise AssertionError(f"mlflow server ({self.version}) did not start:\n{log[-4000:]}")
+
+    def _choose_port(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def _begin(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(),
@@ -64,13 +81,13 @@ class MlflowServer:
                 env={**_without_mlflow(os.environ), **QUIET},
                 preexec_fn=_end_with_the_tests,
             )
-        self._wait_until_ready()
 
     def kill(self) -> None:
         """Kill it with all its workers, as a machine that loses power."""
         if self._process is None:
             return
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
 
@@ -107,21 +124,21 @@ class MlflowServer:
             *(() if proxied else ("--no-serve-artifacts",)),
         ]
 
-    def _wait_until_ready(self) -> None:
+    def _is_ready(self) -> bool:
+        """Wait until it answers, and tell whether it does."""
         process = self._process
         assert process is not None
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                break
+                return False
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
                     if answer.status == 200:
-                        return
+                        return True
             except OSError:
                 time.sleep(0.1)
-        log = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
-        raise AssertionError(f"mlflow server ({self.version}) did not start:\n{log[-4000:]}")
+        return False
 
 
 @contextmanager
