@@ -41,10 +41,10 @@ QUIET = {
 class MlflowServer:
     """A server process with one worker; its address stays the same when it is started again."""
 
-    def __init__(self, folder: Path, *, version: str, artifacts: str, database: Path) -> None:
+    def __init__(self, folder: Path, *, version: str, artifacts: str, database: Path | None = None) -> None:
         self.folder = folder
         self.version = version
-        self.database = database
+        self.database = database or folder / "mlflow.db"
         self.artifacts = folder / "artifacts"
         self._artifacts_option = artifacts
         self._process: subprocess.Popen[bytes] | None = None
