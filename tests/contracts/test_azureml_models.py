@@ -17,7 +17,8 @@ from tests.support.azureml_models import CONTENT, opened, payload, spec
 from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.domain.artifacts import split_artifact_uri
 from trackbridge.domain.models import Approval
-from trackbridge.errors import AuthError, Conflict, NotFound, Rejected
+from trackbridge.errors import AuthError, Conflict, NotFound, Rejected, Unsupported
+from trackbridge.operations.opening import Opened
 from trackbridge.ports.adapter import Adapter
 from trackbridge.testing.contracts import RegistryContract
 from trackbridge.testing.contracts.samples import digest_of, file_of
@@ -316,6 +317,7 @@ context = AdapterContext(
 adapter = open_adapter(sys.argv[3], context=context)
 adapter.registry.ensure_model("wine")
 adapter.registry.get_model("wine")
+adapter.tracking.ensure_experiment("quiet", experiment_id="1" * 32)
 adapter.close()
 changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}
 assert not changed, changed
@@ -326,7 +328,7 @@ assert not [name for name in sys.modules if name.startswith(("azure.ai", "opence
 def test_nothing_is_printed_set_or_loaded(
     emulator: AzureMlEmulator, workspace: Adapter, tmp_path: Path
 ) -> None:
-    """azure-ai-ml prints, sets AZUREML_CURRENT_CLOUD, and breaks on others' versions (7.7, 7.10, 7.11)."""
+    """azure-ai-ml prints, sets a variable, breaks on others' versions, reports (7.7, 7.10, 7.11, 7.14)."""
     others = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE", "MLFLOW"))}
     done = subprocess.run(
         [sys.executable, "-c", QUIET, str(tmp_path / "own"), emulator.url, emulator.uri],
@@ -336,6 +338,20 @@ def test_nothing_is_printed_set_or_loaded(
         timeout=PROGRAM_S,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_endpoints_and_jobs_are_refused_and_nothing_is_sent(
+    emulator: AzureMlEmulator, workspace: Adapter
+) -> None:
+    """azure-ai-ml wipes the traffic, scores four times and loses the end of a job (7.1, 7.2, 7.8)."""
+    place = Opened(emulator.uri, wrap_adapter(workspace))
+    before = len(emulator.calls)
+    with pytest.raises(Unsupported, match="azureml serves no models") as refused:
+        place.target.observe("wine")
+    assert "name another place" in str(refused.value.hint)
+    with pytest.raises(Unsupported, match="azureml runs no jobs"):
+        place.jobs.status("1")
+    assert len(emulator.calls) == before
 
 
 def test_latest_is_what_was_made_last_and_not_archived(registry: AzureRegistry) -> None:

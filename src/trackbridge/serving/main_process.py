@@ -58,11 +58,15 @@ class _Worker:
         self.started_at = 0.0
         self.is_ready = False
         self.failures = 0
-        self.restart_at: float | None = 0.0
+        self.restart_at: float | None = None
 
 
 class MainProcess:
-    """Runs the workers of one server."""
+    """Runs the workers of one server.
+
+    One worker loads the model first, and answers health checks meanwhile. The others start when it is ready,
+    and listen once they are: they take no request that a worker that is ready could answer.
+    """
 
     def __init__(self, settings: ServingSettings) -> None:
         check_settings(settings)
@@ -72,6 +76,7 @@ class MainProcess:
         self._is_ending = False
         self._reason = ""
         self._failed_loads = 0
+        self._began_at = time.monotonic()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; see ``trackbridge.serving.serve``."""
@@ -92,6 +97,7 @@ class MainProcess:
             shutil.rmtree(self._metrics, ignore_errors=True)
 
     def _run_workers(self) -> None:
+        self._start_soon(self._workers[:1])
         self._selector = selectors.DefaultSelector()
         self._life_read, self._life_write = os.pipe()
         wake_read, wake_write = socket.socketpair()
@@ -137,22 +143,25 @@ class MainProcess:
         due = [worker.restart_at for worker in self._workers if worker.restart_at is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
+    def _start_soon(self, workers: list[_Worker]) -> None:
+        for worker in workers:
+            worker.restart_at = time.monotonic()
+
     # One worker.
 
     def _start(self, worker: _Worker) -> None:
         report_read, report_write = os.pipe()
         os.set_blocking(report_read, False)  # a process that the model started may hold the other end
         forget_gauges(self._metrics, worker.number)
-        is_first = not any(other.is_ready for other in self._workers) and not self._was_ready
         process_id = os.fork()
         if process_id == 0:
-            self._become_worker(worker, report_write, is_first=is_first)
+            self._become_worker(worker, report_write)
         os.close(report_write)
         worker.process_id, worker.report = process_id, report_read
         worker.started_at, worker.restart_at = time.monotonic(), None
         self._selector.register(report_read, selectors.EVENT_READ, worker)
 
-    def _become_worker(self, worker: _Worker, report: int, *, is_first: bool) -> None:
+    def _become_worker(self, worker: _Worker, report: int) -> None:
         """In the child: never returns."""
         code = 1
         try:
@@ -172,7 +181,7 @@ class MainProcess:
                 life=self._life_read,
                 report=report,
                 socket_identity=self._listener.identity,
-                is_first=is_first,
+                is_first=not self._was_ready,
             )
             code = run_worker(self._settings, place)
         except BaseException as error:
@@ -202,6 +211,7 @@ class MainProcess:
             self._was_ready = True
             self._listener.publish()
             self._write_ready_file()
+            self._start_soon(self._workers[1:])
 
     def _reap(self) -> None:
         for worker in self._workers:
@@ -236,7 +246,7 @@ class MainProcess:
                 f"the model in {self._settings.model_path} cannot be loaded: {reason}",
                 operation="serving.load",
                 attempts=self._failed_loads,
-                elapsed_s=time.monotonic() - min(worker.started_at for worker in self._workers),
+                elapsed_s=time.monotonic() - self._began_at,
                 hint="install what its requirements.txt names; see that mlflow.pyfunc.load_model loads it",
             )
 

@@ -40,8 +40,8 @@ class Place:
     """What the main process hands to a worker.
 
     ``life`` is a pipe's end that closes with the main process, ``report`` where to tell that the model is
-    loaded. ``socket_identity`` is device and inode of the published Unix socket. ``is_first``: nobody else
-    answers yet, so that health checks are answered (503) while the model is loaded.
+    loaded. ``socket_identity`` is device and inode of the published Unix socket. ``is_first``: there is no
+    other yet, so that health checks are answered (503) while the model is loaded.
     """
 
     number: int

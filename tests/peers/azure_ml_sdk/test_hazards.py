@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.azureml_written import contents, model_of_ours
 from trackbridge.ports.adapter import Adapter, AdapterContext
+from trackbridge.testing.azureml import client
 from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
 from trackbridge_adapters.azureml import open_adapter
 from trackbridge_adapters.azureml.registry import AzureRegistry
@@ -78,3 +81,18 @@ def test_sharing_moves_all_threads_of_their_client_to_the_registry_and_none_of_o
     assert mine == {("digits",)}
     assert [item.name for item in organisation.list_models().items] == ["ours", "theirs"]
     shared.close()
+
+
+def test_in_a_notebook_their_client_reports_to_microsoft_and_the_one_from_here_does_not(
+    azure: AzureMlEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from azure.ai.ml._telemetry import logging_handler
+    from azure.ai.ml._user_agent import USER_AGENT
+
+    reports: list[object] = []
+    monkeypatch.setattr(logging_handler, "in_jupyter_notebook", lambda: True)
+    monkeypatch.setattr(logging_handler, "setup_azure_monitor", reports.append)
+    client(azure, user_agent=USER_AGENT, enable_telemetry=True)
+    assert len(reports) == 1
+    client(azure, user_agent=USER_AGENT)
+    assert len(reports) == 1

@@ -215,6 +215,18 @@ def test_while_the_model_is_loaded_the_server_is_unhealthy(tmp_path: Path) -> No
         assert process.wait(30) == 0
 
 
+def test_a_worker_that_loads_takes_no_request_from_one_that_is_ready(tmp_path: Path) -> None:
+    go, loaded = tmp_path / "go", tmp_path / "loaded"
+    waits = f"iter(lambda: os.path.exists({str(go)!r}) or not os.path.exists({str(loaded)!r}), True)"
+    at_load = f"[time.sleep(0.02) for _ in {waits}]; open({str(loaded)!r}, 'w').close()"
+    model = save_obedient_model(tmp_path / "model", at_load=at_load)
+    with running(tmp_path / "server", model_path=str(model), workers=2) as server:
+        workers = {worker_of(server) for _ in range(50)}  # each a connection of its own
+        assert len(workers) == 1
+        go.touch()
+        wait_until(lambda: worker_of(server) not in workers)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -108,8 +108,10 @@ def test_a_model_that_fails_is_424_with_its_own_status(desk: Desk) -> None:
     assert answer.headers["ms-azureml-model-error-statuscode"] == "500"
     assert answer.headers["ms-azureml-model-error-reason"] == "model_error"
     assert "scoring script" in answer.content["message"]
-    logs = desk.rig.ask("POST", "onlineEndpoints/wine/deployments/blue/getLogs", {"tail": 100}).content
-    assert "ValueError: asked to fail" in logs["content"]
+    place = "onlineEndpoints/wine/deployments/blue/getLogs"
+    eventually(  # what a container prints comes to its log by a pipe
+        lambda: "ValueError: asked to fail" in desk.rig.ask("POST", place, {"tail": 100}).content["content"]
+    )
     assert desk.score({}, path="/nowhere").headers["ms-azureml-model-error-statuscode"] == "404"
 
 
