@@ -87,12 +87,11 @@ def test_in_a_notebook_their_client_reports_to_microsoft_and_the_one_from_here_d
     azure: AzureMlEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from azure.ai.ml._telemetry import logging_handler
-    from azure.ai.ml._user_agent import USER_AGENT
 
     reports: list[object] = []
     monkeypatch.setattr(logging_handler, "in_jupyter_notebook", lambda: True)
     monkeypatch.setattr(logging_handler, "setup_azure_monitor", reports.append)
-    client(azure, user_agent=USER_AGENT, enable_telemetry=True)
+    client(azure, enable_telemetry=True)
     assert len(reports) == 1
-    client(azure, user_agent=USER_AGENT)
+    client(azure)
     assert len(reports) == 1
