@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def two_workers(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("two")
-    with running(folder, model_path=str(model), workers=2, request_timeout_s=0.5) as server:
+    with running(folder, model_path=str(model), workers=2, request_timeout_s=3.0) as server:
         yield server
 
 

@@ -32,9 +32,14 @@ class Model:
 
 
 def with_thread(
-    use: Callable[[ScoringThread, Model], Awaitable[Any]], *, queue_max: int = 2, timeout_s: float = 30.0
-) -> tuple[list[str], list[int]]:
-    hung: list[str] = []
+    use: Callable[[ScoringThread, Model], Awaitable[Any]],
+    *,
+    queue_max: int = 2,
+    timeout_s: float = 30.0,
+    hung: list[str] | None = None,
+) -> list[int]:
+    """Use a thread, and return how many requests waited at each change; what hung is added to ``hung``."""
+    told: list[str] = [] if hung is None else hung
     waiting: list[int] = []
 
     async def run() -> None:
@@ -43,7 +48,7 @@ def with_thread(
             lambda: model,
             queue_max=queue_max,
             timeout_s=timeout_s,
-            on_hung=lambda: hung.append("hung"),
+            on_hung=lambda: told.append("hung"),
             on_queue=waiting.append,
         )
         with pytest.raises(Refusal, match="being loaded") as caught:
@@ -60,7 +65,7 @@ def with_thread(
                 await asyncio.sleep(0.01)
 
     asyncio.run(run())
-    return hung, waiting
+    return waiting
 
 
 async def score(thread: ScoringThread, body: bytes, spent_s: float = 0.0) -> Answer:
@@ -85,7 +90,7 @@ def test_what_waits_is_bounded() -> None:
         assert thread.waiting == 0
         assert await statuses(score(thread, b"again")) == [200]
 
-    _, waiting = with_thread(use)
+    waiting = with_thread(use)
     assert (max(waiting), waiting[-1]) == (2, 0)
 
 
@@ -120,9 +125,11 @@ def test_time_that_the_body_took_counts() -> None:
 def test_a_model_that_hangs_is_told_after_twice_the_time() -> None:
     async def use(thread: ScoringThread, model: Model) -> None:
         assert await statuses(score(thread, b"wait")) == [504]
-        await asyncio.sleep(0.5)
+        while not hung:
+            await asyncio.sleep(0.01)
 
-    hung, _ = with_thread(use, timeout_s=0.1)
+    hung: list[str] = []
+    with_thread(use, timeout_s=0.1, hung=hung)
     assert hung == ["hung"]
 
 

@@ -266,7 +266,7 @@ def test_a_container_that_was_killed_is_424_and_comes_back(own: Desk) -> None:
     container = fleet.instances[0].server.container
     assert container is not None
     os.killpg(container.group, signal.SIGKILL)
-    container.wait(10.0)
+    container.wait(60.0)
     broken = own.score({})
     assert (broken.status, broken.headers["ms-azureml-model-error-statuscode"]) == (424, "502")
     eventually(lambda: own.score({}).status == 200, "the container's next start")
