@@ -17,7 +17,7 @@ from trackbridge.testing.contracts import JobContract
 
 BINDING = """
 class {name}(JobContract):
-    patience_s = 4
+    patience_s = {patience_s}
 
     @pytest.fixture
     def adapter(self):
@@ -27,6 +27,10 @@ class {name}(JobContract):
     def reopened(self):
         return MemoryAdapter({reopened})
 """
+
+HONEST = BINDING.format(
+    name="TestJobs", adapter="MemoryAdapter(self.kept)", reopened="self.kept", patience_s=60
+)
 
 LIARS = {
     "IgnoresKeys": "test_the_same_key_is_the_same_job",
@@ -63,7 +67,7 @@ KEEPS_JOBS_TO_ITSELF = "test_another_program_sees_a_job"
 def binding_of(liar: str) -> str:
     options = ", missing=NO_SPOT" if liar == "TakesSpotSilently" else ""
     adapter = f"lying_jobs({liar}, state=self.kept{options})"
-    return BINDING.format(name=f"Test{liar}", adapter=adapter, reopened="self.kept")
+    return BINDING.format(name=f"Test{liar}", adapter=adapter, reopened="self.kept", patience_s=4)
 
 
 def outcomes(pytester: pytest.Pytester, bindings: Iterable[str], nodes: Iterable[str]) -> dict[str, set[str]]:
@@ -91,19 +95,17 @@ def test_liars_are_caught(pytester: pytest.Pytester, part: int) -> None:
 
 
 def test_a_backend_that_keeps_jobs_to_itself_is_caught(pytester: pytest.Pytester) -> None:
-    binding = BINDING.format(name="TestJobs", adapter="MemoryAdapter(self.kept)", reopened="")
+    binding = BINDING.format(name="TestJobs", adapter="MemoryAdapter(self.kept)", reopened="", patience_s=4)
     node = f"TestJobs::{KEEPS_JOBS_TO_ITSELF}"
     assert outcomes(pytester, [binding], [node]) == {node: {"failed"}}
 
 
 def test_the_same_tests_pass_for_an_honest_backend(pytester: pytest.Pytester) -> None:
-    binding = BINDING.format(name="TestJobs", adapter="MemoryAdapter(self.kept)", reopened="self.kept")
     nodes = [f"TestJobs::{test}" for test in sorted({*LIARS.values(), KEEPS_JOBS_TO_ITSELF})]
-    assert outcomes(pytester, [binding], nodes) == {node: {"passed"} for node in nodes}
+    assert outcomes(pytester, [HONEST], nodes) == {node: {"passed"} for node in nodes}
 
 
 def test_a_backend_without_a_shared_folder_says_so(pytester: pytest.Pytester) -> None:
-    binding = BINDING.format(name="TestJobs", adapter="MemoryAdapter(self.kept)", reopened="self.kept")
-    binding += "\n    @pytest.fixture\n    def shared_folder(self):\n        return None\n"
+    binding = f"{HONEST}\n    @pytest.fixture\n    def shared_folder(self):\n        return None\n"
     node = "TestJobs::test_cancelling_ends_what_the_program_started"
     assert outcomes(pytester, [binding], [node]) == {node: {"xfailed"}}

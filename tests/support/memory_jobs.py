@@ -24,6 +24,8 @@ from trackbridge.ports.jobs import JobBackend
 
 LOG_BYTES_MAX = 64 * 1024
 NOTICE_S = 0.5
+LOG_S = 5.0
+"""How long to wait for the rest of a log: who left the session may hold the pipe for ever."""
 
 
 @dataclass
@@ -189,7 +191,7 @@ class MemoryJobs(JobBackend):
         stopped = self._wait(job, process)
         code = process.wait()
         self.kill(process, signal.SIGKILL)
-        reader.join(NOTICE_S)  # who left the session may hold the pipe for ever
+        reader.join(LOG_S)
         job.exit_code = code
         if code == 0 and not stopped:
             return JobStatus.SUCCEEDED, ""
