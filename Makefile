@@ -1,10 +1,12 @@
 # Every target sets up what it needs. Needed beforehand: make, Python 3.10 or later, and a network
-# for the first set-up. `make PYTHON=python3.12 test` chooses the interpreter of a new .venv.
+# for the first set-up; `make test` needs Java 17 or later, too, for Spark.
+# `make PYTHON=python3.12 test` chooses the interpreter of a new .venv.
 
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 FLOOR_VENV := .venv-mlflow-floor
+EXPORT_IMPORT_VENV := .venv-export-import
 LOCK_VENV := .venv-lock
 SAGEMAKER_VENV := .venv-sagemaker
 AZUREML_FLOOR_VENV := .venv-azureml-floor
@@ -35,7 +37,7 @@ lint: $(VENV)/.ready-dev  ## style, types and layers, without the tests
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports > $(VENV)/layers.txt || { cat $(VENV)/layers.txt >&2; exit 1; }
 
-bench: $(BENCH_VENV)/.ready-bench  ## measure every figure of the README, peers and ours in one run
+bench: $(BENCH_VENV)/.ready-bench $(EXPORT_IMPORT_VENV)/.ready-export-import  ## measure every figure of the README, peers and ours in one run
 	@$(BENCH_VENV)/bin/bridge emulate azureml --setup
 	@$(BENCH_VENV)/bin/python -m benchmarks
 
@@ -63,6 +65,8 @@ lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
 	    --constraints requirements/dev.txt --output-file requirements/demo.txt
 	@$(compile) requirements/bench.in --extra system --extra mlflow --extra serve --extra jobs --extra aws --extra emulators --upgrade \
 	    --constraints requirements/dev.txt --output-file requirements/bench.txt
+	@$(LOCK_VENV)/bin/uv pip compile requirements/export-import.in --quiet --universal --python-version 3.10 \
+	    --no-header --no-annotate --constraints requirements/dev.txt --output-file requirements/export-import.txt
 	@$(LOCK_VENV)/bin/uv pip compile requirements/mlflow-floor.in --quiet --universal --python-version 3.10 \
 	    --no-header --no-annotate --output-file requirements/mlflow-floor.txt
 	@$(LOCK_VENV)/bin/uv pip compile requirements/sagemaker-peer.in --quiet --universal --python-version 3.10 \
@@ -78,7 +82,7 @@ compile = $(LOCK_VENV)/bin/uv pip compile pyproject.toml --quiet --universal --p
 azureml_extras = --extra azure --extra emulators --extra mlflow --extra serve --extra testing
 
 clean:  ## remove environments, caches and built files; tracked runs in .bridge stay
-	@rm -rf $(VENV) $(BENCH_VENV) $(FLOOR_VENV) $(LOCK_VENV) $(SAGEMAKER_VENV) \
+	@rm -rf $(VENV) $(BENCH_VENV) $(EXPORT_IMPORT_VENV) $(FLOOR_VENV) $(LOCK_VENV) $(SAGEMAKER_VENV) \
 	    $(AZUREML_FLOOR_VENV) $(AZUREML_VENV) $(AZUREML_MLFLOW_VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src adapters tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -101,6 +105,13 @@ $(VENV)/.ready-dev: requirements/dev.txt requirements/torch.txt pyproject.toml $
 $(BENCH_VENV)/.ready-bench: requirements/bench.txt pyproject.toml $(BENCH_VENV)/bin/python
 	@$(call make_venv,$(BENCH_VENV))
 	@$(call install,$(BENCH_VENV),requirements/bench.txt)
+	@touch $@
+
+# mlflow-export-import beside ours; our package is not installed there.
+$(EXPORT_IMPORT_VENV)/.ready-export-import: requirements/export-import.txt $(EXPORT_IMPORT_VENV)/bin/python
+	@$(call make_venv,$(EXPORT_IMPORT_VENV))
+	@echo 'Installing requirements/export-import.txt into $(EXPORT_IMPORT_VENV) (only when it changed) ...' >&2
+	@$(EXPORT_IMPORT_VENV)/bin/python -m pip install $(PIP_FLAGS) --requirement requirements/export-import.txt
 	@touch $@
 
 # The oldest mlflow that we support, as a server for the tests; our package is not installed there.
@@ -140,7 +151,7 @@ $(LOCK_VENV)/.ready-lock: $(LOCK_VENV)/bin/python
 	@$(LOCK_VENV)/bin/python -m pip install $(PIP_FLAGS) uv
 	@touch $@
 
-$(BIN)/python $(BENCH_VENV)/bin/python $(FLOOR_VENV)/bin/python $(LOCK_VENV)/bin/python \
+$(BIN)/python $(BENCH_VENV)/bin/python $(EXPORT_IMPORT_VENV)/bin/python $(FLOOR_VENV)/bin/python $(LOCK_VENV)/bin/python \
     $(SAGEMAKER_VENV)/bin/python $(AZUREML_FLOOR_VENV)/bin/python $(AZUREML_VENV)/bin/python \
     $(AZUREML_MLFLOW_VENV)/bin/python: ;
 

@@ -1,7 +1,8 @@
 """Measure trackbridge and its peers in one run: ``python -m benchmarks [--quick] [NAME …]``.
 
-Names: imports, log_metric, drain, memory, search, history, jobs, serving, remote, sagemaker, copying; all
-of them by default. The figures are printed as a markdown table, and kept as JSON in ``benchmarks/results``.
+Names: imports, log_metric, drain, memory, search, history, jobs, serving, remote, sagemaker, copying,
+migration; all of them by default. The figures are printed as a markdown table, and kept as JSON in
+``benchmarks/results``.
 ``--quick`` measures little, to see that everything works: its figures mean nothing.
 """
 
@@ -29,6 +30,7 @@ NAMES = (
     "remote",
     "sagemaker",
     "copying",
+    "migration",
 )
 RESULTS = Path(__file__).resolve().parent / "results"
 

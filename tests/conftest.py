@@ -7,6 +7,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Generator, Iterator
+from importlib.machinery import ModuleSpec
 
 import pytest
 
@@ -16,6 +17,11 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         if urllib.request.getproxies_environment():
             os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
+    main = sys.modules["__main__"]
+    if main.__spec__ is None and not hasattr(main, "__file__"):
+        # One of several test processes. pyspark, which mlflow imports where it is installed, takes a program
+        # without either for its doctests and ends it.
+        main.__spec__ = ModuleSpec("__main__", None)
     state = tempfile.TemporaryDirectory(prefix="trackbridge-tests-", ignore_cleanup_errors=True)
     os.environ["XDG_STATE_HOME"] = state.name
     config.add_cleanup(state.cleanup)

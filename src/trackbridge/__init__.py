@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from trackbridge._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from trackbridge.api import migrate
     from trackbridge.api.active import ActiveRun
     from trackbridge.api.autologging import autolog
     from trackbridge.api.client import Client, ViewType
@@ -118,6 +119,7 @@ __all__ = [
     "log_params",
     "log_table",
     "log_text",
+    "migrate",
     "note",
     "register_model",
     "search_experiments",
@@ -136,6 +138,7 @@ __all__ = [
     "transition_model_version_stage",
 ]
 
+_MODULES = {"migrate": "trackbridge.api.migrate"}
 _ELSEWHERE = {
     "ActiveRun": "trackbridge.api.active",
     "BridgeError": "trackbridge.errors",
@@ -179,7 +182,10 @@ def __getattr__(name: str) -> Any:
         raise _NoSuchName(name)
     from importlib import import_module
 
-    value = getattr(import_module(_ELSEWHERE.get(name, "trackbridge.api.fluent")), name)
+    if name in _MODULES:
+        value: Any = import_module(_MODULES[name])
+    else:
+        value = getattr(import_module(_ELSEWHERE.get(name, "trackbridge.api.fluent")), name)
     globals()[name] = value
     return value
 

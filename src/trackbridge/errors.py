@@ -11,6 +11,7 @@
     ├─ Conflict                      it exists already with another content
     ├─ PlanStale                     the world changed since the plan was made
     ├─ Locked                        another process holds it
+    ├─ LimitReached                  more would be done than the user allows
     ├─ AuthError (PermissionError)   who you are is unknown, or may not do this
     ├─ Rejected                      permanent: the same call will never be accepted
     │  └─ InvalidInput (ValueError)  no backend could hold the value
@@ -41,6 +42,7 @@ __all__ = [
     "JournalCorrupt",
     "JournalError",
     "JournalFull",
+    "LimitReached",
     "Locked",
     "MissingExtra",
     "NotFound",
@@ -139,6 +141,12 @@ class Locked(BridgeError):
     """Another process holds the resource."""
 
     exit_code = 11
+
+
+class LimitReached(BridgeError):
+    """More would be done than the user allows."""
+
+    exit_code = 8
 
 
 class AuthError(BridgeError, PermissionError):

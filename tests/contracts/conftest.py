@@ -22,6 +22,13 @@ def newest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 
 @pytest.fixture(scope="session")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """Another one of the newest, for what goes from server to server."""
+    with mlflow_server(tmp_path_factory.mktemp("second"), version=NEWEST) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def floor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """The oldest MLflow server that we support, which does the same."""
     with mlflow_server(tmp_path_factory.mktemp("floor"), version=FLOOR) as server:

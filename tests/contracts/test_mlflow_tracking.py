@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.mlflow_servers import FLOOR, NEWEST, MlflowServer, mlflow_server
 from trackbridge.calls.pipeline import wrap_adapter
+from trackbridge.errors import Unsupported
 from trackbridge.ports.adapter import Adapter, AdapterContext
 from trackbridge.testing.contracts import CapabilitiesContract, TrackingContract
 from trackbridge_adapters.mlflow import open_adapter
@@ -17,6 +18,12 @@ from trackbridge_adapters.mlflow import open_adapter
 
 def open_server(server: MlflowServer, home: Path) -> Adapter:
     context = AdapterContext(home=home, options={}, clock_ms=lambda: int(time.time() * 1000))
+    if server.version == FLOOR:  # what it lacks is found at the first call, and declared from then on
+        asked = open_adapter(server.url, context=context).tracking
+        assert asked is not None
+        for ask, identifier in ((asked.get_logged_model, "m-0"), (asked.get_trace, "tr-0")):
+            with pytest.raises(Unsupported):
+                ask(identifier)
     return wrap_adapter(open_adapter(server.url, context=context))
 
 

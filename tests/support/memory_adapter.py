@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+import msgspec
+
 from tests.support.memory_deployments import DeploymentWorld, MemoryDeployments
 from tests.support.memory_jobs import MemoryJobs, MemoryJobsState
 from tests.support.memory_pages import NAME, page_of
@@ -34,8 +36,8 @@ from trackbridge.domain.runs import (
     RunStatus,
 )
 from trackbridge.domain.search import COMPARISONS, Query, matches, ordered
-from trackbridge.domain.traces import LoggedModel, Trace
-from trackbridge.errors import NotFound, Rejected
+from trackbridge.domain.traces import LoggedModel, ModelLink, Trace
+from trackbridge.errors import Conflict, NotFound, Rejected
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import (
     SUPPORTED,
@@ -88,6 +90,7 @@ class MemoryRun:
     points: dict[str, list[tuple[int, int, float]]] = field(default_factory=dict)
     known_points: set[tuple[str, int, int, str]] = field(default_factory=set)
     inputs: dict[tuple[str, str], DatasetInput] = field(default_factory=dict)
+    models: tuple[ModelLink, ...] = ()
 
     @property
     def is_gone(self) -> bool:
@@ -221,7 +224,7 @@ class MemoryTracking(TrackingStore):
                 else:
                     run.params[param.key] = param.value or ""
             for tag in batch.tags:
-                problem = self._text_problem(tag.key, tag.value or "", self.limits.tag_value_chars_max)
+                problem = self._tag_problem(run, tag.key, tag.value)
                 if problem:
                     rejected.append(Rejection(tag.sequence, problem))
                 else:
@@ -313,21 +316,80 @@ class MemoryTracking(TrackingStore):
     def restore_experiment(self, experiment_id: str) -> None:
         self._mark_experiment(experiment_id, deleted=False)
 
-    def put_logged_model(self, model: LoggedModel) -> None:
+    def put_logged_model(self, model: LoggedModel) -> LoggedModel:
         self._require(Feature.TRACKING_LOGGED_MODELS)
-        self.state.logged_models[model.model_id] = model
+        with self.state.lock:
+            self._held(self.state.experiments, model.experiment_id, "experiment")
+            for metric in model.metrics:
+                self._find(metric.run_id)
+            there = self.state.logged_models.get(model.model_id)
+            if there is not None:
+                self._refuse_other_model(model, there)
+            created = self.clock_ms() if there is None else there.creation_time
+            known = there.metrics if there is not None else ()
+            merged = msgspec.structs.replace(
+                there or model,
+                status=model.status,
+                tags=model.tags,
+                params={**(there.params if there is not None else {}), **model.params},
+                metrics=tuple(sorted({*known, *model.metrics})),
+                creation_time=created,
+            )
+            self.state.logged_models[model.model_id] = merged
+        for metric in set(merged.metrics) - set(known):
+            columns = MetricColumns()
+            columns.append(step=metric.step, timestamp=metric.timestamp, value=metric.value, sequence=1)
+            self.write(Batch(run_id=metric.run_id, metrics={metric.key: columns}))
+        return merged
+
+    def _refuse_other_model(self, model: LoggedModel, there: LoggedModel) -> None:
+        params = {key: there.params.get(key, value) for key, value in model.params.items()}
+        if (model.name, model.model_type, model.params) != (there.name, there.model_type, params):
+            raise Conflict(f"logged model {model.model_id} is another", adapter=NAME, hint="log a new one")
 
     def get_logged_model(self, model_id: str) -> LoggedModel:
         self._require(Feature.TRACKING_LOGGED_MODELS)
         return self._held(self.state.logged_models, model_id, "logged model")
 
+    def list_logged_models(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[LoggedModel]:
+        self._require(Feature.TRACKING_LOGGED_MODELS)
+        models = self.state.logged_models.values()
+        found = [model for model in models if model.experiment_id in experiment_ids]
+        return self._page(found, max_results, token, "logged models", experiment_ids)
+
+    def link_models(self, run_id: str, links: tuple[ModelLink, ...]) -> None:
+        self._require(Feature.TRACKING_LOGGED_MODELS)
+        with self.state.lock:
+            run = self._find(run_id)
+            for link in links:
+                self._held(self.state.logged_models, link.model_id, "logged model")
+            there = {(link.model_id, link.step is None) for link in run.models}
+            run.models += tuple(link for link in links if (link.model_id, link.step is None) not in there)
+
     def put_trace(self, trace: Trace) -> None:
         self._require(Feature.TRACKING_TRACES)
+        self._held(self.state.experiments, trace.experiment_id, "experiment")
+        if any(f"tr-{span.get('traceId')}" != trace.trace_id for span in trace.spans):
+            raise Rejected("a span is of another trace", adapter=NAME, hint="look at its traceId")
         self.state.traces[trace.trace_id] = trace
 
     def get_trace(self, trace_id: str) -> Trace:
         self._require(Feature.TRACKING_TRACES)
         return self._held(self.state.traces, trace_id, "trace")
+
+    def list_traces(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[Trace]:
+        self._require(Feature.TRACKING_TRACES)
+        traces = self.state.traces.values()
+        found = [
+            msgspec.structs.replace(trace, spans=())
+            for trace in traces
+            if trace.experiment_id in experiment_ids
+        ]
+        return self._page(found, max_results, token, "traces", experiment_ids)
 
     # What the methods share.
 
@@ -417,6 +479,12 @@ class MemoryTracking(TrackingStore):
             return f"a run has at most {most} params"
         return self._text_problem(key, value, self.limits.param_value_chars_max)
 
+    def _tag_problem(self, run: MemoryRun, key: str, value: str | None) -> str | None:
+        most = self.limits.tags_per_run_max
+        if most is not None and value is not None and key not in run.tags and len(run.tags) >= most:
+            return f"a run has at most {most} tags"
+        return self._text_problem(key, value or "", self.limits.tag_value_chars_max)
+
     def _key_problem(self, key: str) -> str | None:
         if self.limits.key_chars_max is not None and len(key) > self.limits.key_chars_max:
             return f"key {key[:80]!r} is longer than {self.limits.key_chars_max} characters"
@@ -487,7 +555,8 @@ class MemoryTracking(TrackingStore):
         )
         metrics = {key: self.last_value(points) for key, points in run.points.items()}
         data = RunData(metrics=metrics, params=dict(run.params), tags=dict(run.tags))
-        return Run(info=info, data=data, inputs=RunInputs(dataset_inputs=tuple(run.inputs.values())))
+        inputs = RunInputs(dataset_inputs=tuple(run.inputs.values()))
+        return Run(info=info, data=data, inputs=inputs, models=run.models)
 
     def last_value(self, points: list[tuple[int, int, float]]) -> float:
         return max(points, key=lambda point: (point[0], point[1], point[2] == point[2], point[2]))[2]

@@ -87,6 +87,7 @@ class MemoryRegistry(ModelRegistry):
         reason: ChangeReason = NO_REASON,
     ) -> RegisteredModel:
         checked_model_name(name)
+        self.refuse_tags(tags or {})
         with self.state.lock:
             model = self.registry.models.setdefault(name, MemoryModel(name))
             if model.deleted:
@@ -96,6 +97,16 @@ class MemoryRegistry(ModelRegistry):
                 self.note(model, None, "created", None, name, reason)
             return self.model_of(model)
 
+    def refuse_tags(self, tags: Mapping[str, str | None]) -> None:
+        limits = self.capabilities.limits
+        for key, value in tags.items():
+            for text, most in (
+                (key, limits.model_tag_key_chars_max),
+                (value, limits.model_tag_value_chars_max),
+            ):
+                if most is not None and len(text or "") > most:
+                    raise Rejected(f"tag {key[:40]!r} is too long")
+
     def get_model(self, name: str) -> RegisteredModel:
         with self.state.lock:
             return self.model_of(self.find(name))
@@ -103,6 +114,7 @@ class MemoryRegistry(ModelRegistry):
     def create_version(
         self, spec: ModelVersionSpec, *, key: str, reason: ChangeReason = NO_REASON
     ) -> ModelVersion:
+        self.refuse_tags(spec.tags)
         with self.state.lock:
             model = self.find(spec.name)
             known = self.number_of_key(model, spec, key)
@@ -142,6 +154,7 @@ class MemoryRegistry(ModelRegistry):
         tags: Mapping[str, str | None],
         reason: ChangeReason = NO_REASON,
     ) -> None:
+        self.refuse_tags(tags)
         with self.state.lock:
             model, found, held = self.target(name, version)
             for key, value in tags.items():

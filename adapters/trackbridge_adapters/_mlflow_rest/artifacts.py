@@ -46,6 +46,7 @@ __all__ = ["RestArtifacts", "StoreOptions", "StoredArtifacts", "open_artifacts"]
 
 PAGE_ITEMS_MAX = 1000
 KNOWN_FOLDERS_MAX = 10_000
+KNOWN_PLACES_MAX = 1000
 KNOWN_PATHS_MAX, KNOWN_ROOTS_MAX = 10_000, 64
 """Of how many files, of how many runs, it is remembered that they are there."""
 CREATED_BYTES_MAX = 8 * 1024 * 1024
@@ -78,6 +79,7 @@ class StoredArtifacts(ArtifactStore):
         self._files: dict[str, Files] = {}
         self._folders: set[tuple[str, str]] = set()
         self._taken: dict[str, Taken] = {}
+        self._ours: dict[str, Taken] = {}
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -106,10 +108,11 @@ class StoredArtifacts(ArtifactStore):
         made = self._create(files, path, file, digest=digest, size=size) if files.creates else None
         if made is not None:
             return self._info(files, path, made)
-        held = files.held(path)
-        if held is not None and self._digest(files, path, held) == digest and held.size == size:
-            return self._info(files, path, held)
-        self._refuse_collision(files, path, held)
+        if not self._claims(files, path):
+            held = files.held(path)
+            if held is not None and self._digest(files, path, held) == digest and held.size == size:
+                return self._info(files, path, held)
+            self._refuse_collision(files, path, held)
         try:
             with checked_bytes(file, digest=digest, size=size) as opened:
                 version = _sent(files, path, opened, digest=digest, size=size, state=state)
@@ -118,6 +121,11 @@ class StoredArtifacts(ArtifactStore):
         entry = Entry(path.rpartition("/")[2], size=size, version=version, digest=digest)
         self._digests.remember(files.root, path, entry, digest)
         return self._info(files, path, entry)
+
+    def _claims(self, files: Files, path: str) -> bool:
+        """Take a path in a place that was empty, where nothing but files from here can be in the way."""
+        ours = self._ours.get(files.root)
+        return ours is not None and ours.claim(path)
 
     def _create(self, files: Files, path: str, file: Path, *, digest: str, size: int) -> Entry | None:
         """Store a small file where nothing is, by one request; None where that is not sure."""
@@ -187,6 +195,7 @@ class StoredArtifacts(ArtifactStore):
         with self._lock:
             self._folders = {known for known in self._folders if known[0] != files.root}
             self._taken.pop(files.root, None)
+            self._ours.pop(files.root, None)
         self._digests.forget(files.root, path)
 
     def presign(self, run_id: str, path: str, *, expires_s: int) -> str:
@@ -221,8 +230,10 @@ class StoredArtifacts(ArtifactStore):
     def replica(self, run_id: str, path: str) -> Replica | None:
         """Return the place for a file, as ``StreamedArtifacts`` says."""
         files = self._files_to_write(run_id, path)
-        held = files.held(path)
-        self._refuse_collision(files, path, held)
+        held = None
+        if not self._claims(files, path):
+            held = files.held(path)
+            self._refuse_collision(files, path, held)
         parts = files.parts(path, resumable=True)
         if parts is None:
             return None
@@ -248,6 +259,8 @@ class StoredArtifacts(ArtifactStore):
         files = self._files.get(run_id)
         if files is None:
             files = self._place_of(run_id)
+            if len(self._files) >= KNOWN_PLACES_MAX:
+                self._files.clear()
             self._files[run_id] = files
         return files
 
@@ -355,7 +368,15 @@ class RestArtifacts(StoredArtifacts):
         self._places = Places(tracking, stores)
 
     def _place_of(self, run_id: str) -> Files:
-        return self._places.files(self._tracking.artifact_root(run_id))
+        root = self._tracking.artifact_root(run_id)
+        files = self._places.files(root)
+        if root in self._tracking.empty_roots and not files.creates:
+            self._tracking.empty_roots.discard(root)
+            with self._lock:
+                if len(self._ours) >= KNOWN_ROOTS_MAX:
+                    self._ours.pop(next(iter(self._ours)))
+                self._ours[files.root] = Taken((), most=KNOWN_PATHS_MAX)
+        return files
 
     def _declared(self) -> Capabilities:
         return self._tracking.capabilities

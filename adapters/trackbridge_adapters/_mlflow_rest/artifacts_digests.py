@@ -31,6 +31,8 @@ class Digests:
 
     def find(self, root: str, path: str, entry: Entry) -> str | None:
         """Return the digest, "" for a file that is known to have none, None where nothing is known."""
+        if not (self._home / FILE_NAME).exists():  # nothing is known, of any of a thousand files
+            return None
         query = "SELECT digest FROM digest WHERE root=? AND path=? AND size=? AND version=?"
         row = self._do(query, root, path, entry.size, entry.version)
         return None if row is None else str(row[0])

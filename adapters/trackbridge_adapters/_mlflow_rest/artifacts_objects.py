@@ -149,6 +149,15 @@ class ObjectFiles(Files):
             raise self._translated(error, "artifacts.list") from error
         return found
 
+    def listed(self) -> Iterator[tuple[str, Entry]]:
+        """Yield the path and the entry of every object below; "" is one that stands for the folder itself."""
+        start = len(self._prefix) + 1 if self._prefix else 0
+        try:
+            for chunk in obstore.list(self._store, self._prefix, chunk_size=1000):
+                yield from ((item["path"][start:], _entry(item)) for item in chunk)
+        except _FAILURES as error:
+            raise self._translated(error, "artifacts.list") from error
+
     def parts(self, path: str, *, resumable: bool) -> Parts | None:
         return self._parts_of(self._key(path)) if resumable else None
 

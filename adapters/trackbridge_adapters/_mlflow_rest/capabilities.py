@@ -22,6 +22,10 @@ PAGE_ITEMS_MAX = 1000
 KEY_PATTERN = r"(?!\.\.)(?!\.{1,2}(?:/|\Z))[\w.\- :]+(?:/(?!\.{1,2}(?:/|\Z))[\w.\- :]+)*"
 """Names of metrics, params and tags (mlflow/utils/validation.py): word characters, ``-. :``, slashes."""
 
+MODEL_TAG_KEY_CHARS_MAX = 250
+MODEL_TAG_VALUE_CHARS_MAX = 5000
+"""Of models and versions, as mlflow 2.16 has them (mlflow/utils/validation.py); 3.x keeps longer values."""
+
 LIMITS = Limits(
     metrics_per_write_max=1000,
     params_per_write_max=100,
@@ -31,6 +35,8 @@ LIMITS = Limits(
     key_pattern=KEY_PATTERN,
     param_value_chars_max=6000,
     tag_value_chars_max=5000,
+    model_tag_key_chars_max=MODEL_TAG_KEY_CHARS_MAX,
+    model_tag_value_chars_max=MODEL_TAG_VALUE_CHARS_MAX,
     metric_values_unheld=frozenset({ValueKind.INFINITY, ValueKind.NEGATIVE_ZERO, ValueKind.NAN_WITH_PAYLOAD}),
     page_items_max=PAGE_ITEMS_MAX,
 )
@@ -44,10 +50,8 @@ FEATURES: dict[Feature, Capability] = {
     Feature.TRACKING_SEARCH: SUPPORTED,
     Feature.TRACKING_DELETE: SUPPORTED,
     Feature.TRACKING_DATASETS: SUPPORTED,
-    Feature.TRACKING_TRACES: absent(Absence.NOT_YET, "traces are not sent to MLflow endpoints so far"),
-    Feature.TRACKING_LOGGED_MODELS: absent(
-        Absence.NOT_YET, "models are logged as artifacts of a run; MLflow 3's own entity is not used so far"
-    ),
+    Feature.TRACKING_TRACES: SUPPORTED,
+    Feature.TRACKING_LOGGED_MODELS: SUPPORTED,
 }
 
 

@@ -31,7 +31,7 @@ CODES: dict[str, type[BridgeError]] = {
 }
 """Error codes of MLflow (mlflow/protos/databricks_pb2) and the errors that they are here."""
 
-API = "/api/2.0/mlflow/"
+API = ("/api/2.0/mlflow/", "/api/3.0/mlflow/", "/v1/traces")
 MISSING_ROUTE_CODES = frozenset({"", "ENDPOINT_NOT_FOUND"})
 
 DATABASE_TROUBLE = "(Background on this error at: https://sqlalche.me"

@@ -20,6 +20,8 @@ OPTIONAL = (
     Feature.REGISTRY_ALIAS,
     Feature.REGISTRY_STAGE,
     Feature.TRACKING_DATASETS,
+    Feature.TRACKING_LOGGED_MODELS,
+    Feature.TRACKING_TRACES,
     Feature.ARTIFACTS_DELETE,
 )
 """Features that hang on routes of their own, which servers exist without, or that older servers lack."""

@@ -20,11 +20,16 @@ from trackbridge.domain.models import (
 )
 from trackbridge.domain.page_tokens import listing_of, page_size, place_of, token_of
 from trackbridge.domain.paging import Page
-from trackbridge.errors import Conflict, NotFound, Rejected
+from trackbridge.domain.traces import is_model_id
+from trackbridge.errors import Conflict, NotFound, Rejected, Unsupported
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.registry import ModelRegistry
-from trackbridge_adapters._mlflow_rest.capabilities import PAGE_ITEMS_MAX
+from trackbridge_adapters._mlflow_rest.capabilities import (
+    MODEL_TAG_KEY_CHARS_MAX,
+    MODEL_TAG_VALUE_CHARS_MAX,
+    PAGE_ITEMS_MAX,
+)
 from trackbridge_adapters._mlflow_rest.conversions import key_value_list, key_values
 from trackbridge_adapters._mlflow_rest.registry_values import (
     APPROVAL,
@@ -45,17 +50,18 @@ if TYPE_CHECKING:
     from trackbridge_adapters._mlflow_rest.tracking import RestTracking
 
 NAME_CHARS_MAX = 256
-TAG_KEY_CHARS_MAX = 250
-TAG_VALUE_CHARS_MAX = 5000
-"""As mlflow 2.16 has them (mlflow/utils/validation.py); 3.x keeps longer values."""
+LOGGED_MODEL_SOURCE = re.compile(
+    r"(?:models:/+|[^?#]*/models/)(?P<model>m-[0-9a-f]{32})(?:(?:/artifacts)?(?:/(?P<path>.+))?)?/?"
+)
+"""Sources of versions: ``models:/m-…``, or the address of a logged model's files."""
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class RestRegistry(ModelRegistry):
     """Models and versions of one endpoint."""
 
-    tag_key_chars_max = TAG_KEY_CHARS_MAX
-    tag_value_chars_max = TAG_VALUE_CHARS_MAX
+    tag_key_chars_max = MODEL_TAG_KEY_CHARS_MAX
+    tag_value_chars_max = MODEL_TAG_VALUE_CHARS_MAX
 
     def __init__(self, tracking: RestTracking, artifacts: ArtifactStore | None) -> None:
         self._tracking = tracking
@@ -149,6 +155,9 @@ class RestRegistry(ModelRegistry):
         }
         if run is not None:
             body["run_id"] = run
+        model = LOGGED_MODEL_SOURCE.fullmatch(source)
+        if model is not None and self._has_logged_models():  # the server wants to be told what it can see
+            body["model_id"] = model["model"]
         created = self._wire.post("model-versions/create", body)["model_version"]
         return self.get_version(spec.name, str(created["version"]))
 
@@ -172,6 +181,9 @@ class RestRegistry(ModelRegistry):
         if place is None:
             return spec.source, self._native_run(spec.run_id)
         run_id, path = place
+        if is_model_id(run_id) and not path and self._has_logged_models():
+            native = self._tracking.logged_models.native_id(run_id)
+            return f"models:/{native}", self._native_run(spec.run_id)
         root = self._tracking.artifact_root(run_id)
         if self._artifacts is not None:
             self._artifacts.stat(run_id, path)
@@ -231,7 +243,7 @@ class RestRegistry(ModelRegistry):
         )
 
     def _converted(self, found: Json, aliases: Mapping[str, str]) -> ModelVersion:
-        source = str(found.get("source") or "")
+        source = self._source_of(str(found.get("source") or ""))
         native = str(found.get("run_id") or "")
         if not native or SOURCE in key_values(found.get("tags")):
             return version_of(found, aliases=aliases, run_id=None, source=source)
@@ -244,6 +256,18 @@ class RestRegistry(ModelRegistry):
             if source.startswith(f"{beginning}/"):
                 source = artifact_uri(run_id, source[len(beginning) + 1 :])
         return version_of(found, aliases=aliases, run_id=run_id, source=source)
+
+    def _source_of(self, source: str) -> str:
+        """Return where a payload lies, of one that was registered from a logged model by the id of that."""
+        place = LOGGED_MODEL_SOURCE.fullmatch(source)
+        if place is None or not self._has_logged_models():
+            return source
+        with contextlib.suppress(Unsupported):
+            return artifact_uri(self._tracking.logged_models.our_id(place["model"]), place["path"] or "")
+        return source
+
+    def _has_logged_models(self) -> bool:
+        return self._tracking.capabilities.supports(Feature.TRACKING_LOGGED_MODELS)
 
     def _pages(self, route: str, items: str, query: Json) -> Iterator[Json]:
         query = {**query, "max_results": PAGE_ITEMS_MAX}

@@ -112,6 +112,8 @@ class NativeIds:
         if create:
             self._home.mkdir(parents=True, exist_ok=True)
         with self._lock, contextlib.closing(sqlite3.connect(file, timeout=_BUSY_S)) as database:
+            # What a loss of power takes is found by its tag again; waiting for the disk costs each run more.
+            database.execute("PRAGMA synchronous = OFF")
             if create:
                 database.execute(
                     "CREATE TABLE IF NOT EXISTS pair (address TEXT, kind TEXT, ours TEXT, native TEXT, "

@@ -22,7 +22,7 @@ from trackbridge.domain.runs import (
     RunStatus,
 )
 from trackbridge.domain.search import Query
-from trackbridge.domain.traces import LoggedModel, Trace
+from trackbridge.domain.traces import LoggedModel, ModelLink, Trace, is_model_id, is_trace_id
 from trackbridge.errors import NotFound, Rejected, Unsupported
 from trackbridge.ports.adapter import AdapterContext
 from trackbridge.ports.capabilities import Feature
@@ -43,14 +43,19 @@ from trackbridge_adapters._mlflow_rest.conversions import (
 )
 from trackbridge_adapters._mlflow_rest.experiments import Experiments
 from trackbridge_adapters._mlflow_rest.listing import listed_runs, searched_runs
+from trackbridge_adapters._mlflow_rest.logged_models import LoggedModels
 from trackbridge_adapters._mlflow_rest.negotiation import Negotiation
 from trackbridge_adapters._mlflow_rest.records import Sorted, sorted_records, split_conflicts
-from trackbridge_adapters._mlflow_rest.run_ids import RUN, NativeIds
+from trackbridge_adapters._mlflow_rest.run_ids import EXPERIMENT, RUN, NativeIds
+from trackbridge_adapters._mlflow_rest.traces import Traces
 from trackbridge_adapters._mlflow_rest.wire import Json, Wire
 
 RECORDS_PER_CALL_MAX = 1000
 """Metrics, params and tags of one log-batch together (mlflow/utils/validation.py, MAX_ENTITIES_PER_BATCH)."""
 EXPERIMENTS_PER_SEARCH = 100
+EMPTY_ROOTS_MAX = 1000
+ROOTS_MAX = 10_000
+"""Of how many runs it is remembered where their files lie."""
 DATASET_DIGEST_CHARS_MAX = 36
 DATASET_NAME_CHARS_MAX = 500
 DELETED_TAG = "bridge.deleted_before."
@@ -69,7 +74,11 @@ class RestTracking(TrackingStore):
         self.experiments = Experiments(wire, self.ids)
         self.negotiation = Negotiation(wire, self.ids, context.clock_ms)
         self.capabilities = capabilities_of(wire.service, self.negotiation.gaps())
+        self.logged_models = LoggedModels(self)
+        self.traces = Traces(self)
         self._roots: dict[str, str] = {}
+        self.empty_roots: set[str] = set()
+        """Where files of runs will lie that were created here for a caller who knew that they are new."""
 
     # Ids.
 
@@ -89,9 +98,18 @@ class RestTracking(TrackingStore):
 
     def artifact_root(self, run_id: str) -> str:
         """Return where the run's artifacts lie, as the backend names it."""
-        if run_id not in self._roots:
-            self._roots[run_id] = str(self._run(run_id)["info"].get("artifact_uri", ""))
-        return self._roots[run_id]
+        root = self._roots.get(run_id)
+        if root is None:
+            root = self._roots[run_id] = self._root_of(run_id)
+        return root
+
+    def _root_of(self, identifier: str) -> str:
+        """Return where the files of a run, a logged model or a trace lie."""
+        if is_model_id(identifier) and self.capabilities.supports(Feature.TRACKING_LOGGED_MODELS):
+            return self.logged_models.root(identifier)
+        if is_trace_id(identifier) and self.capabilities.supports(Feature.TRACKING_TRACES):
+            return self.traces.root(identifier)
+        return str(self._run(identifier)["info"].get("artifact_uri", ""))
 
     def native_experiment_id(self, experiment_id: str) -> str:
         """Return the native id of an experiment, given ours or the native one.
@@ -207,23 +225,42 @@ class RestTracking(TrackingStore):
             body["page_token"] = answer["next_page_token"]
         tags = key_values(self.experiments.by_native_id(native).get("tags"))
         chunks = {key: "" for key, value in tags.items() if key.startswith(DELETED_TAG) and value}
-        for start in range(0, len(deleted), DELETED_IDS_PER_TAG):
-            key = f"{DELETED_TAG}{start // DELETED_IDS_PER_TAG}"
-            chunks[key] = ",".join(deleted[start : start + DELETED_IDS_PER_TAG])
+        count = self._deleted_ids_per_tag(deleted)
+        for start in range(0, len(deleted), count):
+            chunks[f"{DELETED_TAG}{start // count}"] = ",".join(deleted[start : start + count])
         for key, value in chunks.items():
             self.wire.post(
                 "experiments/set-experiment-tag", {"experiment_id": native, "key": key, "value": value}
             )
 
+    def _deleted_ids_per_tag(self, ids: list[str]) -> int:
+        """Return how many of these ids the value of a tag takes, with a comma behind each."""
+        most = self.service.limits.tag_value_chars_max
+        if most is None or not ids:
+            return DELETED_IDS_PER_TAG
+        return max(1, min(DELETED_IDS_PER_TAG, most // (1 + max(map(len, ids)))))
+
     # Runs.
 
     def open_run(self, spec: RunSpec) -> Run:
-        found = self._find_run(spec)
+        found = self._created_anew(spec) if spec.is_new else self._find_run(spec)
         if found is None:
             experiment = self.ensure_experiment(spec.experiment_name, experiment_id=spec.experiment_id)
             with self.ids.creating(spec.run_id):
-                found = self._tagged_run(spec, experiment) or self._create_run(spec, experiment)
+                native = experiment.native_id or experiment.experiment_id
+                found = self._tagged_run(spec, experiment) or self._create_run(spec, native)
         return self._taken_up(found, spec)
+
+    def _created_anew(self, spec: RunSpec) -> Json | None:
+        """Create a run of which the caller knows that it is not there, where its experiment is known, too."""
+        native = self.ids.native(EXPERIMENT, spec.experiment_id)
+        if native is None or self.ids.native(RUN, spec.run_id) is not None:
+            return self._find_run(spec)
+        with self.ids.creating(spec.run_id):
+            created = self._create_run(spec, native)
+        if len(self.empty_roots) < EMPTY_ROOTS_MAX:
+            self.empty_roots.add(str(created["info"].get("artifact_uri", "")))
+        return created
 
     def _find_run(self, spec: RunSpec) -> Json | None:
         """Return the run where it is known without a search, or as the platform's own run of this job."""
@@ -252,10 +289,10 @@ class RestTracking(TrackingStore):
         self.ids.remember(RUN, spec.run_id, found[0])
         return self._native_run(found[0])
 
-    def _create_run(self, spec: RunSpec, experiment: Experiment) -> Json:
+    def _create_run(self, spec: RunSpec, native_experiment: str) -> Json:
         tags = self._native_tags({**spec.tags, TAG_RUN_ID: spec.run_id})
         body = {
-            "experiment_id": experiment.native_id or experiment.experiment_id,
+            "experiment_id": native_experiment,
             "start_time": spec.start_time,
             "user_id": spec.user,
             "run_name": spec.tags.get(TAG_NAME, spec.name),
@@ -317,6 +354,10 @@ class RestTracking(TrackingStore):
             self.ids.note(RUN, ours, native)
         status = status_of(info.get("status"))
         experiment = str(info["experiment_id"])
+        if len(self._roots) >= ROOTS_MAX:
+            self._roots.clear()
+        if info.get("artifact_uri"):
+            self._roots[ours] = str(info["artifact_uri"])
         if TAG_PARENT_OURS in tags and TAG_PARENT in tags:
             tags[TAG_PARENT] = tags[TAG_PARENT_OURS]
         name = tags.get(TAG_NAME, "" if ours != native else str(info.get("run_name", "")))
@@ -340,6 +381,7 @@ class RestTracking(TrackingStore):
                 tags={key: value for key, value in tags.items() if key not in BOOK_KEEPING_TAGS},
             ),
             inputs=inputs_of(found.get("inputs")),
+            models=self.logged_models.links_of(found),
         )
 
     def _last_values(self, native: str, metrics: Iterable[Json]) -> dict[str, float]:
@@ -434,8 +476,13 @@ class RestTracking(TrackingStore):
             return tags
 
     def metric_history(self, run_id: str, key: str) -> MetricColumns:
-        native = str(self._run(run_id)["info"]["run_id"])
-        return self._history(native, key) if key else MetricColumns()
+        columns = self._history(self.native_run_id(run_id), key) if key else MetricColumns()
+        if len(columns):
+            return columns
+        native = str(
+            self._run(run_id)["info"]["run_id"]
+        )  # says so when the run is not there, or not any more
+        return self._history(native, key) if key else columns
 
     def _history(self, native: str, key: str) -> MetricColumns:
         points = sorted(self._points(native, key), key=lambda point: point[:2])
@@ -480,23 +527,42 @@ class RestTracking(TrackingStore):
         how = searched_runs if query.order_by else listed_runs
         return how(self, experiment_ids, stage, max_results, token, "tracking.search_runs", query)
 
-    # What MLflow has and we do not use yet.
+    # What only MLflow 3 has.
 
-    def put_logged_model(self, model: LoggedModel) -> None:
-        self._refuse(Feature.TRACKING_LOGGED_MODELS)
+    def put_logged_model(self, model: LoggedModel) -> LoggedModel:
+        self._need(Feature.TRACKING_LOGGED_MODELS)
+        return self.logged_models.put(model)
 
     def get_logged_model(self, model_id: str) -> LoggedModel:
-        raise self._refuse(Feature.TRACKING_LOGGED_MODELS)
+        self._need(Feature.TRACKING_LOGGED_MODELS)
+        return self.logged_models.get(model_id)
+
+    def list_logged_models(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[LoggedModel]:
+        self._need(Feature.TRACKING_LOGGED_MODELS)
+        return self.logged_models.page(experiment_ids, max_results, token)
+
+    def link_models(self, run_id: str, links: tuple[ModelLink, ...]) -> None:
+        self._need(Feature.TRACKING_LOGGED_MODELS)
+        self.logged_models.link(self._run(run_id), links)
 
     def put_trace(self, trace: Trace) -> None:
-        self._refuse(Feature.TRACKING_TRACES)
+        self._need(Feature.TRACKING_TRACES)
+        self.traces.put(trace)
 
     def get_trace(self, trace_id: str) -> Trace:
-        raise self._refuse(Feature.TRACKING_TRACES)
+        self._need(Feature.TRACKING_TRACES)
+        return self.traces.get(trace_id)
 
-    def _refuse(self, feature: Feature) -> Exception:
+    def list_traces(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[Trace]:
+        self._need(Feature.TRACKING_TRACES)
+        return self.traces.page(experiment_ids, max_results, token)
+
+    def _need(self, feature: Feature) -> None:
         self.capabilities.require(feature, operation=feature.value)
-        raise AssertionError(f"{feature.value} is declared and not built")
 
 
 def _user_of(info: Json, tags: dict[str, str], *, is_ours: bool) -> str:

@@ -10,6 +10,8 @@ import msgspec
 from trackbridge.domain.metric_values import ValueKind
 from trackbridge.ports.capabilities import Absence, Capability, Feature, absent
 from trackbridge_adapters._mlflow_rest.capabilities import LIMITS as MLFLOW_LIMITS
+from trackbridge_adapters._mlflow_rest.conversions import BOOK_KEEPING_TAGS
+from trackbridge_adapters.azureml.limits import LIMITS as AZURE_LIMITS
 from trackbridge_adapters.azureml.limits import most
 
 HISTORY_PAGE_MAX = most("history.page")
@@ -20,12 +22,14 @@ LIMITS = msgspec.structs.replace(
     params_per_write_max=most("batch.params"),
     tags_per_write_max=most("batch.tags"),
     params_per_run_max=most("run.params"),
+    tags_per_run_max=most("run.tags") - len(BOOK_KEEPING_TAGS),
     key_chars_max=most("run.tag.key"),
     param_value_chars_max=most("run.param.value"),
     tag_value_chars_max=most("run.tag.value"),
     metric_names_per_run_advised=most("metric.names"),
     metric_values_unheld=frozenset(ValueKind) - {ValueKind.NUMBER},
     model_files_max=most("model.files"),
+    model_name_pattern=AZURE_LIMITS["model.name"].pattern,
 )
 
 GAPS: dict[Feature, Capability] = {

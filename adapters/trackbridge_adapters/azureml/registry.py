@@ -44,7 +44,8 @@ from trackbridge_adapters._mlflow_rest.registry_values import KEY, aliases_of, d
 from trackbridge_adapters._mlflow_rest.wire import Json
 from trackbridge_adapters.azureml.assets import CUSTOM, MLFLOW, Assets, model_uri_of, number_of
 from trackbridge_adapters.azureml.clouds import ADAPTER
-from trackbridge_adapters.azureml.limits import asset_name_problem, check
+from trackbridge_adapters.azureml.limits import asset_name_problem
+from trackbridge_adapters.azureml.model_names import NamingWire, native_name
 from trackbridge_adapters.azureml.registry_values import (
     GIVEN,
     STAGE,
@@ -88,6 +89,7 @@ class AzureRegistry(RestRegistry):
         files: ModelFiles | None = None,
     ) -> None:
         super().__init__(tracking, artifacts)
+        self._wire = NamingWire(tracking.service)
         self.assets = assets
         self._files = files
 
@@ -101,13 +103,12 @@ class AzureRegistry(RestRegistry):
         tags: Mapping[str, str] | None = None,
         reason: ChangeReason = NO_REASON,
     ) -> RegisteredModel:
-        check("model.name", name, operation="registry.ensure_model")
+        native_name(name)
         return super().ensure_model(name, description=description, tags=tags, reason=reason)
 
     def check_name(self, name: str, *, is_mlflow: bool) -> None:
-        """Refuse what ARM cannot hold, through which all goes that is not in MLflow's format."""
-        if not is_mlflow:
-            check("asset.name", name, operation="registry.ensure_model")
+        """Refuse a name that is too long to be written in one that Azure ML takes."""
+        native_name(name)
 
     def check_source(self, source: str) -> None:
         """Refuse files of runs of another workspace, before there is a model for them."""
@@ -118,7 +119,7 @@ class AzureRegistry(RestRegistry):
         return with_aliases(self._raw_model(name))
 
     def _listed_models(self) -> Iterator[Json]:
-        listed = {str(item["name"]): item for item in super()._listed_models()}
+        listed = {native_name(str(item["name"])): item for item in super()._listed_models()}
         others = _seen(self.assets.containers(KIND), set(listed), tells=True)
         yield from map(with_aliases, [*listed.values(), *map(model_json, others)])
 
@@ -129,7 +130,6 @@ class AzureRegistry(RestRegistry):
         is_mlflow = model_type == MLFLOW
         if is_mlflow and not uri.startswith("azureml:") and self._is_numbered_well(spec.name):
             return super()._create(spec, key, reason)
-        check("asset.name", spec.name, operation="registry.create_version")
         properties = {
             "modelType": model_type,
             "modelUri": uri,
@@ -138,7 +138,9 @@ class AzureRegistry(RestRegistry):
             "isAnonymous": False,
             "isArchived": False,
         }
-        found = self.assets.create_next(KIND, spec.name, self._next_number(spec.name), properties)
+        found = self.assets.create_next(
+            KIND, native_name(spec.name), self._next_number(spec.name), properties
+        )
         return self.get_version(spec.name, str(found["name"]))
 
     def _is_numbered_well(self, name: str) -> bool:
@@ -187,27 +189,27 @@ class AzureRegistry(RestRegistry):
         try:
             return super()._model(name)
         except NotFound as missing:
-            if asset_name_problem(name) is not None:
-                raise
-            with _looking_beside(missing):
-                return model_json(self.assets.container(KIND, name))
+            with _looking_beside(missing), contextlib.suppress(Rejected):
+                return model_json(self.assets.container(KIND, native_name(name)))
             raise
 
     def _version(self, name: str, version: str) -> Json:
         try:
             return super()._version(name, version)
         except NotFound as missing:
-            if asset_name_problem(name) is not None or asset_name_problem(version) is not None:
+            if asset_name_problem(version) is not None:
                 raise
-            with _looking_beside(missing):
-                return version_json(self.assets.version(KIND, name, version))
+            with _looking_beside(missing), contextlib.suppress(Rejected):
+                return version_json(self.assets.version(KIND, native_name(name), version))
             raise
 
     def _versions(self, name: str, *, tells: bool = False) -> Iterator[Json]:
         listed: dict[str, Json] = {}
         with contextlib.suppress(NotFound):
             listed = {str(item["version"]): item for item in super()._versions(name)}
-        others = map(version_json, _seen(self.assets.versions(KIND, name), set(listed), tells=tells))
+        others = map(
+            version_json, _seen(self.assets.versions(KIND, native_name(name)), set(listed), tells=tells)
+        )
         yield from [*listed.values(), *others]
 
     def list_versions(
@@ -255,7 +257,7 @@ class AzureRegistry(RestRegistry):
             kept = {key: value for key, value in after.items() if value is not None}
             return None if kept == before else {**properties, "tags": kept}
 
-        self.assets.change(KIND, name, version, changed)
+        self.assets.change(KIND, native_name(name), version, changed)
 
     def set_description(
         self, name: str, version: str | None, *, description: str, reason: ChangeReason = NO_REASON
@@ -270,7 +272,7 @@ class AzureRegistry(RestRegistry):
                 return None
             return {**properties, "description": description}
 
-        self.assets.change(KIND, name, version, changed)
+        self.assets.change(KIND, native_name(name), version, changed)
 
     def _move_to_stage(self, name: str, version: str, stage: str) -> None:
         if not is_by_arm(self._version(name, version)):
@@ -282,7 +284,7 @@ class AzureRegistry(RestRegistry):
             after["tags"] = {**(properties.get("tags") or {}), STAGE: stage}
             return None if after == properties else after
 
-        self.assets.change(KIND, name, version, changed)
+        self.assets.change(KIND, native_name(name), version, changed)
 
     def _point_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias at a version; of a tag and MLflow's own the tag counts, so that readers see one."""
@@ -308,7 +310,7 @@ class AzureRegistry(RestRegistry):
         Raises:
             NotFound: There is no such model or version.
         """
-        self.assets.archive(KIND, name, version, archived=archived)
+        self.assets.archive(KIND, native_name(name), version, archived=archived)
 
     def delete_version(self, name: str, version: str, *, reason: ChangeReason = NO_REASON) -> None:
         with self._tracking.ids.creating(f"model {name}"):  # nobody is to be given the number meanwhile
@@ -324,7 +326,7 @@ class AzureRegistry(RestRegistry):
             self._set_tag(name, None, GIVEN, version)  # the highest number is not given again
         if is_by_arm(found):
             self._forget(name, found)
-            self.assets.delete(KIND, name, version)
+            self.assets.delete(KIND, native_name(name), version)
         else:
             super().delete_version(name, version, reason=reason)
 
@@ -340,11 +342,11 @@ class AzureRegistry(RestRegistry):
     def delete_model(self, name: str, *, reason: ChangeReason = NO_REASON) -> None:
         for found in list(self._versions(name)):
             if is_by_arm(found):
-                self.assets.delete(KIND, name, str(found["version"]))
+                self.assets.delete(KIND, native_name(name), str(found["version"]))
             else:
                 with contextlib.suppress(NotFound):
                     super().delete_version(name, str(found["version"]), reason=reason)
-        self.assets.delete(KIND, name)
+        self.assets.delete(KIND, native_name(name))
 
     def download(self, name: str, version: str, folder: Path) -> Path:
         """Bring the files of any version into a folder, block by block, and return where they are there.
@@ -377,12 +379,9 @@ class AzureRegistry(RestRegistry):
 
         Raises:
             NotFound: There is no such version.
-            Rejected: It is not in ARM, as its name is none there.
         """
         self._version(name, version)
-        if asset_name_problem(name) is not None:
-            raise Rejected(f"{name[:100]!r} is no name of a model in ARM", adapter=ADAPTER)
-        return self.assets.version(KIND, name, version)
+        return self.assets.version(KIND, native_name(name), version)
 
 
 def _seen(items: Iterator[Json], known: set[str], *, tells: bool) -> list[Json]:

@@ -41,8 +41,11 @@ from trackbridge.ports.capabilities import SUPPORTED, Absence, Capability, Featu
 from trackbridge.ports.registry import ModelRegistry
 from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._mlflow_rest.artifacts_files import Files
-from trackbridge_adapters._mlflow_rest.capabilities import PAGE_ITEMS_MAX
-from trackbridge_adapters._mlflow_rest.registry import TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX
+from trackbridge_adapters._mlflow_rest.capabilities import (
+    MODEL_TAG_KEY_CHARS_MAX,
+    MODEL_TAG_VALUE_CHARS_MAX,
+    PAGE_ITEMS_MAX,
+)
 from trackbridge_adapters._mlflow_rest.registry_values import (
     APPROVAL,
     DATASETS,
@@ -620,7 +623,11 @@ def _reference_of(told: Json) -> Json:
 
 def _refuse(text: str, tags: Mapping[str, str]) -> None:
     refuse_texts(
-        text, tags, adapter=ADAPTER, key_chars_max=TAG_KEY_CHARS_MAX, value_chars_max=TAG_VALUE_CHARS_MAX
+        text,
+        tags,
+        adapter=ADAPTER,
+        key_chars_max=MODEL_TAG_KEY_CHARS_MAX,
+        value_chars_max=MODEL_TAG_VALUE_CHARS_MAX,
     )
 
 

@@ -10,6 +10,7 @@ from trackbridge.domain.models import STAGES
 from trackbridge_adapters._mlflow_rest.conversions import key_value_list, key_values
 from trackbridge_adapters._mlflow_rest.wire import Json
 from trackbridge_adapters.azureml.assets import changed_ms, created_ms, creator_of, properties_of, tags_of
+from trackbridge_adapters.azureml.model_names import model_name
 
 STAGE = "bridge.stage"
 """A tag of a version that MLflow's routes do not know."""
@@ -52,7 +53,11 @@ def version_json(found: Mapping[str, Any]) -> Json:
 
 def model_json(found: Mapping[str, Any]) -> Json:
     """Return a container of ARM as MLflow's routes would give a model."""
-    return {**_common(found), "name": str(found.get("name")), "tags": key_value_list(tags_of(found))}
+    return {
+        **_common(found),
+        "name": model_name(str(found.get("name"))),
+        "tags": key_value_list(tags_of(found)),
+    }
 
 
 def with_aliases(model: Json) -> Json:
@@ -75,7 +80,7 @@ def without_own(tags: Mapping[str, str]) -> dict[str, str]:
 
 def _model_of(found: Mapping[str, Any]) -> str:
     """Return the name of a version's model, which stands in its id alone."""
-    return str(found.get("id")).rpartition("/versions/")[0].rpartition("/")[2]
+    return model_name(str(found.get("id")).rpartition("/versions/")[0].rpartition("/")[2])
 
 
 def _common(found: Mapping[str, Any]) -> Json:

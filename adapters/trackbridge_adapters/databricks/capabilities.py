@@ -39,6 +39,12 @@ GAPS: dict[Feature, Capability] = {
     Feature.TRACKING_METRIC_DEDUP: absent(
         Absence.NOT_OFFERED, "Databricks appends every point that it is sent: a repeated one is there twice"
     ),
+    Feature.TRACKING_LOGGED_MODELS: absent(
+        Absence.NOT_YET, "the files of Databricks' logged models have routes of their own, not used so far"
+    ),
+    Feature.TRACKING_TRACES: absent(
+        Absence.NOT_YET, "the spans of Databricks' traces have routes of their own, not used so far"
+    ),
     Feature.ARTIFACTS_DELETE: absent(
         Absence.NOT_OFFERED, "Databricks has no route that deletes a run's file"
     ),

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sqlite3
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,8 +27,9 @@ from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Feature
 from trackbridge_adapters.local.capabilities import ADAPTER, CAPABILITIES
-from trackbridge_adapters.local.database import Database, sync_folder
+from trackbridge_adapters.local.database import Database
 from trackbridge_adapters.local.errors import Translating
+from trackbridge_adapters.local.syncing import AtOnce, Known, Syncing
 from trackbridge_adapters.local.tokens import listing_of, page_size, place_of, token_of
 
 INCOMING = ".incoming"
@@ -42,9 +44,10 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr
 class LocalArtifacts(ArtifactStore):
     """Files of runs in a folder, their digests in the store's database."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(self, folder: Path, database: Database, syncing: Syncing | None = None) -> None:
         self._folder = folder
         self._database = database
+        self._syncing = syncing or AtOnce()
 
     def put(self, run_id: str, path: str, file: Path, *, digest: str, size: int) -> ArtifactInfo:
         operation, resource = "artifacts.put", _resource(run_id, path)
@@ -55,7 +58,7 @@ class LocalArtifacts(ArtifactStore):
                 return held
             temporary = self._incoming()
             try:
-                _copy(file, temporary, digest=digest, size=size, resource=resource)
+                _copy(file, temporary, self._syncing, digest=digest, size=size, resource=resource)
                 self._move(temporary, target, run_id, resource=resource)
             finally:
                 with suppress(FileNotFoundError):
@@ -160,11 +163,9 @@ class LocalArtifacts(ArtifactStore):
     def _describe(self, run_id: str, paths: Sequence[str]) -> Iterator[ArtifactInfo]:
         """Yield what is known of each path that is still a file or folder."""
         folder = self._run_folder(run_id)
-        digests = self._digests(run_id, paths)
-        for path in paths:
-            status = _status(folder / path)
-            if status is None:
-                continue
+        found = [(path, status) for path in paths if (status := _status(folder / path)) is not None]
+        digests = self._digests(run_id, [path for path, status in found if stat.S_ISREG(status.st_mode)])
+        for path, status in found:
             uri = (folder / path).as_uri()
             if stat.S_ISDIR(status.st_mode):
                 yield ArtifactInfo(path=path, is_dir=True, native_uri=uri)
@@ -179,7 +180,7 @@ class LocalArtifacts(ArtifactStore):
         folder = self._folder / INCOMING
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(self._folder.parent)
+            self._syncing.folder(self._folder.parent)
         return folder / f"{os.getpid()}-{os.urandom(8).hex()}"
 
     def _move(self, temporary: Path, target: Path, run_id: str, *, resource: str) -> None:
@@ -195,7 +196,7 @@ class LocalArtifacts(ArtifactStore):
         if _is_folder(target):
             raise _collision(resource, "is a folder")
         os.replace(temporary, target)
-        sync_folder(target.parent)
+        self._syncing.placed(target)
 
     def _make_folders(self, parent: Path, run_id: str, *, resource: str) -> None:
         root = self._run_folder(run_id)
@@ -203,7 +204,7 @@ class LocalArtifacts(ArtifactStore):
             status = _status(folder)
             if status is None:
                 folder.mkdir(exist_ok=True)
-                sync_folder(folder.parent)
+                self._syncing.folder(folder.parent)
             elif stat.S_ISLNK(status.st_mode):
                 raise _collision(resource, "leads over a symbolic link")
             elif not stat.S_ISDIR(status.st_mode):
@@ -226,6 +227,8 @@ class LocalArtifacts(ArtifactStore):
 
     def _digests(self, run_id: str, paths: Sequence[str]) -> dict[tuple[str, int, int], str]:
         digests: dict[tuple[str, int, int], str] = {}
+        if not paths:
+            return digests
         with self._database.reading("artifacts.stat") as connection:
             if connection is None:
                 return digests
@@ -238,17 +241,31 @@ class LocalArtifacts(ArtifactStore):
                     (run_id, *part),
                 )
                 digests.update({(path, size, time): digest for path, size, time, digest in found})
+        for path in paths:
+            known = (self._syncing.known or {}).get((run_id, path))
+            if known is not None:
+                digests[(path, known[0], known[1])] = known[2]
         return digests
 
     def _remember(self, run_id: str, path: str, status: os.stat_result, digest: str) -> None:
-        with self._database.writing("artifacts.put") as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO artifact (run_id, path, size, mtime_ns, digest) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (run_id, path, status.st_size, status.st_mtime_ns, digest),
-            )
+        known: Known = {(run_id, path): (status.st_size, status.st_mtime_ns, digest)}
+        if self._syncing.known is not None:
+            self._syncing.known.update(known)
+            return
+        with self._database.writing("artifacts.put", lasting=False) as connection:  # the file is synced
+            self.keep_known(connection, known)
+
+    def keep_known(self, connection: sqlite3.Connection, known: Known) -> None:
+        """Keep the digests of files whose bytes last."""
+        connection.executemany(
+            "INSERT OR REPLACE INTO artifact (run_id, path, size, mtime_ns, digest) VALUES (?, ?, ?, ?, ?)",
+            ((*place, *values) for place, values in known.items()),
+        )
 
     def _forget(self, run_id: str, path: str) -> None:
+        for place in [*(self._syncing.known or ())]:
+            if place[0] == run_id and (place[1] == path or place[1].startswith(f"{path}/")):
+                del (self._syncing.known or {})[place]
         with self._database.updating("artifacts.delete") as connection:
             if connection is None:
                 return
@@ -297,7 +314,7 @@ def _remove(target: Path) -> None:
         target.unlink()
 
 
-def _copy(source: Path, target: Path, *, digest: str, size: int, resource: str) -> None:
+def _copy(source: Path, target: Path, syncing: Syncing, *, digest: str, size: int, resource: str) -> None:
     """Copy, sharing blocks where the file system can, and check what arrived.
 
     Raises:
@@ -316,8 +333,7 @@ def _copy(source: Path, target: Path, *, digest: str, size: int, resource: str) 
                 resource=resource,
                 hint="the file changed after it was staged; log it again",
             )
-        writer.flush()
-        os.fsync(writer.fileno())
+        syncing.written(writer)
 
 
 def _staged(source: Path, resource: str) -> BinaryIO:

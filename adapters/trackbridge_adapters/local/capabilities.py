@@ -27,10 +27,8 @@ CAPABILITIES = Capabilities(
         Feature.TRACKING_SEARCH: SUPPORTED,
         Feature.TRACKING_DELETE: SUPPORTED,
         Feature.TRACKING_DATASETS: SUPPORTED,
-        Feature.TRACKING_TRACES: absent(Absence.NOT_YET, "traces are not kept in the local store so far"),
-        Feature.TRACKING_LOGGED_MODELS: absent(
-            Absence.NOT_YET, "logged models are not kept in the local store so far"
-        ),
+        Feature.TRACKING_TRACES: SUPPORTED,
+        Feature.TRACKING_LOGGED_MODELS: SUPPORTED,
         Feature.ARTIFACTS_DELETE: SUPPORTED,
         Feature.ARTIFACTS_PRESIGN: absent(
             Absence.NOT_OFFERED, "a folder has no server that could hand files out; open the file instead"

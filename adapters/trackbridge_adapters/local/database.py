@@ -22,6 +22,7 @@ from trackbridge_adapters.local.capabilities import ADAPTER
 from trackbridge_adapters.local.config import Settings
 from trackbridge_adapters.local.errors import Translating, translate
 from trackbridge_adapters.local.schema import APPLICATION_ID, VERSION, statements_after
+from trackbridge_adapters.local.syncing import sync_folder
 
 IDLE_MAX = 8
 CACHE_KIB = 16 * 1024
@@ -58,21 +59,30 @@ class Database:
                 yield connection
 
     @contextmanager
-    def writing(self, operation: str, resource: str | None = None) -> Iterator[sqlite3.Connection]:
-        """Give a connection inside a write transaction, committed (and durable) when the block ends."""
+    def writing(
+        self, operation: str, resource: str | None = None, *, lasting: bool = True
+    ) -> Iterator[sqlite3.Connection]:
+        """Give a connection inside a write transaction, committed (and durable) when the block ends.
+
+        What is not ``lasting`` may be lost with the power, the last first; it can be found out again.
+        """
         with Translating(operation, resource):
             found = self._checkout() or self._create()
+            found[0].execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
             with self._transaction(*found, begin="BEGIN IMMEDIATE") as connection:
                 yield connection
 
     @contextmanager
-    def updating(self, operation: str, resource: str | None = None) -> Iterator[sqlite3.Connection | None]:
+    def updating(
+        self, operation: str, resource: str | None = None, *, lasting: bool = True
+    ) -> Iterator[sqlite3.Connection | None]:
         """Do as ``writing``, but give None while there is no store, and create none."""
         with Translating(operation, resource):
             found = self._checkout()
             if found is None:
                 yield None
                 return
+            found[0].execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
             with self._transaction(*found, begin="BEGIN IMMEDIATE") as connection:
                 yield connection
 
@@ -226,6 +236,47 @@ class Database:
         self._pid = os.getpid()
 
 
+class GatheredDatabase(Database):
+    """The same database for writes that are made lasting together, by ``settling``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def reading(self, operation: str, resource: str | None = None) -> Iterator[sqlite3.Connection | None]:
+        """Do as the database does."""
+        with self._database.reading(operation, resource) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(
+        self, operation: str, resource: str | None = None, *, lasting: bool = False
+    ) -> Iterator[sqlite3.Connection]:
+        """Give a connection inside a write transaction that is committed when the block ends."""
+        with self._database.writing(operation, resource, lasting=lasting) as connection:
+            yield connection
+
+    @contextmanager
+    def updating(
+        self, operation: str, resource: str | None = None, *, lasting: bool = False
+    ) -> Iterator[sqlite3.Connection | None]:
+        """Do as ``writing``, but give None while there is no store, and create none."""
+        with self._database.updating(operation, resource, lasting=lasting) as connection:
+            yield connection
+
+    @contextmanager
+    def settling(self, operation: str) -> Iterator[sqlite3.Connection]:
+        """Give a connection inside a write transaction whose commit, and every one before it, lasts."""
+        with self._database.writing(operation) as connection:
+            # Writes a page whatever else is written: a commit of nothing would not reach the disk. The
+            # write-ahead log is one file, and reaches it whole.
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            yield connection
+
+    def close(self) -> None:
+        """Close nothing: the connections are the database's."""
+
+
 def _sql_like(value: str | None, pattern: str, ignore_case: int) -> bool:
     return value is not None and like(pattern, ignore_case=bool(ignore_case)).matches(value)
 
@@ -272,14 +323,3 @@ def _stamp(path: Path) -> FileStamp | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the entries of a folder survive a power loss, where the system can open folders."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trackbridge.errors import Rejected
 from trackbridge_adapters.local.capabilities import ADAPTER
-from trackbridge_adapters.local.database import sync_folder
+from trackbridge_adapters.local.syncing import sync_folder
 
 _SAFE = re.compile(r"[a-zA-Z0-9]{1,128}")
 

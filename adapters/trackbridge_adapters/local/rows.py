@@ -19,6 +19,7 @@ from trackbridge.domain.runs import (
     RunInputs,
     RunStatus,
 )
+from trackbridge_adapters.local.entities import load_links
 from trackbridge_adapters.local.metrics import values_of
 from trackbridge_adapters.local.schema import ACTIVE
 
@@ -85,12 +86,14 @@ def _load(connection: sqlite3.Connection, rows: Sequence[int]) -> Iterator[Run]:
     params = _texts(_select(connection, _PARAMS, rows))
     tags = _texts(_select(connection, _TAGS, rows))
     inputs = _inputs(connection, rows)
+    models = load_links(connection, rows)
     infos = {row[0]: _info(row) for row in _select(connection, _RUNS, rows)}
     for row in rows:
         yield Run(
             info=infos[row],
             data=RunData(metrics=metrics.get(row, {}), params=params.get(row, {}), tags=tags.get(row, {})),
             inputs=RunInputs(dataset_inputs=tuple(inputs.get(row, ()))),
+            models=models.get(row, ()),
         )
 
 

@@ -13,10 +13,11 @@ A new store is made by the steps in ``STEPS`` from the first on; an older one ge
 from __future__ import annotations
 
 from trackbridge_adapters.local.deployments_schema import ENDPOINT_TABLES
+from trackbridge_adapters.local.entities_schema import ENTITY_TABLES
 from trackbridge_adapters.local.jobs_schema import JOB_TABLES
 from trackbridge_adapters.local.registry_schema import REGISTRY_TABLES
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x62726467  # "brdg", so that file(1) and we can tell whose database it is
 
 ACTIVE, DELETED, DELETED_WITH_EXPERIMENT = 0, 1, 2
@@ -113,6 +114,7 @@ CREATE TABLE artifact (
 STEPS: dict[int, tuple[str, ...]] = {
     1: (_TRACKING_TABLES,),
     2: (REGISTRY_TABLES, JOB_TABLES, ENDPOINT_TABLES),
+    3: (ENTITY_TABLES,),
 }
 """What each version of the schema added to the one before."""
 

@@ -8,20 +8,19 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
 
 from trackbridge.domain.batches import Batch, InputAdded, MetricColumns, Receipt, Rejection, Setting
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import TAG_NAME, Experiment, LifecycleStage, Run, RunSpec, RunStatus
 from trackbridge.domain.search import TAG_DATASET_CONTEXT, Query
-from trackbridge.domain.traces import LoggedModel, Trace
+from trackbridge.domain.traces import LoggedModel, ModelLink, Trace
 from trackbridge.errors import NotFound, Rejected
-from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.tracking import TrackingStore
-from trackbridge_adapters.local.capabilities import ADAPTER, CAPABILITIES
+from trackbridge_adapters.local.capabilities import ADAPTER
 from trackbridge_adapters.local.database import Database
+from trackbridge_adapters.local.entities import Entities
 from trackbridge_adapters.local.metrics import read_points, write_points
-from trackbridge_adapters.local.names import ensure_name, find_name
+from trackbridge_adapters.local.names import ensure_names, find_name
 from trackbridge_adapters.local.rows import load_experiments, load_runs
 from trackbridge_adapters.local.schema import ACTIVE, DELETED, DELETED_WITH_EXPERIMENT
 from trackbridge_adapters.local.search_plan import RunSearch
@@ -37,6 +36,7 @@ class LocalTracking(TrackingStore):
     def __init__(self, database: Database, clock_ms: Callable[[], int]) -> None:
         self._database = database
         self._clock_ms = clock_ms
+        self._entities = Entities(database, clock_ms)
 
     def ensure_experiment(
         self, name: str, *, experiment_id: str, tags: dict[str, str] | None = None
@@ -64,9 +64,10 @@ class LocalTracking(TrackingStore):
 
     def write(self, batch: Batch) -> Receipt:
         with self._changing_run("tracking.write", batch.run_id, active=True) as (connection, run):
-            for key, columns in batch.metrics.items():
-                if len(columns):
-                    write_points(connection, run, ensure_name(connection, key), columns)
+            written = {key: columns for key, columns in batch.metrics.items() if len(columns)}
+            names = ensure_names(connection, written)
+            for key, columns in written.items():
+                write_points(connection, run, names[key], columns)
             rejected = tuple(_write_params(connection, run, batch.params))
             _set_tags(connection, run, ((tag.key, tag.value) for tag in batch.tags))
             for added in batch.inputs:
@@ -158,17 +159,30 @@ class LocalTracking(TrackingStore):
             self._mark_experiment(connection, row, ACTIVE)
             _move_runs(connection, row, DELETED_WITH_EXPERIMENT, ACTIVE)
 
-    def put_logged_model(self, model: LoggedModel) -> None:
-        _refuse(Feature.TRACKING_LOGGED_MODELS, "tracking.put_logged_model")
+    def put_logged_model(self, model: LoggedModel) -> LoggedModel:
+        return self._entities.put_model(model)
 
     def get_logged_model(self, model_id: str) -> LoggedModel:
-        _refuse(Feature.TRACKING_LOGGED_MODELS, "tracking.get_logged_model")
+        return self._entities.get_model(model_id)
+
+    def list_logged_models(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[LoggedModel]:
+        return self._entities.model_page(experiment_ids, max_results, token)
+
+    def link_models(self, run_id: str, links: tuple[ModelLink, ...]) -> None:
+        self._entities.link(run_id, links)
 
     def put_trace(self, trace: Trace) -> None:
-        _refuse(Feature.TRACKING_TRACES, "tracking.put_trace")
+        self._entities.put_trace(trace)
 
     def get_trace(self, trace_id: str) -> Trace:
-        _refuse(Feature.TRACKING_TRACES, "tracking.get_trace")
+        return self._entities.get_trace(trace_id)
+
+    def list_traces(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[Trace]:
+        return self._entities.trace_page(experiment_ids, max_results, token)
 
     def _search(
         self,
@@ -292,11 +306,6 @@ class LocalTracking(TrackingStore):
             yield connection, found[0]
 
 
-def _refuse(feature: Feature, operation: str) -> NoReturn:
-    CAPABILITIES.require(feature, operation=operation)
-    raise AssertionError(f"{feature.value} is declared, and not there")
-
-
 def _find_run(connection: sqlite3.Connection, run_id: str) -> tuple[int, int] | None:
     """Return row and stage of a run."""
     found: tuple[int, int] | None = connection.execute(
@@ -345,29 +354,37 @@ def _active(found: tuple[int, int], run_id: str, operation: str) -> int:
 
 def _write_params(connection: sqlite3.Connection, run: int, params: Sequence[Setting]) -> Iterator[Rejection]:
     """Store params that are new; yield those that the run has with another value."""
+    names = ensure_names(connection, [param.key for param in params])
+    stored = dict(connection.execute("SELECT key, value FROM param WHERE run = ?", (run,))) if params else {}
+    new: dict[int, str] = {}
     for param in params:
-        key = ensure_name(connection, param.key)
-        stored = connection.execute(
-            "SELECT value FROM param WHERE run = ? AND key = ?", (run, key)
-        ).fetchone()
+        key = names[param.key]
+        held = stored.get(key, new.get(key))
         if param.value is None:
             yield Rejection(param.sequence, f"param {param.key!r} has no value")
-        elif stored is None:
-            connection.execute("INSERT INTO param VALUES (?, ?, ?)", (run, key, param.value))
-        elif stored[0] != param.value:
-            reason = f"param {param.key!r} is {stored[0][:100]!r} and cannot become {param.value[:100]!r}"
+        elif held is None:
+            new[key] = param.value
+        elif held != param.value:
+            reason = f"param {param.key!r} is {held[:100]!r} and cannot become {param.value[:100]!r}"
             yield Rejection(param.sequence, reason)
+    connection.executemany(
+        "INSERT INTO param VALUES (?, ?, ?)", ((run, key, value) for key, value in new.items())
+    )
 
 
 def _set_tags(connection: sqlite3.Connection, run: int, tags: Iterable[tuple[str, str | None]]) -> None:
-    for key, value in tags:
-        number = ensure_name(connection, key)
-        if value is None:
-            connection.execute("DELETE FROM tag WHERE run = ? AND key = ?", (run, number))
-        else:
-            connection.execute("INSERT OR REPLACE INTO tag VALUES (?, ?, ?)", (run, number, value))
-        if key == TAG_NAME:
-            connection.execute("UPDATE run SET name = ? WHERE row = ?", (value or "", run))
+    last = dict(tags)
+    names = ensure_names(connection, last)
+    connection.executemany(
+        "INSERT OR REPLACE INTO tag VALUES (?, ?, ?)",
+        ((run, names[key], value) for key, value in last.items() if value is not None),
+    )
+    connection.executemany(
+        "DELETE FROM tag WHERE run = ? AND key = ?",
+        ((run, names[key]) for key, value in last.items() if value is None),
+    )
+    if TAG_NAME in last:
+        connection.execute("UPDATE run SET name = ? WHERE row = ?", (last[TAG_NAME] or "", run))
 
 
 def _add_input(connection: sqlite3.Connection, run: int, added: InputAdded) -> None:

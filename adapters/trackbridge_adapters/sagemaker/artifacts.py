@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.domain.paging import Page
@@ -20,9 +20,13 @@ from trackbridge_adapters._mlflow_rest.artifacts import StoredArtifacts
 from trackbridge_adapters._mlflow_rest.artifacts_files import Files
 from trackbridge_adapters._mlflow_rest.artifacts_places import parts_in, s3_keys, s3_store
 from trackbridge_adapters.sagemaker.arn import ADAPTER
+from trackbridge_adapters.sagemaker.artifacts_addressed import AddressedFiles
 from trackbridge_adapters.sagemaker.artifacts_linked import SCHEME, LinkedFiles
 from trackbridge_adapters.sagemaker.artifacts_links import Links
 from trackbridge_adapters.sagemaker.backend import Backend
+
+if TYPE_CHECKING:
+    from trackbridge_adapters._mlflow_rest.artifacts_objects import ObjectFiles
 
 Result = TypeVar("Result")
 
@@ -49,8 +53,8 @@ class Runs(Protocol):
         ...
 
 
-class SageMakerArtifacts(StoredArtifacts):
-    """Files of the runs of one place.
+class SageMakerArtifacts(AddressedFiles, StoredArtifacts):
+    """Files of the runs of one place, and of models that others registered there.
 
     Args:
         backend: The place.
@@ -89,7 +93,7 @@ class SageMakerArtifacts(StoredArtifacts):
             return None
         return LinkedFiles(own, lambda: self._links.addresses(run_id), self._files_at)
 
-    def _files_at(self, address: str) -> Files:
+    def _files_at(self, address: str) -> ObjectFiles:
         """Return the files below any address in S3."""
         from trackbridge_adapters._mlflow_rest.artifacts_objects import ObjectFiles
 

@@ -173,7 +173,8 @@ def _recommendation(backend: Backend) -> Finding:
         Severity.OK,
         "recommendation",
         "AWS recommends managed MLflow for new work: SageMaker Experiments shows only in Studio Classic",
-        f"move by writing to both for a while: BRIDGE_TRACKING_URI={place.text},{arn}, then to the ARN alone",
+        f"to move what is there: bridge migrate {place.text} {arn}; what comes meanwhile, by writing to "
+        f"both for a while: BRIDGE_TRACKING_URI={place.text},{arn}",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 from trackbridge.ports.adapter import AdapterContext
-from trackbridge.ports.capabilities import SUPPORTED, Feature
+from trackbridge.ports.capabilities import SUPPORTED, Absence, Feature, absent
 from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._mlflow_rest.artifacts import StoreOptions, open_artifacts
 from trackbridge_adapters._mlflow_rest.capabilities import LIMITS
@@ -48,7 +48,15 @@ def service_of(uri: str, context: AdapterContext, *, environment: Mapping[str, s
         http=http,
         limits=LIMITS,
         # Runs of managed MLflow lie in a bucket of the customer's.
-        gaps={Feature.ARTIFACTS_PRESIGN: SUPPORTED},
+        gaps={
+            Feature.ARTIFACTS_PRESIGN: SUPPORTED,
+            Feature.TRACKING_LOGGED_MODELS: absent(
+                Absence.NOT_YET, "which actions of IAM logged models need at AWS is not known so far"
+            ),
+            Feature.TRACKING_TRACES: absent(
+                Absence.NOT_YET, "whether AWS hands the route of OpenTelemetry's spans on is not known"
+            ),
+        },
         artifacts=lambda tracking: open_artifacts(tracking, stores=stores),
         run_url=lambda experiment, run: _run_url(access, experiment, run),
         error_of=lambda answer, body, resource: error_of(answer, body, resource, arn, access),

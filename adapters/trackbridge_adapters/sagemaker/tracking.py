@@ -21,7 +21,7 @@ from trackbridge.domain.page_tokens import listing_of, page_size, place_of, toke
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import Experiment, LifecycleStage, Run, RunSpec, RunStatus
 from trackbridge.domain.search import Query
-from trackbridge.domain.traces import LoggedModel, Trace
+from trackbridge.domain.traces import LoggedModel, ModelLink, Trace
 from trackbridge.errors import InvalidInput, Rejected
 from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.tracking import TrackingStore
@@ -205,16 +205,29 @@ class SageMakerTracking(TrackingStore):
 
     # What SageMaker does not have.
 
-    def put_logged_model(self, model: LoggedModel) -> None:
+    def put_logged_model(self, model: LoggedModel) -> LoggedModel:
         self._refuse(Feature.TRACKING_LOGGED_MODELS)
 
     def get_logged_model(self, model_id: str) -> LoggedModel:
+        self._refuse(Feature.TRACKING_LOGGED_MODELS)
+
+    def list_logged_models(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[LoggedModel]:
+        self._refuse(Feature.TRACKING_LOGGED_MODELS)
+
+    def link_models(self, run_id: str, links: tuple[ModelLink, ...]) -> None:
         self._refuse(Feature.TRACKING_LOGGED_MODELS)
 
     def put_trace(self, trace: Trace) -> None:
         self._refuse(Feature.TRACKING_TRACES)
 
     def get_trace(self, trace_id: str) -> Trace:
+        self._refuse(Feature.TRACKING_TRACES)
+
+    def list_traces(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[Trace]:
         self._refuse(Feature.TRACKING_TRACES)
 
     def _refuse(self, feature: Feature) -> NoReturn:

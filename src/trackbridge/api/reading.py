@@ -6,7 +6,6 @@ not hold natively, and delivery put into side-cars, is merged back.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -16,18 +15,9 @@ from trackbridge.api.session import Session
 from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.calls.policy import CallPolicy
 from trackbridge.delivery.connect import open_uri
-from trackbridge.delivery.fitting import escaped_key
-from trackbridge.delivery.spills import (
-    SPILL_FOLDER,
-    Spill,
-    decode_spills,
-    shows_spills,
-    spilled_metrics,
-    unspill_data,
-    unspill_history,
-    unspill_inputs,
-)
+from trackbridge.delivery.unspilling import StoredRuns, all_pages
 from trackbridge.domain.batches import MetricColumns
+from trackbridge.domain.ids import is_minted
 from trackbridge.domain.paging import Page
 from trackbridge.domain.records import OpenMode
 from trackbridge.domain.runs import Experiment, LifecycleStage, Run, RunData
@@ -45,6 +35,7 @@ from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Capabilities, Feature
 from trackbridge.ports.tracking import TrackingStore
 from trackbridge.resolve.destinations import Destination
+from trackbridge.resolve.home import bridge_home
 
 Item = TypeVar("Item")
 
@@ -80,6 +71,11 @@ class Reader:
         return self.adapter.capabilities()
 
     @property
+    def stored(self) -> StoredRuns:
+        """The runs of the backend with their side-cars merged in, without delivery before."""
+        return StoredRuns(self.adapter)
+
+    @property
     def tracking(self) -> TrackingStore:
         """The tracking port, without delivery before."""
         if self.adapter.tracking is None:
@@ -113,20 +109,35 @@ class Reader:
         recorder = self._session.recorders.get(run_id)
         if recorder is None:
             self.drain()
-            return self._unspilled(self.tracking.get_run(run_id))
+            return self.stored.unspilled(self._stored_run(run_id))
         known = recorder.snapshot()
         if recorder.opened.how is OpenMode.CREATE:
             return known
         try:
             self.drain()
-            return _merged(known, self._unspilled(self.tracking.get_run(run_id)))
+            return _merged(known, self.stored.unspilled(self.tracking.get_run(run_id)))
         except (Transient, Exhausted, NotFound):
             return known
+
+    def _stored_run(self, run_id: str) -> Run:
+        """Return a run, also by the id that it had where it was copied from, as the ledger remembers it."""
+        try:
+            return self.tracking.get_run(run_id)
+        except NotFound:
+            if is_minted(run_id):  # such ids are kept by copies
+                raise
+            from trackbridge.operations.migrate.ledger import copies_of
+
+            home = bridge_home(self._session.settings.around, warn=False)
+            copies = copies_of(home, run_id, target=self._destination.uri.text)
+            if len(copies) != 1:
+                raise
+            return self.tracking.get_run(copies[0])
 
     def metric_history(self, run_id: str, key: str) -> MetricColumns:
         """Return every point of a metric in order of step, then time."""
         self.drain()
-        return self._history(run_id, key, self._spills(run_id))
+        return self.stored.history(run_id, key)
 
     def search_runs(
         self,
@@ -150,10 +161,9 @@ class Reader:
         else:
             runs = [run for run in self._all_runs(experiment_ids, stage) if _fulfils(query, run)]
             found = _page(ordered(runs, query.order_by), max_results, token)
-        if self._holds_everything():
+        if self.stored.holds_everything:
             return found
-        items = tuple(self._unspilled(run) if shows_spills(run.data) else run for run in found.items)
-        return msgspec.structs.replace(found, items=items)
+        return msgspec.structs.replace(found, items=tuple(map(self.stored.listed, found.items)))
 
     def _can_search(self, query: Query) -> bool:
         capabilities = self.capabilities
@@ -176,7 +186,7 @@ class Reader:
                 yield run
 
     def _runs_of(self, experiment_id: str, stage: LifecycleStage | None) -> Iterator[Run]:
-        return _pages(lambda token: self.tracking.list_runs(experiment_id, stage=stage, token=token))
+        return all_pages(lambda token: self.tracking.list_runs(experiment_id, stage=stage, token=token))
 
     # Experiments.
 
@@ -239,40 +249,7 @@ class Reader:
         return _page(ordered_experiments(found, query.order_by), max_results, token)
 
     def _all_experiments(self, stage: LifecycleStage | None) -> Iterator[Experiment]:
-        return _pages(lambda token: self.tracking.list_experiments(stage=stage, token=token))
-
-    # Side-cars.
-
-    def _unspilled(self, run: Run) -> Run:
-        if self._holds_everything():
-            return run
-        spills = self._spills(run.info.run_id)
-        histories = {key: self._history(run.info.run_id, key, spills) for key in spilled_metrics(spills)}
-        return msgspec.structs.replace(
-            run,
-            data=unspill_data(run.data, spills, histories=histories),
-            inputs=unspill_inputs(run.inputs, spills),
-        )
-
-    def _history(self, run_id: str, key: str, spills: tuple[Spill, ...]) -> MetricColumns:
-        escaped = escaped_key(key, self.capabilities.limits)
-        native = MetricColumns() if escaped is None else self.tracking.metric_history(run_id, escaped)
-        return unspill_history(native, spills, key=key)
-
-    def _holds_everything(self) -> bool:
-        capabilities = self.capabilities
-        return capabilities.limits.change_nothing and capabilities.supports(Feature.TRACKING_DATASETS)
-
-    def _spills(self, run_id: str) -> tuple[Spill, ...]:
-        if self._holds_everything() or self.adapter.artifacts is None:
-            return ()
-        store = self.artifacts
-        files = _pages(lambda token: store.list(run_id, SPILL_FOLDER, token=token))
-        spills: list[Spill] = []
-        for file in files:
-            with contextlib.closing(store.open(run_id, file.path)) as content:
-                spills.extend(decode_spills(content.read()))
-        return tuple(spills)
+        return all_pages(lambda token: self.tracking.list_experiments(stage=stage, token=token))
 
 
 def _merged(known: Run, stored: Run) -> Run:
@@ -287,16 +264,6 @@ def _merged(known: Run, stored: Run) -> Run:
 
 def _fulfils(query: Query, run: Run) -> bool:
     return query.filter is None or matches(query.filter, run)
-
-
-def _pages(read: Callable[[str | None], Page[Item]]) -> Iterator[Item]:
-    token: str | None = None
-    while True:
-        page = read(token)
-        yield from page
-        token = page.token
-        if token is None:
-            return
 
 
 def _page(items: list[Item], max_results: int, token: str | None) -> Page[Item]:

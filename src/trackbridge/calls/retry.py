@@ -27,6 +27,10 @@ def retry_transient(
         Exhausted: From the last error, with its hint.
     """
     started = world.clock_s()
+    try:
+        return attempt()  # as nearly all go; the rest of the machinery costs more than some calls
+    except Transient as error:
+        attempts = _after_first(error, attempt)
 
     def wait(state: RetryCallState) -> float:
         doublings = min(state.attempt_number - 1, _DOUBLINGS_MAX)
@@ -50,7 +54,19 @@ def retry_transient(
         sleep=sleep,
         retry_error_callback=give_up,
     )
-    return retrying(attempt)
+    return retrying(attempts)
+
+
+def _after_first(error: Transient, attempt: Attempt) -> Attempt:
+    """Return attempts of which the first was made, and failed."""
+    failed: list[Transient] = [error]
+
+    def next_attempt() -> Any:
+        if failed:
+            raise failed.pop()
+        return attempt()
+
+    return next_attempt
 
 
 def _asked_s(state: RetryCallState) -> float:

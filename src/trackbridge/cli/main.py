@@ -22,6 +22,9 @@ class Slot(NamedTuple):
 
 COMMANDS = {
     "apply": Slot("apply:apply", "Apply a plan that was saved with --out."),
+    "check": Slot(
+        "check:check", "Compare SRC with DST, item by item, down to the last point; nothing is changed."
+    ),
     "completion": Slot("completion:completion", "Print the script for completion in a shell."),
     "config": Slot("config:config", "Show settings and where they come from."),
     "demo": Slot(
@@ -38,6 +41,10 @@ COMMANDS = {
     "experiments": Slot("experiments:experiments", "List, show, delete and restore experiments."),
     "init": Slot("init:init", "Make the project's folder .bridge here, with a commented config.toml."),
     "jobs": Slot("jobs:jobs", "List, show, follow, cancel and wait for jobs."),
+    "migrate": Slot(
+        "migrate:migrate",
+        "Copy runs, files and registered models from SRC to DST: plan, show, ask, apply, check.",
+    ),
     "models": Slot("models:models", "Register models; promote, describe, fetch and serve their versions."),
     "remotes": Slot("remotes:remotes", "Give tracking URIs short names."),
     "run": Slot(

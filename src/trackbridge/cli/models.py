@@ -8,12 +8,17 @@ import click
 
 from trackbridge.cli.model_changes import alias, approve, delete, describe, register, reject, stage, tag
 from trackbridge.cli.model_files import download, serve
+from trackbridge.cli.models_sync import diff, sync, where
 from trackbridge.cli.naming_models import find_version, named_model, reference_of
 from trackbridge.cli.options import example, open_client, output_option, uri_option
 from trackbridge.cli.output import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trackbridge.api.model_results import ModelVersion, RegisteredModel
+    from trackbridge.domain.models import RegistryChange
+    from trackbridge.operations.migrate.history import CarriedChange
 
 LIMIT = 50
 VERSIONS_SHOWN = 20
@@ -28,7 +33,21 @@ def models() -> None:
     """
 
 
-for _command in (alias, approve, delete, describe, register, reject, stage, tag, download, serve):
+for _command in (
+    alias,
+    approve,
+    delete,
+    describe,
+    register,
+    reject,
+    stage,
+    tag,
+    download,
+    serve,
+    diff,
+    sync,
+    where,
+):
     models.add_command(_command)
 
 
@@ -109,32 +128,60 @@ def show(output: Output, model: str, uri: str | None) -> None:
 def history(output: Output, model: str, limit: int, uri: str | None) -> None:
     """Show who changed what, when and why, newest first, deleted models and versions included.
 
-    MODEL is a name, or a version such as wine/3.
+    MODEL is a name, or a version such as wine/3. What happened at other registries to a version
+    that was copied here follows.
     """
-    from trackbridge.api.display import format_time
+    from trackbridge.errors import Unsupported
 
     client = open_client(uri)
     name, number = _name_and_number(model)
-    changes = client.get_model_history(name, number, max_results=limit)
+    carried = _carried(uri, name, number)[:limit]
+    changes: Sequence[RegistryChange] = ()
+    try:
+        changes = client.get_model_history(name, number, max_results=limit)
+    except Unsupported:
+        if not carried:
+            raise
     for change in changes:
         output.event("change", {"change": change})
-    rows = [
-        (
-            format_time(change.time),
-            change.version or "",
-            change.what,
-            "" if change.before is None else change.before,
-            "" if change.after is None else change.after,
-            change.user,
-            change.why,
-        )
-        for change in changes
-    ]
+    for item in carried:
+        output.event("carried", {"registry": item.registry, "change": item.change})
+    rows = [_change_row(change, "") for change in changes]
+    rows += [_change_row(item.change, item.registry) for item in carried]
     if rows:
-        output.table(("WHEN (UTC)", "VERSION", "WHAT", "FROM", "TO", "WHO", "WHY"), rows)
+        columns = ("WHEN (UTC)", "VERSION", "WHAT", "FROM", "TO", "WHO", "WHY", "WHERE")
+        output.table(columns if carried else columns[:-1], rows if carried else [row[:-1] for row in rows])
     else:
         output.note(f"nothing is known of {model}")
-    output.summary({"changes": len(changes)})
+    output.summary({"changes": len(changes), "carried": len(carried)})
+
+
+def _carried(uri: str | None, name: str, number: str | None) -> list[CarriedChange]:
+    from trackbridge.operations.migrate.history import carried_changes
+    from trackbridge.operations.model_source import open_registry
+    from trackbridge.operations.opening import open_place
+    from trackbridge.resolve.config import Settings
+
+    settings = Settings()
+    registry = open_registry(uri, settings=settings)
+    artifacts = open_place(uri, settings=settings).adapter.artifacts
+    found = carried_changes(registry.registry, artifacts, name, number)
+    return [item for item in found if item.registry != registry.uri]
+
+
+def _change_row(change: RegistryChange, where: str) -> tuple[str, ...]:
+    from trackbridge.api.display import format_time
+
+    return (
+        format_time(change.time),
+        change.version or "",
+        change.what,
+        "" if change.before is None else change.before,
+        "" if change.after is None else change.after,
+        change.user,
+        change.why,
+        where,
+    )
 
 
 def _name_and_number(model: str) -> tuple[str, str | None]:

@@ -25,9 +25,18 @@ def open_uri(uri: TrackingUri, *, settings: Settings | None = None) -> Adapter:
         MissingExtra: A package is missing.
     """
     settings = settings or Settings()
-    remotes = remotes_of(settings).values()
-    options = next((dict(remote.options) for remote in remotes if remote.uri == uri), {})
+    options = remote_options(uri, settings=settings)
     return open_adapter(uri, home=uri.path or bridge_home(settings.around), options=options)
+
+
+def remote_options(uri: TrackingUri, *, settings: Settings) -> dict[str, str]:
+    """Return the options of the remote that has this URI, where there is one; never a credential.
+
+    Raises:
+        ConfigError: A remote is wrong.
+    """
+    remotes = remotes_of(settings).values()
+    return next((dict(remote.options) for remote in remotes if remote.uri == uri), {})
 
 
 ELAPSED_S_MAX = 30.0

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 from trackbridge.delivery.spills import (
     ESCAPED_PREFIX,
+    LOOKS_ESCAPED,
     Spill,
     SpilledInput,
     SpilledKey,
@@ -43,7 +44,6 @@ SETTING_BYTES = 24
 INPUT_BYTES = 160
 ENVELOPE_BYTES = 128
 
-_LOOKS_ESCAPED = re.compile(r"(?s).*_[0-9a-f]{16}")
 _UNREADABLE = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -98,7 +98,7 @@ def escaped_key(key: str, limits: Limits) -> str | None:
     """
     if limits.key_chars_max is None and limits.key_pattern is None:
         return key
-    if _key_fits(key, limits) and not _LOOKS_ESCAPED.fullmatch(key):
+    if _key_fits(key, limits) and not LOOKS_ESCAPED.fullmatch(key):
         return key
     digest = digest_of(key)
     # The tag that records the original should fit as well, where the limit leaves room for it.

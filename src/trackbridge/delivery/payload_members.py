@@ -18,9 +18,10 @@ def payload_members(artifacts: ArtifactStore, run_id: str, path: str) -> list[tu
         NotFound: There is nothing at the path.
         InvalidInput: The store names a path that leads out of its folder.
     """
-    root = artifacts.stat(run_id, checked_path(path))
-    if not root.is_dir:
-        return [(path.rpartition("/")[2], root)]
+    if path:  # else all that a logged model has
+        root = artifacts.stat(run_id, checked_path(path))
+        if not root.is_dir:
+            return [(path.rpartition("/")[2], root)]
     members = [(info.path.removeprefix(f"{path}/"), info) for info in _files(artifacts, run_id, path)]
     for name, _ in members:
         checked_path(name)

@@ -31,6 +31,7 @@ SPILL_FOLDER = "bridge/spill"
 ESCAPED_PREFIX = "bridge.escaped."
 
 _DIGEST_DIGITS = 16
+LOOKS_ESCAPED = re.compile(r"(?s).*_[0-9a-f]{16}")
 _LOOKS_SPILLED = re.compile(r"(?s).*\[bridge:[0-9a-f]{16}\]")
 _FLOAT64 = struct.Struct("<d")
 _INT64 = struct.Struct("<q")
@@ -47,7 +48,10 @@ class SpilledPoints(msgspec.Struct, frozen=True, kw_only=True, tag="points"):
 
 
 class SpilledParam(msgspec.Struct, frozen=True, kw_only=True, tag="param"):
-    """A param whose value is too long; the store holds ``placeholder``."""
+    """A param whose value is too long; the store holds ``placeholder``.
+
+    Without a placeholder it is one more than the store takes for a run, and not in the store at all.
+    """
 
     key: str
     placeholder: str
@@ -56,7 +60,10 @@ class SpilledParam(msgspec.Struct, frozen=True, kw_only=True, tag="param"):
 
 
 class SpilledTag(msgspec.Struct, frozen=True, kw_only=True, tag="tag"):
-    """A tag whose value is too long; the store holds ``placeholder``."""
+    """A tag whose value is too long; the store holds ``placeholder``.
+
+    Without a placeholder it is one more than the store takes for a run, and not in the store at all.
+    """
 
     key: str
     placeholder: str
@@ -103,9 +110,9 @@ def must_spill(value: str, chars_max: int) -> bool:
 def shows_spills(data: RunData) -> bool:
     """Tell whether names or values in a store stand for others. Spilled points leave no trace there."""
     texts = (*data.params.values(), *data.tags.values())
-    return any(key.startswith(ESCAPED_PREFIX) for key in data.tags) or any(
-        map(_LOOKS_SPILLED.fullmatch, texts)
-    )
+    if any(key.startswith(ESCAPED_PREFIX) for key in data.tags) or any(map(_LOOKS_SPILLED.fullmatch, texts)):
+        return True
+    return any(map(LOOKS_ESCAPED.fullmatch, (*data.params, *data.tags, *data.metrics)))
 
 
 def spill_points(key: str, columns: MetricColumns) -> SpilledPoints:
@@ -160,15 +167,28 @@ def unspill_data(
     metrics = {originals.get(key, key): value for key, value in data.metrics.items()}
     for key in spilled_metrics(spills):
         metrics[key] = _last_value(unspill_history(histories.get(key, MetricColumns()), spills, key=key))
+    tags = {
+        **extra_settings(spills, SpilledTag),
+        **_full_values(data.tags, originals, _values_of(spills, SpilledTag)),
+    }
     return RunData(
         metrics=metrics,
-        params=_full_values(data.params, originals, _values_of(spills, SpilledParam)),
-        tags={
-            key: value
-            for key, value in _full_values(data.tags, originals, _values_of(spills, SpilledTag)).items()
-            if not key.startswith(ESCAPED_PREFIX)
+        params={
+            **extra_settings(spills, SpilledParam),
+            **_full_values(data.params, originals, _values_of(spills, SpilledParam)),
         },
+        tags={key: value for key, value in tags.items() if not key.startswith(ESCAPED_PREFIX)},
     )
+
+
+def extra_settings(spills: Iterable[Spill], kind: type[SpilledParam] | type[SpilledTag]) -> dict[str, str]:
+    """Return the settings that are more than the store takes for a run."""
+    return {spill.key: spill.value for spill in spills if isinstance(spill, kind) and not spill.placeholder}
+
+
+def spilled_values(spill: SpilledPoints) -> tuple[float, ...]:
+    """Return the values of spilled points."""
+    return tuple(map(_value, spill.bits))
 
 
 def spilled_metrics(spills: Iterable[Spill]) -> tuple[str, ...]:
@@ -220,7 +240,11 @@ def _originals(tags: Mapping[str, str], spills: Iterable[Spill]) -> dict[str, st
 def _values_of(
     spills: Iterable[Spill], kind: type[SpilledParam] | type[SpilledTag]
 ) -> dict[tuple[str, str], str]:
-    return {(spill.key, spill.placeholder): spill.value for spill in spills if isinstance(spill, kind)}
+    return {
+        (spill.key, spill.placeholder): spill.value
+        for spill in spills
+        if isinstance(spill, kind) and spill.placeholder
+    }
 
 
 def _full_values(

@@ -19,6 +19,8 @@ DEPLOY_APPLIED = "deploy.applied"
 DEPLOY_FAILED = "deploy.failed"
 DEPLOY_ROLLED_BACK = "deploy.rolled_back"
 ENDPOINT_DELETED = "endpoint.deleted"
+MIGRATION_ENDED = "migration.ended"
+REGISTRIES_SYNCED = "registry.synced"
 REQUESTS_ANSWERED = "serving.requests_answered"
 TEST = "bridge.test"
 
@@ -36,6 +38,8 @@ KINDS = (
     DEPLOY_FAILED,
     DEPLOY_ROLLED_BACK,
     ENDPOINT_DELETED,
+    MIGRATION_ENDED,
+    REGISTRIES_SYNCED,
     REQUESTS_ANSWERED,
     TEST,
 )

@@ -25,7 +25,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from trackbridge.errors import InvalidInput, NotFound
 
@@ -47,7 +47,7 @@ class ModelDigest:
     def __init__(self) -> None:
         self._members: dict[str, bytes] = {}
 
-    def add(self, path: str, content: BinaryIO) -> None:
+    def add(self, path: str, content: IO[bytes]) -> None:
         """Take a member and read its bytes to the end; only ``MLmodel`` is held in memory."""
         path = _normal(path)
         if path == MLMODEL:
@@ -95,7 +95,7 @@ def digest_of_path(path: Path) -> str:
     return digest.text()
 
 
-def digest_of_members(members: Iterable[tuple[str, BinaryIO]]) -> str:
+def digest_of_members(members: Iterable[tuple[str, IO[bytes]]]) -> str:
     """Return the digest of members that come as (path, stream), for example out of a tar file."""
     digest = ModelDigest()
     for path, content in members:

@@ -10,6 +10,8 @@ from enum import Enum
 
 import msgspec
 
+from trackbridge.domain.traces import ModelLink
+
 DEFAULT_EXPERIMENT = "Default"
 
 TAG_NAME = "mlflow.runName"
@@ -95,7 +97,9 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What is needed to open a run, or to take it up again when it exists.
 
     ``resume`` says what to do with one that has ended: True sets it back to RUNNING, False leaves it.
-    ``tags`` include the run's name, user, source and parent under mlflow's own tag names.
+    ``tags`` include the run's name, user, source and parent under mlflow's own tag names. ``is_new`` says
+    that the caller has looked, and found the experiment there and the run not: a store need not look again.
+    After a call that may have been done all the same, it is said no more.
     """
 
     run_id: str
@@ -106,6 +110,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     start_time: int
     tags: dict[str, str] = msgspec.field(default_factory=dict)
     resume: bool = False
+    is_new: bool = False
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,8 +148,9 @@ class RunInputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as it stood when it was read."""
+    """A run as it stood when it was read. ``models`` are the logged models that it made or read."""
 
     info: RunInfo
     data: RunData = msgspec.field(default_factory=RunData)
     inputs: RunInputs = msgspec.field(default_factory=RunInputs)
+    models: tuple[ModelLink, ...] = ()

@@ -27,6 +27,7 @@ from trackbridge.calls.call import Operation
 from trackbridge.calls.policy import CallPolicy
 from trackbridge.calls.retry import retry_transient
 from trackbridge.calls.world import World
+from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.errors import AuthError, BridgeError, Conflict, Exhausted, NotFound, Rejected, Transient
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.streams import Original, Replica, StreamedArtifacts
@@ -91,6 +92,7 @@ def copy_artifact(
     to_path: str,
     state: Path,
     options: CopyOptions | None = None,
+    info: ArtifactInfo | None = None,
 ) -> Copied:
     """Copy a file of a run to a run of another store, or of the same.
 
@@ -103,6 +105,7 @@ def copy_artifact(
         to_path: Of the target.
         state: Where finished parts are noted; removed at the end.
         options: How; the defaults without them.
+        info: What the source says of the file, where that was asked just now.
 
     Raises:
         NotFound: There is no such file or run.
@@ -111,12 +114,15 @@ def copy_artifact(
         Exhausted: A request failed as often as the policy allows; another call goes on from there.
     """
     chosen = options or CopyOptions()
-    original = _original_of(source, run_id, path, chosen)
+    original = _original_of(source, run_id, path, info, chosen)
     replica = _replica_of(target, to_run_id, to_path, chosen)
     if replica is None:
         return _through_a_file(original, target, to_run_id, to_path, state, chosen)
     with closing(replica):
-        return copy_file(original, replica, state=state, options=chosen)
+        try:
+            return copy_file(original, replica, state=state, options=chosen)
+        except _PartsRefused:
+            return _through_a_file(original, target, to_run_id, to_path, state, chosen)
 
 
 def copy_file(
@@ -238,6 +244,10 @@ class _Reader:
         )
 
 
+class _PartsRefused(Rejected):
+    """The store takes no parts here; it may take the file as a whole."""
+
+
 class _Copy:
     """One large file on its way."""
 
@@ -301,7 +311,7 @@ class _Copy:
                 return upload, tags
             self._drop(upload)
         digest = self._original.digest or ""
-        begun = self._call("begin", lambda: self._replica.begin(self._count, digest))
+        begun = self._call_for_parts("begin", lambda: self._replica.begin(self._count, digest))
         self._notes.begin(begun)
         return begun, {}
 
@@ -345,7 +355,7 @@ class _Copy:
         try:
             if self._failed.is_set():
                 return
-            tag = self._call("send", lambda: self._replica.send(upload, number, content))
+            tag = self._call_for_parts("send", lambda: self._replica.send(upload, number, content))
             tags[number] = tag
             self._notes.add(number, tag)
             self._note_progress(len(content))
@@ -372,15 +382,26 @@ class _Copy:
     def _call(self, name: str, attempt: Callable[[], Result]) -> Result:
         return _called(self._options, name, attempt)
 
+    def _call_for_parts(self, name: str, attempt: Callable[[], Result]) -> Result:
+        try:
+            return self._call(name, attempt)
+        except Rejected as error:
+            refused = _PartsRefused(error.message, adapter=error.adapter, operation="copy", hint=error.hint)
+            raise refused from error
+
 
 # Stores that know no streams.
 
 
-def _original_of(source: ArtifactStore, run_id: str, path: str, options: CopyOptions) -> Original:
-    if isinstance(source, StreamedArtifacts):
+def _original_of(
+    source: ArtifactStore, run_id: str, path: str, known: ArtifactInfo | None, options: CopyOptions
+) -> Original:
+    # One request reads a small file: no version is needed that would have to be asked for.
+    is_small = known is not None and (known.file_size or WHOLE_BYTES_MAX + 1) <= WHOLE_BYTES_MAX
+    if isinstance(source, StreamedArtifacts) and not is_small:
         streamed: StreamedArtifacts = source
         return _called(options, "original", lambda: streamed.original(run_id, path))
-    info = source.stat(run_id, path)
+    info = known or source.stat(run_id, path)
     if info.is_dir or info.file_size is None:
         raise NotFound("there is no such file", operation="copy", resource=f"run {run_id}, artifact {path!r}")
     address = info.native_uri or f"{run_id}/{path}"

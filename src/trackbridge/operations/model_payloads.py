@@ -11,6 +11,8 @@ The cache holds each payload once, under its digest, whatever it is registered a
     <cache>/<64 hex>.spoiled/    was changed after it came here, and is about to be removed
     <cache>/<64 hex>.lock        held by the process that fetches it
 
+An archive that the backend keeps in place of a folder, as SageMaker does, is unpacked.
+
 A process that is killed leaves the part behind, and the next one goes on with it. What is here is checked by
 its digest each time; what Python writes into it (``__pycache__``) does not count.
 """
@@ -30,9 +32,9 @@ from typing import BinaryIO
 import msgspec
 
 from trackbridge.delivery.payload_members import known_payload_digest, payload_members
-from trackbridge.domain.artifacts import ArtifactInfo, artifact_uri, split_artifact_uri
+from trackbridge.domain.artifacts import ArtifactInfo, artifact_uri, checked_path, split_artifact_uri
 from trackbridge.domain.file_uris import file_path
-from trackbridge.domain.model_digest import ModelDigest, digest_of_path, files_of
+from trackbridge.domain.model_digest import ModelDigest, digest_of_members, digest_of_path, files_of
 from trackbridge.domain.model_references import (
     PathReference,
     RegisteredReference,
@@ -42,6 +44,7 @@ from trackbridge.domain.model_references import (
 from trackbridge.domain.models import STAGES, ModelVersion
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import InvalidInput, Locked, NotFound, Rejected, Unsupported
+from trackbridge.operations.model_archives import holds_mlmodel, is_archive, members_of_archive, unpack
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.registry import FileKeepingRegistry, ModelRegistry
 from trackbridge.ports.streams import AddressedArtifacts
@@ -223,9 +226,10 @@ def materialise(
             return cache / key
         is_resumed = part.is_dir()
         _fetch(source, part, on_progress or _silent)
-        if is_resumed and digest != digest_of_path(part):  # a leftover had the right size and the wrong bytes
+        if is_resumed and _is_spoiled(part, digest):  # a leftover had the right size and the wrong bytes
             shutil.rmtree(part)
             _fetch(source, part, on_progress or _silent)
+        _unpack_archive(part, source, digest)
         return _complete(part, version, digest, cache)
 
 
@@ -304,6 +308,11 @@ class Source:
         """Open a file for reading."""
         return self._artifacts.open(self._run_id, info.path)
 
+    @property
+    def is_packed(self) -> bool:
+        """True where an archive is how the backend keeps a folder: what it holds is the payload."""
+        return False
+
 
 class FolderSource(Source):
     """A file or a folder of this machine."""
@@ -335,8 +344,15 @@ class AddressSource(Source):
         self._address = address
 
     def members(self) -> list[tuple[str, ArtifactInfo]]:
-        """Return the name within the payload, and the description, of each file."""
-        return self._store.members_at(self._address)
+        """Return the name within the payload, and the description, of each file.
+
+        Raises:
+            InvalidInput: A name leads out of the folder.
+        """
+        found = self._store.members_at(self._address)
+        for name, _ in found:
+            checked_path(name)
+        return found
 
     def known_digest(self) -> str | None:
         """Return None: the files have to be read."""
@@ -345,6 +361,11 @@ class AddressSource(Source):
     def open(self, info: ArtifactInfo) -> BinaryIO:
         """Open a file for reading."""
         return self._store.open_at(self._address, info.path)
+
+    @property
+    def is_packed(self) -> bool:
+        """True for SageMaker's archives: the service unpacks them for whatever loads the model."""
+        return is_packed(self._address)
 
 
 def source_of(address: str, artifacts: ArtifactStore | None) -> Source:
@@ -373,6 +394,11 @@ def source_of(address: str, artifacts: ArtifactStore | None) -> Source:
     return Source(artifacts, *place)
 
 
+def is_packed(address: str) -> bool:
+    """Tell whether an address is that of one of SageMaker's archives, which mean what they hold."""
+    return address.startswith("s3://") and is_archive(address)
+
+
 def digest_at(address: str, artifacts: AddressedArtifacts) -> str:
     """Return the digest of a model at an address of a backend's own; where none is kept its bytes are read.
 
@@ -383,7 +409,12 @@ def digest_at(address: str, artifacts: AddressedArtifacts) -> str:
     if known is not None:
         return known
     digest = ModelDigest()
-    for name, info in sorted(artifacts.members_at(address), key=lambda member: member[0]):
+    members = artifacts.members_at(address)
+    if is_packed(address) and len(members) == 1:
+        info = members[0][1]
+        with contextlib.closing(artifacts.open_at(address, info.path)) as archive:
+            return digest_of_members(members_of_archive(archive, packed_bytes=info.file_size or 0))
+    for name, info in sorted(members, key=lambda member: member[0]):
         with contextlib.closing(artifacts.open_at(address, info.path)) as content:
             digest.add(name, content)
     return digest.text()
@@ -405,6 +436,36 @@ def _fetch(source: Source, part: Path, on_progress: OnProgress) -> None:
             _copy(source, info, part / name, lambda more: on_progress(done + more, total))  # noqa: B023
         done += info.file_size or 0
         on_progress(done, total)
+
+
+def _unpack_archive(part: Path, source: Source, digest: str | None) -> None:
+    """Put what an archive holds in its place, where that is the payload; a digest that is known decides.
+
+    Raises:
+        Rejected: The archive is not to be trusted.
+    """
+    archive = _sole_archive(part)
+    if archive is None or digest == digest_of_path(part):
+        return
+    if digest is None and not (source.is_packed or holds_mlmodel(archive)):
+        return  # a file like any other
+    unpacked = part.with_suffix(".unpacked")
+    shutil.rmtree(unpacked, ignore_errors=True)
+    try:
+        unpack(archive, unpacked)
+    finally:
+        shutil.rmtree(part)  # what was refused is fetched anew
+    unpacked.rename(part)
+
+
+def _is_spoiled(part: Path, digest: str | None) -> bool:
+    """Tell whether a leftover has the wrong bytes; of an archive only unpacking it can tell."""
+    return digest != digest_of_path(part) and _sole_archive(part) is None
+
+
+def _sole_archive(part: Path) -> Path | None:
+    files = list(files_of(part))
+    return files[0][1] if len(files) == 1 and is_archive(files[0][0]) else None
 
 
 def _is_here(file: Path, info: ArtifactInfo) -> bool:

@@ -90,7 +90,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Metric values of the kinds in ``metric_values_unheld`` are not kept by their bits: the store refuses them.
     ``metric_names_per_run_advised`` is documented and not known to be enforced: passing it is told at the end
-    of the run, and everything is sent. ``model_files_max`` bounds the files of a registered version.
+    of the run, and everything is sent. ``model_files_max`` bounds the files of a registered version. A model
+    whose name does not match ``model_name_pattern`` has another name in the backend itself. Those of
+    ``model_tag`` go for tags of models and of their versions, which have no side-car.
     ``calls_at_once_max`` bounds how many calls delivery has under way to it, where fewer are better than its
     own bound.
     """
@@ -100,6 +102,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     tags_per_write_max: int | None = None
     write_bytes_max: int | None = None
     params_per_run_max: int | None = None
+    tags_per_run_max: int | None = None
     key_chars_max: int | None = None
     key_pattern: str | None = None
     param_value_chars_max: int | None = None
@@ -109,6 +112,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     metric_values_unheld: frozenset[ValueKind] = frozenset()
     artifact_bytes_max: int | None = None
     model_files_max: int | None = None
+    model_name_pattern: str | None = None
+    model_tag_key_chars_max: int | None = None
+    model_tag_value_chars_max: int | None = None
     page_items_max: int = 1000
     calls_at_once_max: int | None = None
 
@@ -117,6 +123,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         """True when every key and value is held as it is: none is escaped, cut or spilled."""
         bounds = (
             self.params_per_run_max,
+            self.tags_per_run_max,
             self.key_chars_max,
             self.key_pattern,
             self.param_value_chars_max,

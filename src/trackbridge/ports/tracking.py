@@ -9,7 +9,7 @@ from trackbridge.domain.batches import Batch, MetricColumns, Receipt
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import Experiment, LifecycleStage, Run, RunSpec, RunStatus
 from trackbridge.domain.search import Query
-from trackbridge.domain.traces import LoggedModel, Trace
+from trackbridge.domain.traces import LoggedModel, ModelLink, Trace
 from trackbridge.ports.capabilities import Feature, needs
 
 
@@ -211,8 +211,18 @@ class TrackingStore(Protocol):
 
     @needs(Feature.TRACKING_LOGGED_MODELS)
     @abstractmethod
-    def put_logged_model(self, model: LoggedModel) -> None:
-        """Create or replace a logged model by its id."""
+    def put_logged_model(self, model: LoggedModel) -> LoggedModel:
+        """Create a logged model under its id, or bring the one of this id up to date, and return it as it is.
+
+        Status and tags become those of ``model``; params and metrics that are missing are added. Name, type,
+        experiment and source run stay what they were when it was created. The backend says when that was.
+        A backend that mints ids of its own keeps ours beside them.
+
+        Raises:
+            NotFound: There is no such experiment, or no such run for a metric.
+            Conflict: The one of this id has another name or type, or another value of a param.
+            Rejected: The backend does not take the name, a param or a tag.
+        """
         ...
 
     @needs(Feature.TRACKING_LOGGED_MODELS)
@@ -225,10 +235,40 @@ class TrackingStore(Protocol):
         """
         ...
 
+    @needs(Feature.TRACKING_LOGGED_MODELS)
+    @abstractmethod
+    def list_logged_models(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[LoggedModel]:
+        """List the logged models of experiments, in any order; an unknown experiment has none.
+
+        Raises:
+            InvalidInput: ``token`` was not given out by this listing.
+        """
+        ...
+
+    @needs(Feature.TRACKING_LOGGED_MODELS)
+    @abstractmethod
+    def link_models(self, run_id: str, links: tuple[ModelLink, ...]) -> None:
+        """Note which logged models a run made or read.
+
+        A run makes a logged model once, and reads it once: the first of each stays, with its step.
+        ``get_run`` gives them as ``Run.models``; listings need not.
+
+        Raises:
+            NotFound: There is no such run, or no such logged model.
+        """
+        ...
+
     @needs(Feature.TRACKING_TRACES)
     @abstractmethod
     def put_trace(self, trace: Trace) -> None:
-        """Create or replace a trace by its id."""
+        """Create or replace a trace by its id.
+
+        Raises:
+            NotFound: There is no such experiment.
+            Rejected: The spans are none, or are those of another trace.
+        """
         ...
 
     @needs(Feature.TRACKING_TRACES)
@@ -238,5 +278,17 @@ class TrackingStore(Protocol):
 
         Raises:
             NotFound: There is no such trace.
+        """
+        ...
+
+    @needs(Feature.TRACKING_TRACES)
+    @abstractmethod
+    def list_traces(
+        self, experiment_ids: tuple[str, ...], *, max_results: int = 1000, token: str | None = None
+    ) -> Page[Trace]:
+        """List the traces of experiments, without their spans, in any order; an unknown experiment has none.
+
+        Raises:
+            InvalidInput: ``token`` was not given out by this listing.
         """
         ...

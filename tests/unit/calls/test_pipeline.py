@@ -270,6 +270,7 @@ def test_every_method_of_every_port_is_known_as_read_or_write():
             "delete_experiment",
             "restore_experiment",
             "put_logged_model",
+            "link_models",
             "put_trace",
         },
         "registry": {

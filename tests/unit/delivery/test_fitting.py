@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trackbridge.delivery import fitting
@@ -21,6 +21,7 @@ from trackbridge.delivery.spills import (
     Spill,
     SpilledInput,
     SpilledKey,
+    SpilledParam,
     SpilledPoints,
     SpilledTag,
     decode_spills,
@@ -39,6 +40,8 @@ from trackbridge.ports.capabilities import Limits
 
 RUN_ID = "0" * 32
 NOW_MS = 1_700_000_000_000
+PATIENT = settings(suppress_health_check=[HealthCheck.too_slow])
+"""For examples that take long to make on a machine that does other things as well."""
 MLFLOW_KEY = r"[/\w.\- :]*"
 
 KEYS = st.one_of(
@@ -174,6 +177,7 @@ def test_a_batch_within_the_limits_is_returned_itself() -> None:
     assert split(batch, Limits(metrics_per_write_max=1, write_bytes_max=10_000)) == [batch]
 
 
+@PATIENT
 @given(batches(), LIMITS)
 def test_split_obeys_the_limits_and_loses_and_duplicates_nothing(batch: Batch, limits: Limits) -> None:
     parts = split(batch, limits)
@@ -193,6 +197,7 @@ def test_split_obeys_the_limits_and_loses_and_duplicates_nothing(batch: Batch, l
     assert len(parts) == 1 or all(len(part) for part in parts)
 
 
+@PATIENT
 @given(batches(), LIMITS)
 def test_fitted_writes_hold_only_what_the_backend_takes(batch: Batch, limits: Limits) -> None:
     for part in fit(batch, limits, now_ms=NOW_MS):
@@ -212,7 +217,7 @@ def test_fitted_writes_hold_only_what_the_backend_takes(batch: Batch, limits: Li
             assert age_max is None or all(NOW_MS - time <= age_max for time in columns.timestamps)
 
 
-@settings(max_examples=200)
+@settings(PATIENT, max_examples=200)
 @given(batches(), LIMITS, st.booleans())
 def test_reading_back_gives_what_was_logged(batch: Batch, limits: Limits, datasets: bool) -> None:
     expected = Backend()
@@ -242,6 +247,7 @@ def test_reading_back_gives_what_was_logged(batch: Batch, limits: Limits, datase
     assert len(backend.inputs) == 0 or datasets
 
 
+@PATIENT
 @given(batches(), LIMITS)
 def test_fitting_is_deterministic_and_leaves_the_batch_alone(batch: Batch, limits: Limits) -> None:
     copy = replace(batch, params=list(batch.params), tags=list(batch.tags))
@@ -252,6 +258,7 @@ def test_fitting_is_deterministic_and_leaves_the_batch_alone(batch: Batch, limit
     assert (batch.params, batch.tags) == (copy.params, copy.tags)
 
 
+@PATIENT
 @given(batches(), LIMITS, st.integers(1, 6))
 def test_a_second_delivery_with_other_cuts_changes_nothing(batch: Batch, limits: Limits, size: int) -> None:
     whole = fit(batch, limits, now_ms=NOW_MS)
@@ -432,3 +439,12 @@ def test_a_record_larger_than_a_write_stands_alone() -> None:
     )
     parts = split(batch, Limits(write_bytes_max=400))
     assert [[param.key for param in part.params] for part in parts] == [["a"], ["b"], ["c"]]
+
+
+def test_a_param_without_a_placeholder_is_one_that_the_store_does_not_have() -> None:
+    spills = (
+        SpilledParam(key="extra", placeholder="", value="v", sequence=1),
+        SpilledParam(key="held", placeholder="", value="old", sequence=2),
+    )
+    data = unspill_data(RunData(params={"held": "native"}), spills, histories={})
+    assert data.params == {"extra": "v", "held": "native"}

@@ -364,6 +364,26 @@ def test_stores_that_are_busy_in_passing_are_asked_again(takes_parts: bool, tmp_
     assert came == content
 
 
+class WithoutParts(Target):
+    """A store that takes no parts here, which it tells when they begin to come."""
+
+    def begin(self, count: int, digest: str) -> str:
+        raise Rejected("no parts here")
+
+
+@pytest.mark.parametrize("refused", ["at the beginning", "at a part"])
+def test_a_store_that_takes_no_parts_gets_the_file_as_a_whole(refused: str, tmp_path: Path) -> None:
+    content = bytes_of(SIZE)
+    replica = WithoutParts() if refused == "at the beginning" else Target()
+    replica.troubles[3] = [Rejected("the bucket is out of reach")]
+    target = Streamed(Source(b""), replica)
+    done = copied_artifact(Streamed(Source(content), None), target, "r", tmp_path / "state")
+    assert (target.put_content, done.digest, done.sent_bytes) == (content, digest_of(content), SIZE)
+    assert (replica.files, target.closed) == ([], 1)
+    assert replica.aborted == list(replica.uploads)
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     store = local(tmp_path / "one")
     run_id = put_into(store, tmp_path, b"content")

@@ -26,7 +26,7 @@ _SUITES = (
     "state_machine",
     "tracking",
 )
-_PARTS = ("base", "concurrency", "experiments", "hostile", "metrics", "runs", "search", "settings")
+_PARTS = ("base", "concurrency", "experiments", "hostile", "metrics", "runs", "search", "settings", "traces")
 _REGISTRY_PARTS = ("base", "concurrency", "deletion", "history", "hostile", "labels", "models", "versions")
 _JOB_PARTS = ("base", "life", "listing", "logs", "program", "refusals")
 _DEPLOYMENT_PARTS = ("base", "changes", "plans", "requests")

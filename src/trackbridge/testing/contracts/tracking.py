@@ -9,9 +9,18 @@ from trackbridge.testing.contracts.tracking_metrics import MetricTests
 from trackbridge.testing.contracts.tracking_runs import RunTests
 from trackbridge.testing.contracts.tracking_search import SearchTests
 from trackbridge.testing.contracts.tracking_settings import SettingTests
+from trackbridge.testing.contracts.tracking_traces import LoggedModelTests, TraceTests
 
 
 class TrackingContract(
-    ExperimentTests, RunTests, SettingTests, MetricTests, HostileTests, SearchTests, ConcurrencyTests
+    ExperimentTests,
+    RunTests,
+    SettingTests,
+    MetricTests,
+    HostileTests,
+    SearchTests,
+    ConcurrencyTests,
+    LoggedModelTests,
+    TraceTests,
 ):
     """Bind it with a fixture ``adapter`` that returns an opened, empty adapter with a tracking port."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from trackbridge.domain.ids import experiment_id_of, mint_id
 from trackbridge.domain.runs import TAG_NAME, LifecycleStage, RunStatus
-from trackbridge.domain.traces import LoggedModel, Trace
 from trackbridge.errors import InvalidInput, NotFound, Rejected
 from trackbridge.ports.capabilities import Feature
 from trackbridge.testing.contracts.base import requires
@@ -37,6 +37,15 @@ class RunTests(TrackingTests):
         assert run.data.tags["a"] == "1"
         assert run.data.tags[TAG_NAME] == "first"
         assert (run.data.metrics, run.data.params, run.inputs.dataset_inputs) == ({}, {}, ())
+        assert same_run(self.store.get_run(spec.run_id), run)
+
+    def test_a_run_that_is_said_to_be_new_is_opened_like_any_other(self) -> None:
+        known = self.store.open_run(run_spec("earlier"))
+        spec = run_spec("new", tags={"a": "1"})
+        run = self.store.open_run(msgspec.structs.replace(spec, is_new=True))
+        assert (run.info.run_id, run.info.run_name) == (spec.run_id, "new")
+        assert run.info.experiment_id == known.info.experiment_id
+        assert same_run(self.store.open_run(spec), run)
         assert same_run(self.store.get_run(spec.run_id), run)
 
     def test_the_experiment_of_a_run_is_created_when_missing(self) -> None:
@@ -219,57 +228,3 @@ class RunTests(TrackingTests):
         for stage in (LifecycleStage.ACTIVE, LifecycleStage.DELETED, None):
             page = self.store.list_runs(mint_id(), stage=stage)
             assert (page.items, page.token) == ((), None)
-
-    @requires(Feature.TRACKING_LOGGED_MODELS)
-    def test_a_logged_model_is_created_and_replaced_by_its_id(self) -> None:
-        model = LoggedModel(
-            model_id=mint_id(),
-            name="modèle 🚀",
-            experiment_id=mint_id(),
-            source_run_id=mint_id(),
-            artifact_path="model",
-            params={"a": "1"},
-            tags={"t": "ü"},
-        )
-        self.store.put_logged_model(model)
-        self.store.put_logged_model(model)
-        assert self.store.get_logged_model(model.model_id) == model
-        changed = LoggedModel(
-            model_id=model.model_id,
-            name="other",
-            experiment_id=model.experiment_id,
-            source_run_id=model.source_run_id,
-            artifact_path="elsewhere",
-            status="FAILED",
-        )
-        self.store.put_logged_model(changed)
-        assert self.store.get_logged_model(model.model_id) == changed
-
-    @requires(Feature.TRACKING_LOGGED_MODELS)
-    def test_an_unknown_logged_model_is_not_found(self) -> None:
-        with pytest.raises(NotFound):
-            self.store.get_logged_model(mint_id())
-
-    @requires(Feature.TRACKING_TRACES)
-    def test_a_trace_is_created_and_replaced_by_its_id(self) -> None:
-        trace = Trace(
-            trace_id=mint_id(),
-            experiment_id=mint_id(),
-            request_time=1_700_000_000_000,
-            duration_ms=12,
-            tags={"t": "ü"},
-            spans=({"name": "root", "attributes": {"n": 1, "nested": ["a", None, 0.5]}}, {"name": "child"}),
-        )
-        self.store.put_trace(trace)
-        self.store.put_trace(trace)
-        assert self.store.get_trace(trace.trace_id) == trace
-        changed = Trace(
-            trace_id=trace.trace_id, experiment_id=trace.experiment_id, request_time=1, status="ERROR"
-        )
-        self.store.put_trace(changed)
-        assert self.store.get_trace(trace.trace_id) == changed
-
-    @requires(Feature.TRACKING_TRACES)
-    def test_an_unknown_trace_is_not_found(self) -> None:
-        with pytest.raises(NotFound):
-            self.store.get_trace(mint_id())

@@ -21,7 +21,7 @@ from trackbridge.domain.batches import Batch, Setting
 from trackbridge.domain.models import ModelVersionSpec
 from trackbridge.domain.runs import Run
 from trackbridge.errors import AuthError, BridgeError, NotFound
-from trackbridge_adapters.local import database
+from trackbridge_adapters.local import database, rows
 from trackbridge_adapters.local.adapter import LocalAdapter
 from trackbridge_adapters.local.config import Settings
 from trackbridge_adapters.local.schema import APPLICATION_ID, STEPS, VERSION, statements_after
@@ -53,6 +53,7 @@ def old_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     connection.close()
     with monkeypatch.context() as patch:
         patch.setattr(database, "VERSION", 1)
+        patch.setattr(rows, "load_links", lambda *_: {})  # which nobody did then
         adapter = LocalAdapter(Settings(folder=folder), lambda: 1000)
         open_run(adapter)
         write(adapter, [(step, step, step) for step in range(100)])

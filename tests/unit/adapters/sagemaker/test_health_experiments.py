@@ -108,6 +108,7 @@ def test_the_recommendation_is_one_line_and_says_how_to_move(open_place: Callabl
     assert last.severity is Severity.OK
     assert last.message.startswith("AWS recommends managed MLflow for new work")
     assert "\n" not in last.message + last.fix
+    assert "bridge migrate sagemaker://us-east-1 arn:aws:sagemaker:us-east-1:ACCOUNT:" in last.fix
     assert "BRIDGE_TRACKING_URI=sagemaker://us-east-1,arn:aws:sagemaker:us-east-1:ACCOUNT:" in last.fix
 
 

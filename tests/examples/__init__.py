@@ -1,0 +1,1 @@
+"""The scripts below examples/, as users run them."""
