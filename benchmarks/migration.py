@@ -154,8 +154,8 @@ def _servers(*, quick: bool) -> dict[str, list[dict[str, Any]]]:
     seen: dict[str, list[dict[str, Any]]] = {"bare": [], "ours": [], "theirs": []}
     with (
         workers.temporary_folder() as folder,
-        mlflow_server(folder / "source") as source,
-        mlflow_server(folder / "target") as target,
+        mlflow_server(folder / "source", on_disk=True) as source,
+        mlflow_server(folder / "target", on_disk=True) as target,
     ):
         written = write(source.url, count, POINTS_LONG_QUICK if quick else POINTS_LONG)
         for number in range(SERVER_ROUNDS_QUICK if quick else SERVER_ROUNDS):
