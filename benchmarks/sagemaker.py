@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks import workers
 from benchmarks.figures import Figure, at_least, at_most
@@ -58,7 +59,7 @@ def _many_files(*, quick: bool) -> Figure:
             for (_, runs), place in zip(theirs.items(), places, strict=True):
                 with (
                     _emulator() as emulated,
-                    _environment(emulated["env"]),
+                    patch.dict(os.environ, emulated["env"]),
                     workers.temporary_folder() as home,
                     mlflow_server(home / "server", artifacts=place, on_disk=True) as server,
                 ):
@@ -240,21 +241,6 @@ def _process(function: str) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set variables of this process, for servers that take them from it."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 # Workers.

@@ -25,6 +25,7 @@ class Workers:
         self.breaks_after = breaks_after
         self.parts: list[Part] = []
         self.cancelled = False
+        self.still_writing = ""
         self.before: Callable[[Part], None] = lambda part: None
         self._lock = threading.Lock()
         self._common = b""
@@ -42,8 +43,9 @@ class Workers:
             apply_here(sent, common, is_repeated=False, on_point=self._breaking())
         return decoded(encoded(apply_here(sent, common, is_repeated=self.repeats)), Applied)
 
-    def cancel(self) -> None:
+    def cancel(self) -> str:
         self.cancelled = True
+        return self.still_writing
 
     def _breaking(self) -> Callable[[str], None]:
         """Return what breaks every run at one of its steps, each at another one."""

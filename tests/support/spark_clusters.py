@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
@@ -37,7 +38,7 @@ def local_cluster(folder: Path) -> Iterator[SparkContext]:
     for entry in Path(pyspark.__file__).parent.iterdir():
         (home / entry.name).symlink_to(entry)
     surroundings = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(folder)}
-    with _environment(surroundings):
+    with patch.dict(os.environ, surroundings):
         builder = SparkSession.builder.master(f"local-cluster[{WORKERS},1,1024]")
         for name, value in OPTIONS.items():
             builder = builder.config(name, value)
@@ -50,20 +51,6 @@ def local_cluster(folder: Path) -> Iterator[SparkContext]:
         finally:
             session.stop()
             signal.signal(signal.SIGINT, interrupt)
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def await_workers(context: SparkContext, count: int) -> None:

@@ -33,6 +33,7 @@ from trackbridge.operations.migrate.files import FileCopier
 from trackbridge.operations.migrate.grouping import RunGroup, groups_of
 from trackbridge.operations.migrate.ledger import Entry
 from trackbridge.operations.migrate.logged_models import ModelCopier, refused, unmade_model
+from trackbridge.operations.migrate.outcomes import done, gone
 from trackbridge.operations.migrate.pair import Pair
 from trackbridge.operations.migrate.partitions import (
     PART_RUNS_MAX,
@@ -241,8 +242,10 @@ class _Application:
         self.interrupted.set()
         for side in (self.pair.source, self.pair.target):
             side.world.closing.set()
-        if self.how.engine is not None:
-            self.how.engine.cancel()
+        still_writing = self.how.engine.cancel() if self.how.engine is not None else ""
+        if still_writing:
+            reason = f"interrupted; {still_writing}: let them end before it is gone on with"
+            self.account.stop(reason, INTERRUPTED_EXIT_CODE)
 
     def _is_cut_off(self) -> bool:
         """Tell whether a backend does not answer any more, so that asking it once more only takes time."""
@@ -357,12 +360,7 @@ class _Application:
         after = change.after or {}
         target, original = self.pair.target.tracking, self._originals().get(after["name"])
         if original is None:
-            return Outcome(
-                subject=change.subject,
-                action=change.action.value,
-                state=State.GONE,
-                error="it is gone from the source since the plan was made",
-            )
+            return gone(change)
         wanted = wanted_experiment(self.pair, original)
         refuse_other_print(change, experiment_fields(original))
         if (change.before or {}).get("stage") == LifecycleStage.DELETED.value:
@@ -373,7 +371,7 @@ class _Application:
             after["name"], experiment_id=after["id"], tags=tags
         )
         self._point("experiment")
-        return _done(change, Counts(experiments=1), losses=losses_of(change))
+        return done(change, Counts(experiments=1), losses=losses_of(change))
 
     def _originals(self) -> dict[str, Experiment]:
         if self.originals is None:
@@ -391,7 +389,7 @@ class _Application:
                 try:
                     self.pair.target.tracking.delete_experiment(found.experiment_id)
                 except BridgeError as error:
-                    outcome = _done(change, Counts(experiments=1))
+                    outcome = done(change, Counts(experiments=1))
                     self.account.retract(outcome, error)
                 self._point("closed")
 
@@ -534,7 +532,7 @@ class _Application:
         self.pair.target.tracking.delete_run(run_id)
         self.pair.ledger.forget(Kind.RUN, run_id)
         self._point("deleted")
-        return _done(change, Counts())
+        return done(change, Counts())
 
     def _relink(self) -> None:
         """Write links to versions that have another number at the target, in tags of what was copied."""
@@ -559,7 +557,7 @@ class _Application:
             after = change.after or {}
             if change.action is not Action.KEEP or not after.get("links"):
                 continue
-            kept = _done(change, Counts())
+            kept = done(change, Counts())
             try:
                 listed = self.pair.source.tracking.get_run(after["run"])
                 self._relink_run(change.subject.partition(" ")[2], listed, change, CopiedRun(kept))
@@ -717,17 +715,6 @@ def generations(changes: Iterable[Change]) -> Iterator[list[Change]]:
         ]
         chosen = ready or list(left)
         yield [left.pop(run_id) for run_id in chosen]
-
-
-def _done(change: Change, counts: Counts, *, losses: tuple[Loss, ...] = ()) -> Outcome:
-    return Outcome(
-        subject=change.subject,
-        action=change.action.value,
-        state=State.DONE,
-        source=counts,
-        target=counts,
-        losses=losses,
-    )
 
 
 def _unexpected(error: Exception) -> str:

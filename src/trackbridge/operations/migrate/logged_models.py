@@ -32,6 +32,7 @@ from trackbridge.errors import Conflict, NotFound, Rejected, Unsupported
 from trackbridge.operations.migrate.entities import EntityPlanner, Found, marks_of
 from trackbridge.operations.migrate.files import FileCopier
 from trackbridge.operations.migrate.ledger import Entry
+from trackbridge.operations.migrate.outcomes import done, gone
 from trackbridge.operations.migrate.pair import Pair
 from trackbridge.operations.migrate.prints import bits_of, differences, own_tags, print_of
 from trackbridge.operations.migrate.registries import refuse_other_print
@@ -154,15 +155,7 @@ class ModelCopier:
         self.pair.ledger.put(
             [entry_of(Kind.LOGGED_MODEL, original.model_id, native_id(made), after, self.pair)]
         )
-        one = Counts(logged_models=1)
-        return Outcome(
-            subject=change.subject,
-            action=change.action.value,
-            state=State.DONE,
-            source=one,
-            target=one,
-            losses=tuple(losses),
-        )
+        return done(change, Counts(logged_models=1), tuple(losses))
 
     def _made(self, original: LoggedModel, experiment_id: str) -> LoggedModel:
         """Return the copy, made where it is not there, and without the mark of one that is whole."""
@@ -316,16 +309,6 @@ def refused(change: Change) -> Outcome:
 def kind_of_subject(change: Change) -> str:
     """Return of which kind a change's subject is."""
     return change.subject.partition(" ")[0]
-
-
-def gone(change: Change) -> Outcome:
-    """Return that an item is not at the source any more."""
-    return Outcome(
-        subject=change.subject,
-        action=change.action.value,
-        state=State.GONE,
-        error="it is gone from the source since the plan was made",
-    )
 
 
 def entry_of(kind: Kind, source_id: str, target_id: str, after: dict[str, Any], pair: Pair) -> Entry:

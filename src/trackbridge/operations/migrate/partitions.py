@@ -127,8 +127,8 @@ class Engine(Protocol):
             BridgeError: Nobody could; the same plan can be gone on with.
         """
 
-    def cancel(self) -> None:
-        """End what is under way."""
+    def cancel(self) -> str:
+        """End what is under way; return why somebody may still write, "" when nobody does."""
 
 
 def partitioned(

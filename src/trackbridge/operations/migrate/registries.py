@@ -37,6 +37,7 @@ from trackbridge.operations.migrate.history import (
 )
 from trackbridge.operations.migrate.identity import version_key
 from trackbridge.operations.migrate.ledger import Entry
+from trackbridge.operations.migrate.outcomes import done
 from trackbridge.operations.migrate.pair import Pair
 from trackbridge.operations.migrate.preflight import Preflight, promotes
 from trackbridge.operations.migrate.prints import print_of
@@ -131,15 +132,8 @@ class RegistryCopier:
         if model.description != wanted["description"] and holds:
             self._registry.set_description(name, None, description=wanted["description"], reason=self._reason)
         self.on_point("model")
-        one = Counts(models=1)
-        return Outcome(
-            subject=change.subject,
-            action=change.action.value,
-            state=State.DONE,
-            source=one,
-            target=one,
-            losses=msgspec.convert((change.after or {})["losses"], tuple[Loss, ...]),
-        )
+        losses = msgspec.convert((change.after or {})["losses"], tuple[Loss, ...])
+        return done(change, Counts(models=1), losses)
 
     def _refuse_made_meanwhile(self, name: str, wanted: Mapping[str, Any]) -> None:
         found = find_model(self.pair.target, name)
@@ -190,15 +184,7 @@ class RegistryCopier:
         self._note(version, found, tuple(losses))
         if refusal is not None:
             raise refusal
-        one = Counts(versions=1)
-        return Outcome(
-            subject=change.subject,
-            action=change.action.value,
-            state=State.DONE,
-            source=one,
-            target=one,
-            losses=tuple(losses),
-        )
+        return done(change, Counts(versions=1), tuple(losses))
 
     def delete_version(self, change: Change) -> Outcome:
         """Delete a copy whose original is gone."""

@@ -42,6 +42,7 @@ from trackbridge.errors import Conflict, Exhausted, NotFound, PlanStale, Rejecte
 from trackbridge.operations.migrate.files import FileCopier
 from trackbridge.operations.migrate.logged_models import link_run
 from trackbridge.operations.migrate.losses import losses_of_status, settings_of, stays_active
+from trackbridge.operations.migrate.outcomes import gone
 from trackbridge.operations.migrate.pair import Pair
 from trackbridge.operations.migrate.prints import own_tags, run_print
 from trackbridge.operations.migrate.report import refused_counts
@@ -115,7 +116,7 @@ class RunCopier:
         except NotFound:
             if self._is_at_source(run_id):
                 raise
-            return BegunRun(_gone(change))
+            return BegunRun(CopiedRun(gone(change)))
 
     def _is_at_source(self, run_id: str) -> bool:
         try:
@@ -301,17 +302,6 @@ def _counts_of(wanted: Run, files: list[ArtifactInfo]) -> Counts:
         inputs=len(wanted.inputs.dataset_inputs),
         files=len(files),
         bytes=sum(info.file_size or 0 for info in files),
-    )
-
-
-def _gone(change: Change) -> CopiedRun:
-    return CopiedRun(
-        Outcome(
-            subject=change.subject,
-            action=change.action.value,
-            state=State.GONE,
-            error="it is gone from the source since the plan was made",
-        )
     )
 
 

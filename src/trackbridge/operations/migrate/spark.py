@@ -14,7 +14,6 @@ a cluster that grows takes what is still to be done.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import re
@@ -125,21 +124,10 @@ class SparkEngine:
             raise error_of(applied.refusal)
         return applied
 
-    def cancel(self) -> None:
+    def cancel(self) -> str:
         """End the jobs that are under way, take no more, and wait until no worker writes any more."""
         self._cancelled.set()
-        never = threading.Event()
-        with contextlib.suppress(Exception):  # of a session that is gone, and its workers with it
-            for _ in range(int(CANCEL_S_MAX * 10)):
-                self._context.cancelJobGroup(self._group)  # again: a job may have been on its way there
-                if self._running() == 0:
-                    return
-                never.wait(0.1)
-
-    def _running(self) -> int:
-        """Return how many tasks run on the cluster; cancelled ones count until they have ended."""
-        infos = self._context._jsc.sc().statusTracker().getExecutorInfos()
-        return sum(info.numRunningTasks() for info in infos)
+        return _cancel_jobs(self._context, self._group)
 
     def close(self) -> None:
         """End the session, where it was begun here."""
@@ -207,6 +195,29 @@ def _session(master: str | None) -> tuple[Any, bool]:
             hint="it needs Java 17 or later (apt install default-jre-headless), and a master that answers",
         ) from error
     return session, is_own
+
+
+def _cancel_jobs(context: Any, group: str, *, patience_s: float = CANCEL_S_MAX) -> str:
+    """Cancel the jobs of a group and wait for their tasks; return why some may go on, "" when none does."""
+    never = threading.Event()
+    for _ in range(int(patience_s * 10)):
+        try:
+            context.cancelJobGroup(group)  # again: a job may have been on its way there
+            running = _running(context)
+        except Exception as error:  # py4j's, pyspark's, or of a connection that is closed
+            if context._jsc is None:  # the session was ended, and its workers with it
+                return ""
+            return f"Spark does not say whether its workers still write ({_said(error)})"
+        if running == 0:
+            return ""
+        never.wait(0.1)
+    return f"workers of Spark still write after {patience_s:g} s"
+
+
+def _running(context: Any) -> int:
+    """Return how many tasks run on the cluster; cancelled ones count until they have ended."""
+    infos = context._jsc.sc().statusTracker().getExecutorInfos()
+    return sum(info.numRunningTasks() for info in infos)
 
 
 def _give_back(handler: Any) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 
 import msgspec
 
-from trackbridge.domain.migration import TAG_SOURCE_PRINT, TAG_SOURCE_URI, Counts, Kind, Outcome, State
+from trackbridge.domain.migration import TAG_SOURCE_PRINT, TAG_SOURCE_URI, Counts, Kind, Outcome
 from trackbridge.domain.plans import Change
 from trackbridge.domain.runs import Experiment
 from trackbridge.domain.traces import Trace, is_trace_id
 from trackbridge.errors import Conflict, NotFound
 from trackbridge.operations.migrate.entities import EntityPlanner, Found, marks_of
 from trackbridge.operations.migrate.files import FileCopier
-from trackbridge.operations.migrate.logged_models import entry_of, gone, home_of
+from trackbridge.operations.migrate.logged_models import entry_of, home_of
+from trackbridge.operations.migrate.outcomes import done, gone
 from trackbridge.operations.migrate.pair import Pair
 from trackbridge.operations.migrate.prints import differences, own_tags, print_of
 from trackbridge.operations.migrate.registries import refuse_other_print
@@ -134,15 +135,7 @@ class TraceCopier:
         self._compare(marked, change)
         self.on_point("trace ended")
         self.pair.ledger.put([entry_of(Kind.TRACE, original.trace_id, original.trace_id, after, self.pair)])
-        one = Counts(traces=1)
-        return Outcome(
-            subject=change.subject,
-            action=change.action.value,
-            state=State.DONE,
-            source=one,
-            target=one,
-            losses=tuple(copied.losses),
-        )
+        return done(change, Counts(traces=1), tuple(copied.losses))
 
     def _there(self, trace_id: str) -> dict[str, str]:
         """Return the tags that others gave to a copy."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.support.corpus import Corpus, Size, problems, write_corpus
 from tests.support.migrations import local_side, pair_of
 from tests.support.part_workers import Workers
+from trackbridge.calls.world import World
 from trackbridge.domain.migration import Counts, Kind, Outcome, State
 from trackbridge.domain.plans import Action, Change
 from trackbridge.errors import AuthError, BridgeError, ConfigError, Exhausted, Rejected, Unavailable
@@ -163,6 +164,24 @@ def test_interrupted_the_workers_are_told(pair: Pair, corpus: Corpus) -> None:
         apply_migration(plan, pair, how)
     assert workers.cancelled
     assert sum(how.account.states.values()) == len([c for c in plan.changes if c.action is not Action.KEEP])
+    assert how.account.stopped == "interrupted"
+
+
+def test_interrupted_workers_that_may_still_write_are_told_of(pair: Pair, corpus: Corpus) -> None:
+    workers = Workers(width=1)
+    workers.still_writing = "workers of Spark still write after 30 s"
+
+    def interrupt(part: Part) -> None:
+        raise KeyboardInterrupt
+
+    workers.before = interrupt
+    how = Applying(engine=workers)
+    with pytest.raises(KeyboardInterrupt):
+        apply_migration(plan_migration(pair, Asked()), pair, how)
+    assert how.account.stopped.startswith(
+        "interrupted; workers of Spark still write after 30 s: let them end"
+    )
+    assert how.account.stopped_code == 130
 
 
 def test_a_bound_of_bytes_holds_between_runs(pair: Pair, corpus: Corpus) -> None:
@@ -258,14 +277,15 @@ def test_a_part_says_nothing_of_losses_and_what_is_new() -> None:
 
 def test_a_share_of_what_is_allowed() -> None:
     bounds = Bounds(transfers=7, calls_per_s=10.0, bytes_per_s=100.0, bytes_max=50, duration_s_max=60.0)
-    spending = Spending(bounds)
+    now_s = 100.0
+    spending = Spending(bounds, World(clock_s=lambda: now_s))
+    now_s = 115.0
     counted: list[int] = []
     spending.on_bytes = counted.append
     spending.note(20)
     share = spending.share(4)
     assert (share.transfers, share.calls_per_s, share.bytes_per_s, share.bytes_max) == (7, 2.5, 25.0, 30)
-    assert share.duration_s_max is not None
-    assert 0 < share.duration_s_max <= 60.0
+    assert share.duration_s_max == 45.0
     assert counted == [20]
     assert Spending(Bounds()).share(4) == Bounds()
 
@@ -308,6 +328,53 @@ def test_a_worker_is_asked_without_our_package() -> None:
     assert b"trackbridge.operations.migrate.spark" in code  # only as the name of where it came from
     (answer,) = pickle.loads(code)(iter([encoded([Place(uri="a"), Place(uri="b")])]))
     assert b"and the driver has 0.0.1" in answer
+
+
+class Cluster:
+    """A context whose tasks end as told: each look takes the next number of them, an error is raised."""
+
+    def __init__(self, *running: int | Exception, is_stopped: bool = False) -> None:
+        self.looks = iter(running)
+        self.cancelled: list[str] = []
+        self._jsc = None if is_stopped else self
+
+    def cancelJobGroup(self, group: str) -> None:  # noqa: N802  as Spark has it
+        self.cancelled.append(group)
+
+    def sc(self) -> Cluster:
+        return self
+
+    def statusTracker(self) -> Cluster:  # noqa: N802
+        return self
+
+    def getExecutorInfos(self) -> list[SimpleNamespace]:  # noqa: N802
+        look = next(self.looks)
+        if isinstance(look, Exception):
+            raise look
+        return [SimpleNamespace(numRunningTasks=lambda: look)]
+
+
+def test_cancelled_jobs_are_waited_for() -> None:
+    cluster = Cluster(2, 1, 0)
+    assert spark._cancel_jobs(cluster, "ours", patience_s=60) == ""
+    assert cluster.cancelled == ["ours"] * 3
+
+
+def test_tasks_that_do_not_end_are_told_of() -> None:
+    assert (
+        spark._cancel_jobs(Cluster(1, 1), "ours", patience_s=0.2)
+        == "workers of Spark still write after 0.2 s"
+    )
+
+
+def test_a_cluster_that_does_not_answer_is_told_of() -> None:
+    said = spark._cancel_jobs(Cluster(ConnectionRefusedError("no JVM")), "ours", patience_s=60)
+    assert "does not say whether its workers still write" in said
+    assert "no JVM" in said
+
+
+def test_a_session_that_was_ended_has_no_workers() -> None:
+    assert spark._cancel_jobs(Cluster(is_stopped=True), "ours", patience_s=60) == ""
 
 
 def test_two_of_the_same_at_the_same_time_are_refused() -> None:
