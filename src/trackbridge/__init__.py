@@ -55,7 +55,8 @@ if TYPE_CHECKING:
         set_tracking_uri,
         start_run,
     )
-    from trackbridge.api.jobs import submit
+    from trackbridge.api.job_functions import job
+    from trackbridge.api.jobs import run_project, submit
     from trackbridge.api.model_results import ModelInfo, ModelVersion, RegisteredModel
     from trackbridge.api.models import (
         delete_registered_model_alias,
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         transition_model_version_stage,
     )
     from trackbridge.api.results import Experiment, Run, Runs
+    from trackbridge.api.sweeps import sweep
     from trackbridge.domain.runs import DatasetInput, Metric, RunStatus
     from trackbridge.errors import BridgeError
 
@@ -103,6 +105,7 @@ __all__ = [
     "get_model_version",
     "get_run",
     "get_tracking_uri",
+    "job",
     "load_model",
     "log_artifact",
     "log_artifacts",
@@ -122,6 +125,7 @@ __all__ = [
     "migrate",
     "note",
     "register_model",
+    "run_project",
     "search_experiments",
     "search_model_versions",
     "search_registered_models",
@@ -135,6 +139,7 @@ __all__ = [
     "set_tracking_uri",
     "start_run",
     "submit",
+    "sweep",
     "transition_model_version_stage",
 ]
 
@@ -155,7 +160,10 @@ _ELSEWHERE = {
     "ViewType": "trackbridge.api.client",
     "autolog": "trackbridge.api.autologging",
     "endpoint": "trackbridge.api.endpoints",
+    "job": "trackbridge.api.job_functions",
+    "run_project": "trackbridge.api.jobs",
     "submit": "trackbridge.api.jobs",
+    "sweep": "trackbridge.api.sweeps",
     **dict.fromkeys(
         (
             "delete_registered_model_alias",

@@ -21,6 +21,8 @@ def open_local(folder: Path) -> Adapter:
 
 
 class TestJobs(JobContract):
+    machines_max = 1
+
     @pytest.fixture
     def adapter(self, tmp_path: Path) -> Adapter:
         self.folder = tmp_path
@@ -31,6 +33,8 @@ class TestJobs(JobContract):
 
 
 class TestJobsThroughThePipeline(JobContract):
+    machines_max = 1
+
     @pytest.fixture
     def adapter(self, tmp_path: Path) -> Adapter:
         self.folder = tmp_path

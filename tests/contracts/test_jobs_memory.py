@@ -13,6 +13,8 @@ from trackbridge.testing.contracts import JobContract
 
 
 class TestJobs(JobContract):
+    machines_max = 1
+
     @pytest.fixture
     def adapter(self) -> Adapter:
         self.state = MemoryState()
@@ -23,6 +25,8 @@ class TestJobs(JobContract):
 
 
 class TestJobsThroughThePipeline(JobContract):
+    machines_max = 1
+
     @pytest.fixture
     def adapter(self) -> Adapter:
         self.state = MemoryState()
@@ -33,6 +37,8 @@ class TestJobsThroughThePipeline(JobContract):
 
 
 class TestJobsBare(JobContract):
+    machines_max = 1
+
     @pytest.fixture
     def adapter(self) -> Adapter:
         adapter = bare()

@@ -18,6 +18,7 @@ from trackbridge.testing.contracts import JobContract
 BINDING = """
 class {name}(JobContract):
     patience_s = {patience_s}
+    machines_max = 1
 
     @pytest.fixture
     def adapter(self):
@@ -58,14 +59,43 @@ LIARS = {
     "ListsOldestJobsFirst": "test_the_newest_is_first",
     "RaisesKeyError": "test_an_unknown_job_is_not_found",
     "WaitsInSubmit": "test_submission_does_not_wait_for_the_end",
+    "PreviewsAnything": "test_what_is_refused_has_none",
+    "PreviewsBySubmitting": "test_nothing_is_submitted",
+    "PreviewsWithATime": "test_the_same_spec_has_the_same_preview",
+    "PreviewsNoCommand": "test_the_request_is_plain_and_names_the_command",
+    "PreviewsValues": "test_it_tells_no_secret",
+    "PreviewsVariables": "test_what_looks_like_a_secret_is_not_shown",
+    "TakesNothingThatItPreviewed": "test_a_job_that_was_previewed_runs",
+    "CountsIgnoredCode": "test_the_code_that_would_be_sent_is_counted",
+    "BillsWithoutLimit": "test_a_time_limit_bounds_what_can_be_billed",
+    "HidesSpot": "test_spot_capacity_is_shown",
+    "BringsNoInputs": "test_an_input_is_there_as_files",
+    "MixesInputs": "test_several_inputs_do_not_mix",
+    "FillsNoWords": "test_words_of_the_command_find_them",
+    "LosesOutputs": "test_what_is_written_to_an_output_is_there_afterwards",
+    "ForgetsCheckpoints": "test_checkpoints_survive_an_attempt",
+    "ChecksNoInputs": "test_a_missing_input_is_found_before",
+    "ChecksNoPlaces": "test_wrong_data_is_found_and_refused",
+    "TakesWhatItFoundWrong": "test_a_place_that_is_not_taken_is_found_before",
+    "TakesDataSilently": "test_what_is_not_declared_is_found_before",
+    "ForgetsJournals": "test_a_journal_is_kept",
+    "DropsMlflowsVariables": "test_the_program_knows_its_run",
+    "NamesNoJob": "test_the_program_knows_its_job",
+    "StartsOne": "test_each_process_knows_its_rank",
+    "WaitsForAll": "test_a_process_that_fails_ends_the_job",
+    "IgnoresTorchrun": "test_torchrun_starts_them",
+    "IgnoresMpi": "test_mpi_starts_them",
+    "LetsAllTrack": "test_the_first_tracks_and_others_on_request",
+    "TakesSeveralMachines": "test_several_machines",
 }
+MISSING = {"TakesSpotSilently": "NO_SPOT", "TakesDataSilently": "NO_DATA"}
 PARTS = 5
 """Waiting for what liars never do takes long: several processes share it."""
 KEEPS_JOBS_TO_ITSELF = "test_another_program_sees_a_job"
 
 
 def binding_of(liar: str) -> str:
-    options = ", missing=NO_SPOT" if liar == "TakesSpotSilently" else ""
+    options = f", missing={MISSING[liar]}" if liar in MISSING else ""
     adapter = f"lying_jobs({liar}, state=self.kept{options})"
     return BINDING.format(name=f"Test{liar}", adapter=adapter, reopened="self.kept", patience_s=4)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,8 +17,9 @@ import msgspec
 from tests.support.memory_adapter import MemoryAdapter
 from tests.support.memory_jobs import MemoryJob, MemoryJobs
 from trackbridge.domain.ids import mint_id
-from trackbridge.domain.jobs import JobSpec, JobState, JobStatus, LogChunk
+from trackbridge.domain.jobs import Compute, JobPreview, JobSpec, JobState, JobStatus, Launcher, LogChunk
 from trackbridge.domain.paging import Page
+from trackbridge.errors import Conflict
 from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.findings import Finding
 
@@ -142,8 +146,6 @@ class TellsSecrets(MemoryJobs):
     """Shows with what the program was started."""
 
     def start(self, job: MemoryJob) -> subprocess.Popen[bytes]:
-        import os
-
         self.values = {os.environ.get(reference[4:]) for reference in job.spec.secrets.values()}
         return super().start(job)
 
@@ -202,6 +204,193 @@ class WaitsInSubmit(MemoryJobs):
         self.cancel(job_id)
 
 
+# Previews.
+
+
+class PreviewsAnything(MemoryJobs):
+    def preview(self, spec: JobSpec) -> JobPreview:
+        return JobPreview(request={"command": list(spec.command)})
+
+
+class PreviewsBySubmitting(MemoryJobs):
+    def preview(self, spec: JobSpec) -> JobPreview:
+        self.submit(spec, key=mint_id())
+        return super().preview(spec)
+
+
+class PreviewsWithATime(MemoryJobs):
+    def preview(self, spec: JobSpec) -> JobPreview:
+        preview = super().preview(spec)
+        return msgspec.structs.replace(preview, request={**preview.request, "time": time.monotonic_ns()})
+
+
+class PreviewsNoCommand(MemoryJobs):
+    def preview(self, spec: JobSpec) -> JobPreview:
+        return msgspec.structs.replace(super().preview(spec), request={"name": spec.name})
+
+
+class PreviewsValues(MemoryJobs):
+    """Shows what the references of secrets lead to."""
+
+    def preview(self, spec: JobSpec) -> JobPreview:
+        values = {reference: os.environ.get(reference[4:]) for reference in spec.secrets.values()}
+        return msgspec.structs.replace(super().preview(spec), request={"command": [], "secrets": values})
+
+
+class PreviewsVariables(MemoryJobs):
+    """Shows variables as they are, whatever their names say."""
+
+    def preview(self, spec: JobSpec) -> JobPreview:
+        preview = super().preview(spec)
+        return msgspec.structs.replace(preview, request={**preview.request, "variables": spec.variables})
+
+
+class TakesNothingThatItPreviewed(MemoryJobs):
+    previewed: tuple[JobSpec, ...] = ()
+
+    def preview(self, spec: JobSpec) -> JobPreview:
+        self.previewed = (*self.previewed, spec)
+        return super().preview(spec)
+
+    def submit(self, spec: JobSpec, *, key: str) -> JobState:
+        if spec in self.previewed:
+            raise Conflict("it was submitted already", hint="do not preview")
+        return super().submit(spec, key=key)
+
+
+class CountsIgnoredCode(MemoryJobs):
+    def preview(self, spec: JobSpec) -> JobPreview:
+        files = [path for path in Path(spec.code_dir or ".").rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        return msgspec.structs.replace(super().preview(spec), files=len(files), file_bytes=size)
+
+
+class BillsWithoutLimit(MemoryJobs):
+    def preview(self, spec: JobSpec) -> JobPreview:
+        return msgspec.structs.replace(super().preview(spec), billed_to="somebody")
+
+
+class HidesSpot(MemoryJobs):
+    def preview(self, spec: JobSpec) -> JobPreview:
+        return msgspec.structs.replace(super().preview(spec), is_spot=False)
+
+
+# Data.
+
+
+class BringsNoInputs(MemoryJobs):
+    def data(self, job: MemoryJob) -> tuple[dict[str, str], dict[str, str]]:
+        job.spec = msgspec.structs.replace(job.spec, inputs=dict.fromkeys(job.spec.inputs, self.kept(job)))
+        return super().data(job)
+
+
+class MixesInputs(MemoryJobs):
+    def data(self, job: MemoryJob) -> tuple[dict[str, str], dict[str, str]]:
+        last = list(job.spec.inputs.values())[-1]
+        job.spec = msgspec.structs.replace(job.spec, inputs=dict.fromkeys(job.spec.inputs, last))
+        return super().data(job)
+
+
+class FillsNoWords(MemoryJobs):
+    def data(self, job: MemoryJob) -> tuple[dict[str, str], dict[str, str]]:
+        return {}, super().data(job)[1]
+
+
+class LosesOutputs(MemoryJobs):
+    def data(self, job: MemoryJob) -> tuple[dict[str, str], dict[str, str]]:
+        elsewhere = {name: f"{self.kept(job)}/{name}" for name in job.spec.outputs}
+        job.spec = msgspec.structs.replace(job.spec, outputs=elsewhere)
+        return super().data(job)
+
+
+class ForgetsCheckpoints(MemoryJobs):
+    def data(self, job: MemoryJob) -> tuple[dict[str, str], dict[str, str]]:
+        shutil.rmtree(job.spec.checkpoints or "", ignore_errors=True)
+        return super().data(job)
+
+
+class ChecksNoInputs(MemoryJobs):
+    def check(self, spec: JobSpec) -> tuple[Finding, ...]:
+        return tuple(finding for finding in super().check(spec) if finding.subject != "inputs")
+
+
+class ChecksNoPlaces(MemoryJobs):
+    def check(self, spec: JobSpec) -> tuple[Finding, ...]:
+        subjects = ("inputs", "outputs", "checkpoints")
+        return tuple(finding for finding in super().check(spec) if finding.subject not in subjects)
+
+
+class TakesWhatItFoundWrong(MemoryJobs):
+    def _refuse(self, spec: JobSpec, operation: str) -> None:
+        return
+
+
+class TakesDataSilently(MemoryJobs):
+    def submit(self, spec: JobSpec, *, key: str) -> JobState:
+        plain = msgspec.structs.replace(spec, inputs={}, outputs={}, checkpoints=None)
+        return super().submit(plain, key=key)
+
+
+# What is kept, and what the program knows.
+
+
+class ForgetsJournals(MemoryJobs):
+    def end(self, job: MemoryJob, status: JobStatus, reason: str) -> None:
+        shutil.rmtree(self.kept(job), ignore_errors=True)
+        super().end(job, status, reason)
+
+
+class DropsMlflowsVariables(MemoryJobs):
+    """Takes away what the platform has preset, and with it what the spec says."""
+
+    def start(self, job: MemoryJob) -> subprocess.Popen[bytes]:
+        left = {name: value for name, value in job.spec.variables.items() if not name.startswith("MLFLOW_")}
+        job.spec = msgspec.structs.replace(job.spec, variables=left)
+        return super().start(job)
+
+
+class NamesNoJob(MemoryJobs):
+    def processes(self, job: MemoryJob, command: list[str]) -> list[tuple[list[str], dict[str, str]]]:
+        return [(words, {**own, "BRIDGE_JOB_ID": ""}) for words, own in super().processes(job, command)]
+
+
+# Several processes.
+
+
+class StartsOne(MemoryJobs):
+    def processes(self, job: MemoryJob, command: list[str]) -> list[tuple[list[str], dict[str, str]]]:
+        return super().processes(job, command)[:1]
+
+
+class WaitsForAll(MemoryJobs):
+    """Lets the others go on when one has failed."""
+
+    def processes(self, job: MemoryJob, command: list[str]) -> list[tuple[list[str], dict[str, str]]]:
+        patient = ["sh", "-c", '"$@" || sleep 1000', "sh", *command]
+        return super().processes(job, patient)
+
+
+class IgnoresTorchrun(MemoryJobs):
+    def processes(self, job: MemoryJob, command: list[str]) -> list[tuple[list[str], dict[str, str]]]:
+        job.spec = msgspec.structs.replace(job.spec, launcher=Launcher.DIRECT)
+        return super().processes(job, command)[:1]
+
+
+class IgnoresMpi(IgnoresTorchrun):
+    pass
+
+
+class LetsAllTrack(MemoryJobs):
+    def processes(self, job: MemoryJob, command: list[str]) -> list[tuple[list[str], dict[str, str]]]:
+        job.spec = msgspec.structs.replace(job.spec, all_ranks_track=True)
+        return super().processes(job, command)
+
+
+class TakesSeveralMachines(MemoryJobs):
+    def _problems(self, spec: JobSpec) -> Iterator[tuple[str, str, str]]:
+        return super()._problems(msgspec.structs.replace(spec, compute=Compute()))
+
+
 def lying_jobs(jobs: Callable[..., MemoryJobs] = MemoryJobs, **options: Any) -> MemoryAdapter:
     """Return an adapter in memory whose job backend lies."""
     adapter = MemoryAdapter(**options)
@@ -212,3 +401,4 @@ def lying_jobs(jobs: Callable[..., MemoryJobs] = MemoryJobs, **options: Any) -> 
 
 
 NO_SPOT = {Feature.JOBS_SPOT: "spot is switched off here"}
+NO_DATA = {Feature.JOBS_DATA: "data is switched off here"}

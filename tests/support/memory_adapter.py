@@ -60,7 +60,6 @@ PART_BYTES = 256 * 1024
 HERE = frozenset(Feature)
 NEVER_HERE = {
     Feature.ARTIFACTS_PRESIGN: absent(Absence.NEVER, "bytes in memory have no address that others could use"),
-    Feature.JOBS_DISTRIBUTED: absent(Absence.NEVER, "there is one machine"),
 }
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.memory_pages import NAME, page_of
+from trackbridge.domain.file_uris import file_uri
 from trackbridge.domain.ids import mint_id
-from trackbridge.domain.job_checks import job_problems
-from trackbridge.domain.jobs import JobSpec, JobState, JobStatus, LogChunk
+from trackbridge.domain.job_checks import job_problems, shown_spec
+from trackbridge.domain.jobs import JobPreview, JobSpec, JobState, JobStatus, Launcher, LogChunk
 from trackbridge.domain.paging import Page
 from trackbridge.errors import BridgeError, Conflict, InvalidInput, NotFound, Rejected
 from trackbridge.ports.capabilities import Capabilities, Feature
 from trackbridge.ports.findings import Finding, Severity
-from trackbridge.ports.jobs import JobBackend
+from trackbridge.ports.jobs import JobBackend, features_of
+from trackbridge_adapters._jobs.bootstrap import Machines, filled, launched
+from trackbridge_adapters.local import job_ranks
 
 LOG_BYTES_MAX = 64 * 1024
 NOTICE_S = 0.5
@@ -51,6 +57,7 @@ class MemoryJobsState:
     keys: dict[str, str] = field(default_factory=dict)
     parallel_max: int = 4
     changed: threading.Condition = field(default_factory=threading.Condition)
+    home: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
 
 
 class MemoryJobs(JobBackend):
@@ -67,11 +74,12 @@ class MemoryJobs(JobBackend):
             for subject, message, fix in self._problems(spec)
         )
 
+    def preview(self, spec: JobSpec) -> JobPreview:
+        self._refuse(spec, "jobs.preview")
+        return JobPreview(request=shown_spec(spec), is_spot=spec.compute.spot)
+
     def submit(self, spec: JobSpec, *, key: str) -> JobState:
-        for feature in _asked_for(spec):
-            self.capabilities.require(feature, operation="jobs.submit")
-        for subject, message, fix in self._problems(spec):
-            raise Rejected(message, adapter=NAME, operation="jobs.submit", resource=subject, hint=fix)
+        self._refuse(spec, "jobs.submit")
         with self.state.changed:
             known = self._find_key(key)
             if known is not None:
@@ -116,6 +124,12 @@ class MemoryJobs(JobBackend):
             states = [self._state(job) for job in reversed(self.state.jobs.values())]
         return page_of(states, min(max_results, self.capabilities.limits.page_items_max), token, "list_jobs")
 
+    def _refuse(self, spec: JobSpec, operation: str) -> None:
+        for feature in features_of(spec):
+            self._require(feature, operation)
+        for subject, message, fix in self._problems(spec):
+            raise Rejected(message, adapter=NAME, operation=operation, resource=subject, hint=fix)
+
     def _require(self, feature: Feature, operation: str) -> None:
         self.capabilities.require(feature, operation=operation)
 
@@ -142,14 +156,16 @@ class MemoryJobs(JobBackend):
             submit_time=job.submit_time,
             start_time=job.start_time,
             end_time=job.end_time,
+            kept_uri=file_uri(Path(self.kept(job))),
         )
 
     def _problems(self, spec: JobSpec) -> Iterator[tuple[str, str, str]]:
         for problem in job_problems(spec):
             yield problem.subject, problem.message, problem.fix
-        for feature in _asked_for(spec):
+        for feature in features_of(spec):
             if not self.capabilities.supports(feature):
                 yield "compute", f"{feature.value} is not supported", "leave it out"
+        yield from _wrong_places(spec)
         if spec.code_dir is not None and not Path(spec.code_dir).is_dir():
             yield "code_dir", f"{spec.code_dir} is not a folder", "name one that exists"
         if spec.environment.image or spec.environment.conda_file:
@@ -200,17 +216,56 @@ class MemoryJobs(JobBackend):
         return JobStatus.FAILED, stopped or _reason_of(code)
 
     def start(self, job: MemoryJob) -> subprocess.Popen[bytes]:
-        """Start the command in a group of its own."""
+        """Start the command in a group of its own, or several with one that waits for them."""
         secrets = {name: _secret(reference) for name, reference in job.spec.secrets.items()}
+        places, variables = self.data(job)
+        command = [filled(word, places) for word in job.spec.command]
+        started = self.processes(job, command)
+        words, more = started[0]
+        if len(started) > 1:
+            each = json.dumps([more for _, more in started])
+            words, more = [sys.executable, job_ranks.__file__, each, *words], {}
+        own = {"BRIDGE_JOB_ID": job.job_id, "BRIDGE_HOME": self.kept(job)}
         return subprocess.Popen(
-            job.spec.command,
+            words,
             cwd=job.spec.code_dir,
-            env={**os.environ, **job.spec.variables, **secrets},
+            env={**os.environ, **job.spec.variables, **secrets, **variables, **own, **more},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+    def processes(self, job: MemoryJob, command: list[str]) -> list[tuple[list[str], dict[str, str]]]:
+        """Return what is started, each with its own variables."""
+        return launched(
+            job.spec.launcher.value,
+            command,
+            sys.executable,
+            processes=job.spec.processes_per_node,
+            machines=Machines(),
+            all_ranks_track=job.spec.all_ranks_track,
+        )
+
+    def data(self, job: MemoryJob) -> tuple[dict[str, str], dict[str, str]]:
+        """Return where inputs, outputs and checkpoints are: for the words, and as variables."""
+        spec = job.spec
+        for folder in (*spec.outputs.values(), spec.checkpoints or "."):
+            os.makedirs(folder, exist_ok=True)
+        inputs = {f"inputs.{name}": place for name, place in spec.inputs.items()}
+        outputs = {f"outputs.{name}": place for name, place in spec.outputs.items()}
+        variables = {
+            **{f"BRIDGE_INPUT_{name.upper()}": place for name, place in spec.inputs.items()},
+            **{f"BRIDGE_OUTPUT_{name.upper()}": place for name, place in spec.outputs.items()},
+        }
+        if spec.checkpoints is None:
+            return {**inputs, **outputs}, variables
+        kept = {**variables, "BRIDGE_CHECKPOINTS": spec.checkpoints}
+        return {**inputs, **outputs, "checkpoints": spec.checkpoints}, kept
+
+    def kept(self, job: MemoryJob) -> str:
+        """Return the folder of the journals of a job's programs."""
+        return os.path.join(self.state.home.name, job.job_id)
 
     def _wait(self, job: MemoryJob, process: subprocess.Popen[bytes]) -> str:
         """Wait for the end, and bring it about when it is due; return why it was."""
@@ -252,10 +307,15 @@ class MemoryJobs(JobBackend):
         return bytes(job.log[start : start + LOG_BYTES_MAX])
 
 
-def _asked_for(spec: JobSpec) -> list[Feature]:
-    distributed = spec.compute.instance_count > 1 or spec.processes_per_node > 1
-    asked = {Feature.JOBS_SPOT: spec.compute.spot, Feature.JOBS_DISTRIBUTED: distributed}
-    return [feature for feature, wanted in asked.items() if wanted]
+def _wrong_places(spec: JobSpec) -> Iterator[tuple[str, str, str]]:
+    if spec.compute.instance_count > 1 or spec.launcher is Launcher.SPARK:
+        yield "compute", "there is one machine, without Spark", "ask for several processes on it"
+    for name, place in spec.inputs.items():
+        if "\0" not in place and not os.path.exists(place):
+            yield "inputs", f"{name} is not at {place}", "name a file or folder that is there"
+    for field_name, places in (("outputs", spec.outputs.values()), ("checkpoints", [spec.checkpoints or ""])):
+        if any("://" in place for place in places):
+            yield field_name, "memory writes to folders alone", "name a folder"
 
 
 def _secret(reference: str) -> str:

@@ -130,6 +130,7 @@ class Scenes:
     def prepare(self) -> None:
         """Make the bucket and the image."""
         self.client("s3").create_bucket(Bucket=BUCKET)
+        self.emulator.make_role("sagemaker")
         # -S -E: a bare Python starts in 15 ms
         serve = (sys.executable, "-SEc", SERVER, "{port}")
         self.emulator.declare_image(IMAGE, serve=serve)

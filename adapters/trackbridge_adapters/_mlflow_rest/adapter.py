@@ -6,6 +6,7 @@ from trackbridge.ports.adapter import Adapter, AdapterContext
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Capabilities
 from trackbridge.ports.findings import Finding
+from trackbridge.ports.jobs import JobBackend
 from trackbridge.ports.registry import ModelRegistry
 from trackbridge_adapters._mlflow_rest.health import examine
 from trackbridge_adapters._mlflow_rest.registry import RestRegistry
@@ -26,7 +27,7 @@ class RestAdapter(Adapter):
             None if service.artifacts is None else service.artifacts(self.tracking)
         )
         self.registry: ModelRegistry | None = RestRegistry(self.tracking, self.artifacts)
-        self.jobs = None
+        self.jobs: JobBackend | None = None
         self.deployments = None
 
     def capabilities(self) -> Capabilities:

@@ -8,8 +8,13 @@ from trackbridge_adapters.azureml.config import canonical_uri as canonical_uri
 
 if TYPE_CHECKING:
     from trackbridge.ports.adapter import Adapter, AdapterContext
+    from trackbridge.ports.jobs import JobBackend
+    from trackbridge_adapters._mlflow_rest.adapter import RestAdapter
     from trackbridge_adapters.azureml.identity import Credential
+    from trackbridge_adapters.azureml.model_files import ModelFiles
     from trackbridge_adapters.azureml.paths import Paths
+    from trackbridge_adapters.azureml.registry import AzureRegistry
+    from trackbridge_adapters.azureml.service import Backend
 
 
 def open_adapter(uri: str, *, context: AdapterContext) -> Adapter:
@@ -50,8 +55,40 @@ def open_workspace(uri: str, *, context: AdapterContext, credential: Credential 
         home=context.home,
     )
     artifacts.models = files
-    adapter.registry = AzureRegistry(adapter.tracking, adapter.artifacts, backend.assets, files)
+    registry = adapter.registry = AzureRegistry(adapter.tracking, adapter.artifacts, backend.assets, files)
+    adapter.jobs = jobs_of(backend, adapter, files, registry)
     return adapter
+
+
+def jobs_of(backend: Backend, adapter: RestAdapter, files: ModelFiles, registry: AzureRegistry) -> JobBackend:
+    """Return the jobs of a workspace; nobody is contacted."""
+    from trackbridge_adapters.azureml.artifacts import RunPlaces
+    from trackbridge_adapters.azureml.jobs import AzureJobs
+    from trackbridge_adapters.azureml.jobs_assets import JobAssets
+    from trackbridge_adapters.azureml.jobs_data import JobData
+    from trackbridge_adapters.azureml.jobs_places import JobPlaces
+    from trackbridge_adapters.azureml.jobs_results import JobResults
+    from trackbridge_adapters.azureml.service import studio_link
+
+    workspace, http, arm = backend.location.workspace, backend.service.http, backend.assets.arm
+    places = JobPlaces(
+        arm,
+        workspace,
+        http,
+        vault_suffix=backend.cloud.vault_suffix,
+        vault_endpoint=backend.vault_endpoint,
+    )
+    return AzureJobs(
+        arm,
+        workspace,
+        http,
+        history_url=backend.location.history_url,
+        places=places,
+        data=JobData(files, backend.assets, registry, adapter.tracking.native_run_id),
+        assets=JobAssets(backend.assets, http),
+        results=JobResults(files.paths, RunPlaces(http, backend.location, None).files),
+        url=lambda job: studio_link(backend.cloud, workspace, job),
+    )
 
 
 def open_paths(uri: str, *, context: AdapterContext, credential: Credential | None = None) -> Paths:

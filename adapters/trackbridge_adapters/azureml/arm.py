@@ -40,6 +40,7 @@ API_VERSIONS: Mapping[str, str] = {
     "datastores": "2024-04-01",
     "datastores/listSecrets": "2024-10-01-preview",
     "jobs": "2024-04-01",
+    "computes": "2024-04-01",
     "onlineEndpoints": "2024-04-01",
     "batchEndpoints": "2024-04-01",
     "registries": "2021-10-01-dataplanepreview",
@@ -155,6 +156,11 @@ class Arm:
         if answer.status_code == 202:
             self._followed(answer, path)
         return answer.status_code != 204
+
+    @staticmethod
+    def version_of(kind: str) -> str:
+        """Return the version that a kind of resource is asked in."""
+        return API_VERSIONS[kind]
 
     # One request.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from trackbridge.domain.metric_values import ValueKind
-from trackbridge.ports.capabilities import Absence, Capability, Feature, absent
+from trackbridge.ports.capabilities import SUPPORTED, Absence, Capability, Feature, absent
 from trackbridge_adapters._mlflow_rest.capabilities import LIMITS as MLFLOW_LIMITS
 from trackbridge_adapters._mlflow_rest.conversions import BOOK_KEEPING_TAGS
 from trackbridge_adapters.azureml.limits import LIMITS as AZURE_LIMITS
@@ -46,4 +46,12 @@ GAPS: dict[Feature, Capability] = {
     Feature.ARTIFACTS_PRESIGN: absent(
         Absence.NOT_OFFERED, "the workspace decides how long an address of a file lasts"
     ),
+}
+
+JOBS: dict[Feature, Capability] = {
+    Feature.JOBS_LOGS: SUPPORTED,
+    Feature.JOBS_LIST: SUPPORTED,
+    Feature.JOBS_SPOT: SUPPORTED,
+    Feature.JOBS_DISTRIBUTED: SUPPORTED,
+    Feature.JOBS_DATA: SUPPORTED,
 }

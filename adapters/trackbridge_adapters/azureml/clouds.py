@@ -18,7 +18,8 @@ class Cloud:
     """Hosts of one cloud.
 
     Every workspace's host ends in one of ``service_suffixes``; ``discovery`` knows where registries are;
-    ``storage_suffix`` ends the hosts of storage accounts whose datastore names no end.
+    ``storage_suffix`` ends the hosts of storage accounts whose datastore names no end, ``vault_suffix`` those
+    of key vaults, behind ``.vault.``.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Cloud:
     service_suffixes: tuple[str, ...]
     discovery: str
     storage_suffix: str
+    vault_suffix: str
 
     @property
     def scope(self) -> str:
@@ -43,6 +45,7 @@ PUBLIC = Cloud(
     (".api.azureml.ms",),
     "https://eastus.api.azureml.ms",
     "core.windows.net",
+    "azure.net",
 )
 CLOUDS = (
     PUBLIC,
@@ -54,6 +57,7 @@ CLOUDS = (
         (".api.ml.azure.cn",),
         "https://chinaeast2.api.ml.azure.cn",
         "core.chinacloudapi.cn",
+        "azure.cn",
     ),
     Cloud(
         "AzureUSGovernment",
@@ -63,6 +67,7 @@ CLOUDS = (
         (".api.ml.azure.us",),
         "https://usgovarizona.api.ml.azure.us",
         "core.usgovcloudapi.net",
+        "usgovcloudapi.net",
     ),
 )
 

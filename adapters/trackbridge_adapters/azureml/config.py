@@ -16,6 +16,8 @@ option               what it is
                      workspace's datastore opens its storage
 ``blob_endpoint``    an address of storage accounts instead of ``https://ACCOUNT.blob.…``; ``{account}``
                      in it stands for the account
+``vault_endpoint``   an address of key vaults instead of ``https://VAULT.vault.…``; ``{vault}`` in it
+                     stands for the vault
 ===================  ===========================================================================
 """
 
@@ -42,6 +44,7 @@ OPTIONS = frozenset(
         "endpoint",
         "arm_endpoint",
         "blob_endpoint",
+        "vault_endpoint",
         "artifacts",
     }
 )

@@ -1,7 +1,9 @@
 """The job of Azure ML that this process is in: its run, and the token that it was given.
 
 Azure sets ``MLFLOW_TRACKING_URI``, ``MLFLOW_RUN_ID`` and ``MLFLOW_TRACKING_TOKEN`` in the container. The
-token belongs to Azure: it is sent to the job's own workspace on a host of Azure, and nowhere else.
+token belongs to Azure: it is sent to the job's own workspace on a host of Azure, and nowhere else. Programs
+of jobs that we submit find these variables gone, so that no client sends the token elsewhere; what Azure had
+set is kept under names that only this module reads.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from trackbridge_adapters.azureml.config import JOB_VARIABLES, Workspace, worksp
 from trackbridge_adapters.azureml.identity import claims_of
 from trackbridge_adapters.azureml.sign_in import JOB
 
+KEPT_PREFIX = "BRIDGE_AZUREML_JOB_"
+"""How the names begin under which ``jobs_hooks`` keeps what Azure has set as ``MLFLOW_…``."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobToken:
@@ -28,6 +33,23 @@ class JobToken:
 
     def __repr__(self) -> str:
         return "<JobToken>"
+
+
+def kept_variables(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables as Azure had set them, where they were taken away from the program."""
+    kept = {
+        f"MLFLOW_{name.removeprefix(KEPT_PREFIX)}": value
+        for name, value in environment.items()
+        if name.startswith(KEPT_PREFIX)
+    }
+    return {**environment, **kept} if kept else environment
+
+
+def with_host_of_job(workspace: Workspace, environment: Mapping[str, str]) -> Workspace:
+    """Return a workspace with the host that the job in it was told: its token opens that, and not ARM."""
+    job = workspace_in(environment.get("MLFLOW_TRACKING_URI", ""))
+    is_here = workspace.host is None and job is not None and job.address == workspace.address
+    return job if job is not None and is_here else workspace
 
 
 def platform_run_of(workspace: Workspace, environment: Mapping[str, str]) -> str | None:

@@ -17,14 +17,19 @@ from trackbridge_adapters._mlflow_rest.service import Service
 from trackbridge_adapters.azureml.arm import Arm
 from trackbridge_adapters.azureml.artifacts import artifacts_of
 from trackbridge_adapters.azureml.assets import Assets
-from trackbridge_adapters.azureml.capabilities import GAPS, HISTORY_PAGE_MAX, LIMITS
+from trackbridge_adapters.azureml.capabilities import GAPS, HISTORY_PAGE_MAX, JOBS, LIMITS
 from trackbridge_adapters.azureml.clouds import ADAPTER, Cloud, cloud_of
 from trackbridge_adapters.azureml.config import Workspace, plain_address, uses_account, workspace_of
 from trackbridge_adapters.azureml.datastores import Datastores, datastores_of
 from trackbridge_adapters.azureml.errors import refusal_of
 from trackbridge_adapters.azureml.health import check_of
 from trackbridge_adapters.azureml.identity import Credential, authentication_of
-from trackbridge_adapters.azureml.job import job_credential, platform_run_of
+from trackbridge_adapters.azureml.job import (
+    job_credential,
+    kept_variables,
+    platform_run_of,
+    with_host_of_job,
+)
 from trackbridge_adapters.azureml.limits import check
 from trackbridge_adapters.azureml.registries import Discovery
 from trackbridge_adapters.azureml.registry_organisation import OrganisationRegistry
@@ -44,6 +49,8 @@ class Backend:
     """Opens the datastores of any workspace of the cloud."""
     discovery: str
     """Who knows where registries are."""
+    vault_endpoint: str | None = None
+    """An address of key vaults instead of their own."""
 
     def registry_of(self, name: str, context: AdapterContext) -> OrganisationRegistry:
         """Open a registry, signed in as for the workspace; nobody is contacted."""
@@ -76,7 +83,8 @@ def backend_of(
         folder: Where the search for config.json begins; the current directory without it.
     """
     options = context.options
-    workspace = workspace_of(uri, options, environment, folder or Path.cwd())
+    environment = kept_variables(environment)
+    workspace = with_host_of_job(workspace_of(uri, options, environment, folder or Path.cwd()), environment)
     cloud = cloud_of(options, environment, workspace.host)
     http = HttpClient(adapter=ADAPTER)
     location = _location_of(workspace, context, cloud, http)
@@ -104,7 +112,7 @@ def backend_of(
         base_url=location.mlflow_url,
         http=http,
         limits=LIMITS,
-        gaps=GAPS,
+        gaps={**GAPS, **JOBS},
         artifacts=artifacts_of(location, datastores if uses_account(options) else None),
         run_url=lambda experiment, run: studio_link(cloud, workspace, run),
         platform_run=platform_run_of(workspace, environment),
@@ -122,6 +130,7 @@ def backend_of(
         datastores,
         lambda other: datastores if other.address == workspace.address else opened(other),
         plain_address(options, "endpoint") or cloud.discovery,
+        plain_address(options, "vault_endpoint"),
     )
 
 

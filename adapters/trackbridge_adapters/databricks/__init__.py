@@ -39,6 +39,8 @@ def open_workspace(
     from trackbridge_adapters._mlflow_rest.adapter import RestAdapter
     from trackbridge_adapters.databricks.artifacts import PART_BYTES
     from trackbridge_adapters.databricks.config import model_schema_of
+    from trackbridge_adapters.databricks.jobs import DatabricksJobs
+    from trackbridge_adapters.databricks.jobs_settings import job_settings_of
     from trackbridge_adapters.databricks.registry import DatabricksRegistry
     from trackbridge_adapters.databricks.service import service_of
 
@@ -49,5 +51,11 @@ def open_workspace(
         adapter.artifacts,
         only_catalog=uri.partition(":")[0] == "databricks-uc",
         schema=model_schema_of(context.options),
+    )
+    adapter.jobs = DatabricksJobs(
+        adapter.tracking.wire,
+        job_settings_of(context.options, service.address),
+        adapter.capabilities,
+        context,
     )
     return adapter

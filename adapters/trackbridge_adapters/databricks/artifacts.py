@@ -52,6 +52,7 @@ PARTS_MAX = 9000  # S3 takes 10,000
 ANSWER_S = 300.0
 PATH_BYTES_MAX = 900
 """Of a key's 1,024 bytes in S3, less the run's folder."""
+VOLUMES = "dbfs:/Volumes/"
 _ROOT = re.compile(r"dbfs:/databricks/mlflow-tracking/[^/]+/(?P<run>[^/]+)/artifacts/?")
 _CODE = re.compile(rb"<Code>([\w.]{1,80})</Code>")
 
@@ -71,6 +72,43 @@ class DatabricksArtifacts(RestArtifacts):
     ) -> ArtifactInfo:
         self._refuse(Feature.ARTIFACTS_RESUMABLE_UPLOAD, "artifacts.put_resumable")
 
+    # Files in volumes that are no run's: AddressedArtifacts.
+
+    def reads(self, address: str) -> bool:
+        return address.startswith(VOLUMES)
+
+    def address_for_registry(self, address: str, *, is_elsewhere: bool) -> str:
+        return address
+
+    def known_digest_at(self, address: str) -> str | None:
+        return None
+
+    def members_at(self, address: str) -> list[tuple[str, ArtifactInfo]]:
+        folder, _, name = address.rpartition("/")
+        files = self._places.files(folder)
+        entry = files.find(name) if name else None
+        if entry is not None and not entry.is_dir:
+            return [(name, ArtifactInfo(path="", file_size=entry.size))]
+        found = list(_below(self._places.files(address), ""))
+        if not found:
+            raise NotFound("there are no files", adapter=ADAPTER, resource=shown(address))
+        return found
+
+    def open_at(self, address: str, path: str) -> BinaryIO:
+        if path:
+            return self._places.files(address).open(path)
+        folder, _, name = address.rpartition("/")
+        return self._places.files(folder).open(name)
+
+
+def _below(files: Files, folder: str) -> Iterator[tuple[str, ArtifactInfo]]:
+    for entry in files.children(folder):
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.is_dir:
+            yield from _below(files, path)
+        else:
+            yield path, ArtifactInfo(path=path, file_size=entry.size)
+
 
 class RunPlaces(Places):
     """The files of a run, given where its artifacts lie."""
@@ -83,7 +121,7 @@ class RunPlaces(Places):
         match = _ROOT.fullmatch(root)
         if match is not None:
             return SignedFiles(self._tracking.wire, root, match["run"], part_bytes=self._part_bytes)
-        if root.startswith("dbfs:/Volumes/"):
+        if root.startswith(VOLUMES):
             return VolumeFiles(self._tracking.wire, root)
         return super().files(root)
 

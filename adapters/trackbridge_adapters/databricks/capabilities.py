@@ -21,7 +21,7 @@ from __future__ import annotations
 import msgspec
 
 from trackbridge.domain.metric_values import ValueKind
-from trackbridge.ports.capabilities import Absence, Capability, Feature, absent
+from trackbridge.ports.capabilities import SUPPORTED, Absence, Capability, Feature, absent
 from trackbridge_adapters._mlflow_rest.capabilities import KEY_PATTERN
 from trackbridge_adapters._mlflow_rest.capabilities import LIMITS as MLFLOW_LIMITS
 
@@ -54,4 +54,16 @@ GAPS: dict[Feature, Capability] = {
     Feature.ARTIFACTS_RESUMABLE_UPLOAD: absent(
         Absence.NOT_YET, "a large file goes up in parts within one call; parts are not kept for a later one"
     ),
+}
+"""Of what every MLflow endpoint declares."""
+
+JOBS: dict[Feature, Capability] = {
+    Feature.JOBS_LOGS: SUPPORTED,
+    Feature.JOBS_LIST: SUPPORTED,
+    Feature.JOBS_SPOT: SUPPORTED,
+    Feature.JOBS_DISTRIBUTED: absent(
+        Absence.NOT_YET,
+        "a command is a process beside the driver's Spark session, so that more machines would idle",
+    ),
+    Feature.JOBS_DATA: SUPPORTED,
 }

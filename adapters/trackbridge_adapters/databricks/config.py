@@ -16,6 +16,10 @@ option                 variable                        what it is
 ``config_file``        ``DATABRICKS_CONFIG_FILE``      the file of profiles, ``~/.databrickscfg`` without
 ``experiment_folder``                                  where experiments go whose name is no path
 ``model_schema``                                       ``catalog.schema`` for models of any other name
+``job_folder``                                         a folder in a volume, for the files of jobs
+``job_node_type``                                      the instance type of jobs that name none
+``job_spark_version``                                  the runtime of jobs; by default the newest LTS
+``job_notice_s``                                       seconds between SIGTERM and SIGKILL, 30 without
 ``ca_file``                                            certificates that are trusted
 ``timeout_s``          ``MLFLOW_HTTP_REQUEST_TIMEOUT``  seconds to wait for an answer
 =====================  ==============================  ================================================
@@ -51,6 +55,10 @@ OPTIONS = frozenset(
         "config_file",
         "experiment_folder",
         "model_schema",
+        "job_folder",
+        "job_node_type",
+        "job_spark_version",
+        "job_notice_s",
         "ca_file",
         "timeout_s",
     }

@@ -12,7 +12,7 @@ from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._mlflow_rest.service import Service
 from trackbridge_adapters._mlflow_rest.wire import Wire
 from trackbridge_adapters.databricks.artifacts import PART_BYTES, DatabricksArtifacts
-from trackbridge_adapters.databricks.capabilities import GAPS, LIMITS
+from trackbridge_adapters.databricks.capabilities import GAPS, JOBS, LIMITS
 from trackbridge_adapters.databricks.config import ADAPTER, Login, login_of
 from trackbridge_adapters.databricks.health import check, fix_of
 from trackbridge_adapters.databricks.identity import authentication_of, user_of
@@ -44,7 +44,7 @@ def service_of(
         base_url=lambda: login.host,
         http=http,
         limits=LIMITS,
-        gaps=GAPS,
+        gaps={**GAPS, **JOBS},
         artifacts=lambda tracking: DatabricksArtifacts(tracking, part_bytes=part_bytes),
         run_url=lambda experiment, run: f"{login.host}/ml/experiments/{quote(experiment)}/runs/{quote(run)}",
         experiment_name=paths.native,

@@ -58,9 +58,8 @@ CAPABILITIES = Capabilities(
         Feature.JOBS_LOGS: SUPPORTED,
         Feature.JOBS_LIST: SUPPORTED,
         Feature.JOBS_SPOT: absent(Absence.NEVER, "nobody takes this machine away for a better price"),
-        Feature.JOBS_DISTRIBUTED: absent(
-            Absence.NOT_YET, "a local job is one process; start the others with torchrun or the like"
-        ),
+        Feature.JOBS_DISTRIBUTED: SUPPORTED,
+        Feature.JOBS_DATA: SUPPORTED,
     },
     limits=Limits(page_items_max=PAGE_ITEMS_MAX),
     search_comparisons=COMPARISONS,

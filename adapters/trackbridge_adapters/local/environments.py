@@ -77,8 +77,11 @@ class Builder:
         self._call = call
         self._pause = pause
 
-    def ensure(self, requirements: Sequence[str]) -> Environment:
+    def ensure(self, requirements: Sequence[str], *, python: str | None = None) -> Environment:
         """Return the environment of these requirements, which may take minutes the first time.
+
+        ``python`` is the version of its interpreter, which uv brings where it is not here; by default that of
+        this process.
 
         Raises:
             BuildFailed: It cannot be made.
@@ -86,7 +89,7 @@ class Builder:
         """
         wanted = sorted(wanted_of(requirements))
         ours = LocalInstallation.find() if any(map(_is_ours, wanted)) else None
-        folder = os.path.join(self._folder, _key(wanted, ours))
+        folder = os.path.join(self._folder, _key(wanted, ours, python))
         if not _is_ready(folder):
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             lock = locks.hold(f"{folder}.lock")
@@ -95,22 +98,25 @@ class Builder:
                 lock = locks.hold(f"{folder}.lock")
             try:
                 if not _is_ready(folder):
-                    self._build(folder, wanted, ours, lock)
+                    self._build(folder, wanted, ours, lock, python or sys.executable)
             finally:
                 locks.release(lock)
         return Environment(folder)
 
-    def _build(self, folder: str, wanted: Sequence[str], ours: LocalInstallation | None, lock: int) -> None:
+    def _build(
+        self, folder: str, wanted: Sequence[str], ours: LocalInstallation | None, lock: int, python: str
+    ) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        self._run(lock, "venv", "--quiet", "--no-project", "--python", sys.executable, folder)
+        self._run(lock, "venv", "--quiet", "--no-project", "--python", python, folder)
         if ours is not None:
             wheel = ours.write_wheel(folder)
             wanted = [ours.replaced(requirement, wheel) for requirement in wanted]
         listed = os.path.join(folder, "requirements.txt")
         with open(listed, "w", encoding="utf-8") as file:
             file.writelines(f"{requirement}\n" for requirement in wanted)
-        python = Environment(folder).python
-        self._run(lock, "pip", "install", "--python", python, "--requirement", listed)
+        if wanted:
+            made = Environment(folder).python
+            self._run(lock, "pip", "install", "--python", made, "--requirement", listed)
         with open(os.path.join(folder, "ready"), "wb") as file:
             os.fsync(file.fileno())
 
@@ -213,9 +219,10 @@ def _is_ready(folder: str) -> bool:
     return os.path.exists(os.path.join(folder, "ready"))
 
 
-def _key(wanted: Sequence[str], ours: LocalInstallation | None) -> str:
+def _key(wanted: Sequence[str], ours: LocalInstallation | None, python: str | None) -> str:
     """Return the name of the environment: a digest of all that it depends on."""
-    parts = [sys.version, sys.base_prefix, ours.identity if ours else ""]
+    interpreter = [f"python {python}"] if python else [sys.version, sys.base_prefix]
+    parts = [*interpreter, ours.identity if ours else ""]
     for requirement in wanted:
         parts += (requirement, *_state_of(path_of(requirement)))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()

@@ -3,8 +3,10 @@
 ``jobs/<job id>/lock``   held by the runner while it lives
 ``jobs/<job id>/wake``   a named pipe to the runner; it is there once the runner has started
 ``jobs/<job id>/log``    what the command wrote, and before it how its environment was made
+``jobs/<job id>/inputs``  what was brought from elsewhere, until the job has ended
 ``jobs/<job id>/runner.log``  what the runner itself, and the closing of the run after it, had to say
-``jobs/slots/<number>``  held by each job that runs
+``jobs/slots/<number>``  held by each job that runs; those that jobs have submitted have slots of their own,
+    ``jobs/slots/level <n>/<number>``: a job that waits for another must not hold what that one needs
 
 Imports little: a job's runner pays for each import with the user's time.
 """
@@ -19,10 +21,11 @@ import stat
 class JobFiles:
     """Paths of one job; making this touches nothing."""
 
-    __slots__ = ("folder", "lock", "log", "runner_log", "wake")
+    __slots__ = ("folder", "inputs", "lock", "log", "runner_log", "wake")
 
     def __init__(self, store: str, job_id: str) -> None:
         self.folder = os.path.join(store, "jobs", job_id)
+        self.inputs = os.path.join(self.folder, "inputs")
         self.lock = os.path.join(self.folder, "lock")
         self.wake = os.path.join(self.folder, "wake")
         self.log = os.path.join(self.folder, "log")
@@ -64,9 +67,10 @@ class JobFiles:
         return True
 
 
-def slots_folder(store: str) -> str:
-    """Return the folder of the slots."""
-    return os.path.join(store, "jobs", "slots")
+def slots_folder(store: str, level: int = 0) -> str:
+    """Return the folder of the slots of jobs that were submitted from so many jobs, one in the other."""
+    folder = os.path.join(store, "jobs", "slots")
+    return os.path.join(folder, f"level {level}") if level else folder
 
 
 def environments_folder(store: str) -> str:

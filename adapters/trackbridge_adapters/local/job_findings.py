@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Iterable, Iterator
 
 from trackbridge.domain.job_checks import job_problems
-from trackbridge.domain.jobs import JobSpec
+from trackbridge.domain.jobs import JobSpec, Launcher
 from trackbridge.domain.secrets import is_secret_name, redact
-from trackbridge.ports.capabilities import Capabilities, Feature
+from trackbridge.ports.capabilities import Capabilities
 from trackbridge.ports.findings import Finding, Severity
+from trackbridge.ports.jobs import features_of
 from trackbridge_adapters.local.environments import path_of, wanted_of
+from trackbridge_adapters.local.job_data import BROUGHT, path_at
 
 UV_HINT = "pip install 'trackbridge[jobs]'"
 
@@ -26,14 +28,6 @@ def find_uv() -> str | None:
         return shutil.which("uv")
 
 
-def features_of(spec: JobSpec) -> Iterator[Feature]:
-    """Yield the optional features that a spec asks for."""
-    if spec.compute.spot:
-        yield Feature.JOBS_SPOT
-    if spec.compute.instance_count > 1 or spec.processes_per_node > 1:
-        yield Feature.JOBS_DISTRIBUTED
-
-
 def findings_of(spec: JobSpec, capabilities: Capabilities) -> Iterator[Finding]:
     """Yield what is wrong or doubtful; with an ERROR the job is not taken."""
     for problem in job_problems(spec):
@@ -45,17 +39,17 @@ def findings_of(spec: JobSpec, capabilities: Capabilities) -> Iterator[Finding]:
     yield from _code_dir(spec)
     yield from _environment(spec)
     yield from _secrets(spec)
-    for field in ("inputs", "outputs"):
-        if getattr(spec, field):
-            yield _error(
-                field, "local jobs read and write files where they lie", "give the path as a parameter"
-            )
+    yield from _data(spec)
 
 
 def _compute(spec: JobSpec) -> Iterator[Finding]:
     for field in ("cluster", "instance_type"):
         if getattr(spec.compute, field):
             yield _error("compute", f"there is no {field} to choose on one machine", "leave it out")
+    if spec.compute.instance_count > 1:
+        yield _error("compute", "there is one machine", "ask for several processes on it: processes_per_node")
+    if spec.launcher is Launcher.SPARK:
+        yield _error("launcher", "local jobs start no Spark", "submit it to spark://local[*]")
 
 
 def _code_dir(spec: JobSpec) -> Iterator[Finding]:
@@ -70,13 +64,36 @@ def _code_dir(spec: JobSpec) -> Iterator[Finding]:
         yield _error("code_dir", f"{folder!r} is not a folder", "name one that exists")
 
 
+def _data(spec: JobSpec) -> Iterator[Finding]:
+    kept = {"checkpoints": spec.checkpoints} if spec.checkpoints else {}
+    for field, places in (("inputs", spec.inputs), ("outputs", spec.outputs), ("checkpoints", kept)):
+        for name, place in places.items():
+            if place and "\0" not in place:
+                yield from _place(field, name, place)
+
+
+def _place(field: str, name: str, place: str) -> Iterator[Finding]:
+    path, is_read = path_at(place), field == "inputs"
+    if path is None:
+        if not is_read:
+            message = f"{name} is at {redact(place)}, and local jobs write to this machine"
+            yield _error(field, message, "name a folder, and copy it when the job has ended")
+        elif not place.startswith(BROUGHT) or redact(place) != place:
+            message = f"{name} is at {redact(place)}, from where local jobs cannot bring it"
+            yield _error(field, message, "copy it here, and give the path")
+    elif is_read and not os.path.exists(path):
+        yield _error(field, f"{name} is not at {path!r}", "name a file or folder that is there")
+    elif not is_read and os.path.exists(path) and not os.path.isdir(path):
+        yield _error(field, f"{name} is a file, {path!r}", "name a folder, or one to be made")
+
+
 def _environment(spec: JobSpec) -> Iterator[Finding]:
     environment = spec.environment
     if environment.image:
         yield _error("environment", "local jobs run without containers", "give requirements instead")
     if environment.conda_file:
         yield _error("environment", "local jobs run without conda", "give requirements instead")
-    if not environment.requirements:
+    if not environment.requirements and not environment.python:
         return
     yield from _requirements(environment.requirements)
     if find_uv() is None:

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 
 IS_LINUX = sys.platform.startswith("linux")
 JOB_VARIABLE = "BRIDGE_JOB_ID"
+LEVEL_VARIABLE = "BRIDGE_JOB_LEVEL"
+"""How many jobs a job was submitted from, one in the other."""
 
 _SET_CHILD_SUBREAPER = 36
 _ENDED = ("Z", "X")

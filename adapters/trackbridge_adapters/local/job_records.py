@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 BUSY_TIMEOUT_S = 10.0
+SETTLED_TAG = "bridge.job.status"
+"""What settling writes onto the run last: ``trackbridge.domain.job_tags``."""
+
 FINAL = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
@@ -79,6 +82,15 @@ class JobRecord:
             (self._job_id,),
         )
         return None if rows is None else [(str(job_id), bool(is_older)) for job_id, is_older in rows]
+
+    def is_settled(self, run_id: str) -> bool | None:
+        """Tell whether a run of this store says how its job has ended; None where the run is elsewhere."""
+        rows = self._tried(
+            "SELECT (SELECT count(*) FROM tag JOIN name ON name.id = tag.key "
+            "WHERE tag.run = run.row AND name.text = ?) FROM run WHERE run_id = ?",
+            (SETTLED_TAG, run_id),
+        )
+        return bool(rows[0][0]) if rows else None
 
     def look(self) -> None:
         """Look whether the store is still there."""

@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 
 from trackbridge_adapters.local import locks
 from trackbridge_adapters.local.job_files import JobFiles, environments_folder, slots_folder
-from trackbridge_adapters.local.job_processes import JOB_VARIABLE, adopt_orphans, birth_of
+from trackbridge_adapters.local.job_processes import JOB_VARIABLE, LEVEL_VARIABLE, adopt_orphans, birth_of
 from trackbridge_adapters.local.job_records import JobRecord
 from trackbridge_adapters.local.job_settling import start_settling
 from trackbridge_adapters.local.job_supervision import IDLE_S, RETRY_S, Bell, Supervision
@@ -40,7 +40,12 @@ TURN_S = 1.0
 """How often the first in the queue looks for a slot whose holder was killed; the others look less often."""
 
 QUEUE_S = 5.0
+TOLD_BYTES = 2000
+FOLLOWER_S = 3.0
+FOLLOWER_PAUSE_S = 0.05
 PYTHONS = ("python", "python3", sys.executable)
+OF_ANOTHER_RUN = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_RUN_NAME")
+"""What mlflow sets for the submitter's own run."""
 
 
 class Failed(Exception):
@@ -64,6 +69,7 @@ class Runner:
         self._bell = Bell(self._files.open_wake())
         self._record = JobRecord(os.path.join(store, "store.db"), job_id)
         self._spec: dict[str, Any] = json.loads(self._record.spec())
+        self._level = int(os.environ.get(LEVEL_VARIABLE, "0"))
         self._is_to_look = True
         self._stop: tuple[str, str] | None = None
         self._exit_code: int | None = None
@@ -79,19 +85,39 @@ class Runner:
         if slot is not None:
             locks.release(slot)
             self._wake_next()
+        if self._is_settled():
+            return
         start_settling(
             self._files,
             run_id=self._spec["run_id"],
             tracking_uri=self._spec["tracking_uri"],
             status=status,
             end_time=end_time,
+            job_id=self._job_id,
+            exit_code=self._exit_code,
+            reason=reason,
         )
+
+    def _is_settled(self) -> bool:
+        """Tell whether the run says how the job has ended, having waited a little for that.
+
+        Whoever follows the job writes it at once; a process for it alone would cost half a second of work.
+        """
+        run_id, deadline_s = self._spec["run_id"], time.monotonic() + FOLLOWER_S
+        while run_id and not self._bell.is_terminated:
+            is_settled = self._record.is_settled(run_id)
+            if is_settled is not False:
+                return bool(is_settled)
+            if time.monotonic() > deadline_s:
+                return False
+            self._bell.wait(FOLLOWER_PAUSE_S)
+        return False
 
     # The queue.
 
     def _slot(self) -> int | None:
         """Wait for the job's turn and return the lock of its slot; None when it is to end instead."""
-        folder = slots_folder(self._store)
+        folder = slots_folder(self._store, self._level)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         while self._stop is None:
             has_turn = self._has_turn()
@@ -103,6 +129,8 @@ class Runner:
         return None
 
     def _has_turn(self) -> bool:
+        if self._level > 0:  # who waits before it may be waiting for the job that waits for this one
+            return True
         waiting = self._record.queued()
         if waiting is None:
             return False
@@ -130,11 +158,14 @@ class Runner:
             return "FAILED", str(error)
         except OSError as error:
             return "FAILED", f"the files of the job cannot be written: {error}"
+        finally:
+            self._discard_inputs()
         return "SUCCEEDED", ""
 
     def _variables(self) -> dict[str, str]:
         """Return the environment of the command, with its secrets."""
-        variables = {**os.environ, **self._spec["variables"]}
+        variables = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_RUN}
+        variables.update(self._spec["variables"])
         variables.setdefault("PYTHONUNBUFFERED", "1")  # what was printed is in the log, whatever comes
         for name, reference in self._spec["secrets"].items():
             variables[name] = _secret(name, reference)
@@ -146,9 +177,80 @@ class Runner:
 
         ``python`` is the interpreter of the environment, without one that of the submitter.
         """
-        first, *rest = self._spec["command"]
-        python = self._python(variables, log) if self._spec["environment"]["requirements"] else sys.executable
-        return [python if first in PYTHONS else first, *rest]
+        first, *rest = self._words(variables, log)
+        environment = self._spec["environment"]
+        if environment["requirements"] or environment.get("python"):
+            python = self._python(variables, log)
+        else:
+            python = sys.executable
+            _lead_to(python, variables, self._spec["variables"])
+        command = [python if first in PYTHONS else first, *rest]
+        return self._launched(command, python, variables)
+
+    def _words(self, variables: dict[str, str], log: int) -> list[str]:
+        """Return the words of the command, with the places of its data, which become variables, too."""
+        words: list[str] = self._spec["command"]
+        if not any(map(self._spec.get, ("inputs", "outputs", "checkpoints"))):
+            return words
+        from trackbridge_adapters._jobs.bootstrap import filled
+        from trackbridge_adapters.local.job_data import places_of
+
+        places = {}
+        found = places_of(self._spec, lambda name, address: self._bring(name, address, log))
+        for word, variable, path in found:
+            places[word] = variables[variable] = path
+        return [filled(word, places) for word in words]
+
+    def _bring(self, name: str, address: str, log: int) -> str:
+        """Bring an input here, and return where it is.
+
+        Raises:
+            Failed: It cannot be brought.
+        """
+        from trackbridge_adapters.local.job_data import bringing, brought
+
+        self._record.save({"status": "STARTING"})
+        self._wake_next()
+        folder = os.path.join(self._files.inputs, name)
+        before = os.path.getsize(self._files.log)
+        code = self._to_the_end(self._start(bringing(address, folder), os.environ, log)).exit_code
+        self._go_on()
+        if code != 0:
+            with open(self._files.log, "rb") as file:
+                file.seek(before)
+                told = file.read(TOLD_BYTES).decode("utf-8", "replace").strip()
+            raise Failed(f"the input {name} cannot be brought: {told}")
+        return brought(address, folder)
+
+    def _discard_inputs(self) -> None:
+        if os.path.isdir(self._files.inputs):
+            import shutil
+
+            shutil.rmtree(self._files.inputs, ignore_errors=True)
+
+    def _launched(self, command: list[str], python: str, variables: dict[str, str]) -> list[str]:
+        """Return what starts the command, several times where that is asked for."""
+        launcher, processes = self._spec.get("launcher", "direct"), self._spec.get("processes_per_node", 1)
+        if launcher == "direct" and processes == 1:
+            return command
+        from trackbridge_adapters._jobs.bootstrap import Machines, launched
+        from trackbridge_adapters.local import job_ranks
+
+        all_ranks_track: bool = self._spec.get("all_ranks_track", False)
+        machines = Machines(main_port=_free_port())
+        started = launched(
+            launcher,
+            command,
+            python,
+            processes=processes,
+            machines=machines,
+            all_ranks_track=all_ranks_track,
+        )
+        words, own = started[0]
+        if len(started) == 1:
+            variables.update(own)
+            return words
+        return [sys.executable, "-I", job_ranks.__file__, json.dumps([own for _, own in started]), *words]
 
     def _python(self, variables: dict[str, str], log: int) -> str:
         """Make the environment, enter it, and return its interpreter."""
@@ -166,7 +268,8 @@ class Runner:
         folder = environments_folder(self._store)
         builder = Builder(folder, self._uv, log=self._files.log, call=call, pause=self._pause)
         try:
-            environment = builder.ensure(self._spec["environment"]["requirements"])
+            wanted = self._spec["environment"]
+            environment = builder.ensure(wanted["requirements"], python=wanted.get("python"))
         except BuildFailed as error:
             raise Failed(str(error)) from error
         environment.enter(variables)
@@ -286,6 +389,27 @@ class Runner:
         self._record.save(ended)
         while self._record.has_unsaved and not self._record.is_gone:
             self._wait(RETRY_S)
+
+
+def _lead_to(python: str, variables: dict[str, str], asked_for: Mapping[str, str]) -> None:
+    """Let ``python`` in a script of the shell be the submitter's, unless the spec has a path of its own."""
+    if "PATH" in asked_for:
+        return
+    programs = os.path.dirname(python)
+    folders = variables.get("PATH", os.defpath).split(os.pathsep)
+    found = next((folder for folder in folders if os.access(os.path.join(folder, "python"), os.X_OK)), None)
+    if found != programs:
+        variables["PATH"] = os.pathsep.join((programs, *folders))
+
+
+def _free_port() -> int:
+    """Return a port for processes to meet at; other jobs on this machine meet elsewhere."""
+    import socket
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+    return port
 
 
 def _secret(name: str, reference: str) -> str:

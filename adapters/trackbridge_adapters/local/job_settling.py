@@ -22,7 +22,15 @@ _RUN_STATUS = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED
 
 
 def start_settling(
-    files: JobFiles, *, run_id: str | None, tracking_uri: str, status: str, end_time: int
+    files: JobFiles,
+    *,
+    run_id: str | None,
+    tracking_uri: str,
+    status: str,
+    end_time: int,
+    job_id: str = "",
+    exit_code: int | None = None,
+    reason: str = "",
 ) -> None:
     """Start the program that closes the run, in a session of its own; its failure changes nothing.
 
@@ -33,6 +41,8 @@ def start_settling(
         return
     command = [sys.executable, "-c", _BOOTSTRAP.format(path=sys.path), "--tracking-uri", tracking_uri]
     command += ["--run-id", run_id, "--status", _RUN_STATUS[status], "--end-time", str(end_time)]
+    command += ["--job-id", job_id, f"--reason={reason}", "--log", files.log]
+    command += [] if exit_code is None else [f"--exit-code={exit_code}"]
     log = os.open(files.runner_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         process = subprocess.Popen(

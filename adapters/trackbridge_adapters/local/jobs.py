@@ -21,21 +21,22 @@ import trackbridge_adapters
 from trackbridge import errors
 from trackbridge.domain.file_uris import file_uri
 from trackbridge.domain.ids import mint_id
-from trackbridge.domain.jobs import JobSpec, JobState, JobStatus, LogChunk
+from trackbridge.domain.job_checks import shown_spec
+from trackbridge.domain.jobs import JobFacts, JobPreview, JobSpec, JobState, JobStatus, LogChunk
 from trackbridge.domain.paging import Page
 from trackbridge.errors import Conflict, InvalidInput, MissingExtra, NotFound, Rejected
 from trackbridge.ports.capabilities import Capabilities
 from trackbridge.ports.findings import Finding, Severity
-from trackbridge.ports.jobs import JobBackend
+from trackbridge.ports.jobs import JobBackend, features_of
 from trackbridge_adapters.local import locks
 from trackbridge_adapters.local.capabilities import ADAPTER
 from trackbridge_adapters.local.config import Settings
 from trackbridge_adapters.local.database import Database
 from trackbridge_adapters.local.errors import Translating
 from trackbridge_adapters.local.job_files import JobFiles
-from trackbridge_adapters.local.job_findings import UV_HINT, features_of, find_uv, findings_of
+from trackbridge_adapters.local.job_findings import UV_HINT, find_uv, findings_of
 from trackbridge_adapters.local.job_log import read_piece
-from trackbridge_adapters.local.job_processes import JOB_VARIABLE, remaining
+from trackbridge_adapters.local.job_processes import JOB_VARIABLE, LEVEL_VARIABLE, remaining
 from trackbridge_adapters.local.tokens import listing_of, page_size, place_of, token_of
 
 LOOKERS_S = 1.0
@@ -44,6 +45,8 @@ LOOKERS_S = 1.0
 ENDING_S = 5.0
 ENDING_PAUSE_S = 0.01
 TAIL_BYTES = 500
+
+FACTS = JobFacts(instance_count=1, is_spot=False, billed_s=0, interruptions=0)
 
 _COLUMNS = (
     "job_id, number, spec, status, reason, attempt, exit_code, process_id, process_birth, "
@@ -97,6 +100,7 @@ class LocalJobs(JobBackend):
     ) -> None:
         self._settings = settings
         self._store = os.fspath(settings.folder)
+        self._store_uri = file_uri(settings.folder)
         self._database = database
         self._capabilities = capabilities
         self._clock_ms = clock_ms
@@ -105,10 +109,15 @@ class LocalJobs(JobBackend):
         """Look at the spec, the folder of the code, the requirements and the secrets' references."""
         return tuple(findings_of(spec, self._capabilities))
 
+    def preview(self, spec: JobSpec) -> JobPreview:
+        """Return the spec itself: nothing is sent, and nobody is billed."""
+        self._refuse(spec, "jobs.preview")
+        return JobPreview(request=shown_spec(spec), hours_max=0.0)
+
     def submit(self, spec: JobSpec, *, key: str) -> JobState:
         """Write the job into the store and start its runner."""
         _reap_runners()
-        self._refuse(spec)
+        self._refuse(spec, "jobs.submit")
         with Translating("jobs.submit", f"job {spec.name!r}"):
             with self._database.reading("jobs.submit") as connection:
                 known = _find_by_key(connection, key) if connection is not None else None
@@ -174,16 +183,16 @@ class LocalJobs(JobBackend):
 
     # Submission.
 
-    def _refuse(self, spec: JobSpec) -> None:
+    def _refuse(self, spec: JobSpec, operation: str) -> None:
         for feature in features_of(spec):
-            self._capabilities.require(feature, operation="jobs.submit")
+            self._capabilities.require(feature, operation=operation)
         for finding in findings_of(spec, self._capabilities):
             if finding.severity is Severity.ERROR:
                 kind = MissingExtra if finding.fix == UV_HINT else Rejected
                 raise kind(
                     f"the job cannot run: {finding.subject}: {finding.message}",
                     adapter=ADAPTER,
-                    operation="jobs.submit",
+                    operation=operation,
                     hint=finding.fix,
                 )
 
@@ -215,7 +224,7 @@ class LocalJobs(JobBackend):
             if known is not None:
                 shutil.rmtree(files.folder)
                 return known
-            self._start_runner(files, job_id, lock, uses_uv=bool(spec.environment.requirements))
+            self._start_runner(files, job_id, lock, uses_uv=_uses_uv(spec))
         finally:
             locks.release(lock)
         return self._row(job_id, "jobs.submit")
@@ -231,7 +240,7 @@ class LocalJobs(JobBackend):
         try:
             if not self._row(row.job_id, "jobs.submit").has_ended and not files.was_started():
                 spec = msgspec.json.decode(row.spec, type=JobSpec)
-                self._start_runner(files, row.job_id, lock, uses_uv=bool(spec.environment.requirements))
+                self._start_runner(files, row.job_id, lock, uses_uv=_uses_uv(spec))
         finally:
             locks.release(lock)
 
@@ -250,7 +259,7 @@ class LocalJobs(JobBackend):
         try:
             process = subprocess.Popen(
                 [sys.executable, "-S", "-c", _BOOTSTRAP.format(path=path), *arguments],
-                env={**os.environ, JOB_VARIABLE: job_id},
+                env={**os.environ, JOB_VARIABLE: job_id, LEVEL_VARIABLE: str(_level())},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -340,7 +349,8 @@ class LocalJobs(JobBackend):
             submit_time=row.submit_time,
             start_time=row.start_time,
             end_time=row.end_time,
-            native_url=file_uri(Path(self._files(row).log)),
+            facts=FACTS,
+            native_url=self._store_uri + self._files(row).log.removeprefix(self._store),
         )
 
 
@@ -367,6 +377,18 @@ def _loss(row: Row, files: JobFiles) -> str:
     when = {"QUEUED": "while the job waited", "STARTING": "while its environment was made"}
     reason = f"the job's runner died {when.get(row.status, 'while the job ran')}, or the machine went down"
     return f"{reason}: {told}" if told else reason
+
+
+def _uses_uv(spec: JobSpec) -> bool:
+    return bool(spec.environment.requirements or spec.environment.python)
+
+
+def _level() -> int:
+    """Return how many jobs this process belongs to, one in the other."""
+    if JOB_VARIABLE not in os.environ:
+        return 0
+    level = os.environ.get(LEVEL_VARIABLE, "")
+    return int(level) + 1 if level.isdecimal() else 1
 
 
 def _reap_runners() -> None:

@@ -8,6 +8,7 @@ from trackbridge.ports.findings import Finding
 from trackbridge_adapters.sagemaker.artifacts import SageMakerArtifacts
 from trackbridge_adapters.sagemaker.backend import Backend
 from trackbridge_adapters.sagemaker.health_experiments import examine
+from trackbridge_adapters.sagemaker.jobs import SageMakerJobs
 from trackbridge_adapters.sagemaker.registry import SageMakerRegistry
 from trackbridge_adapters.sagemaker.tracking import SageMakerTracking
 
@@ -20,7 +21,7 @@ class SageMakerAdapter(Adapter):
         self.tracking = SageMakerTracking(backend)
         self.artifacts = SageMakerArtifacts(backend, self.tracking)
         self.registry = SageMakerRegistry(backend, self.artifacts, self.tracking)
-        self.jobs = None
+        self.jobs = SageMakerJobs(backend, self.tracking, self.registry)
         self.deployments = None
 
     @property

@@ -42,6 +42,11 @@ CAPABILITIES = Capabilities(
         Feature.REGISTRY_DELETE: SUPPORTED,
         Feature.REGISTRY_ATOMIC_TAGS: SUPPORTED,
         Feature.REGISTRY_NUMBERS_KEPT: SUPPORTED,
+        Feature.JOBS_LOGS: SUPPORTED,
+        Feature.JOBS_LIST: SUPPORTED,
+        Feature.JOBS_SPOT: SUPPORTED,
+        Feature.JOBS_DISTRIBUTED: SUPPORTED,
+        Feature.JOBS_DATA: SUPPORTED,
     },
     limits=Limits(
         # A write of a thousand points is a hundred calls of BatchPutMetrics already.

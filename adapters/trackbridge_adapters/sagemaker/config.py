@@ -25,8 +25,8 @@ option                 variable                                what it is
 With ``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true`` none of those that begin with ``AWS_`` counts.
 
 ``sagemaker:`` takes the same, less what is MLflow's own (``ui_url``, and variables that begin with
-``SAGEMAKER_MLFLOW_`` or ``MLFLOW_HTTP_``), and ``region`` and ``bucket`` (see the modules of these
-names); its ``endpoint`` stands for that of every service.
+``SAGEMAKER_MLFLOW_`` or ``MLFLOW_HTTP_``), and ``region``, ``bucket`` and those of jobs (see ``place``,
+``bucket`` and ``jobs_settings``); its ``endpoint`` stands for that of every service.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from urllib.parse import urlsplit
 from trackbridge.errors import ConfigError
 from trackbridge_adapters._mlflow_rest.options import existing_file, timeout_s
 from trackbridge_adapters.sagemaker.arn import ADAPTER
+from trackbridge_adapters.sagemaker.jobs_settings import JOB_OPTIONS
 
 OPTIONS = frozenset(
     {
@@ -59,7 +60,7 @@ OPTIONS = frozenset(
 )
 REGISTRY_OPTIONS = frozenset({"image", "instance_types", "model_archive", "shared_groups"})
 """Those that ``registry_settings`` reads."""
-PLACE_OPTIONS = (OPTIONS - {"ui_url"}) | {"region", "bucket"} | REGISTRY_OPTIONS
+PLACE_OPTIONS = (OPTIONS - {"ui_url"}) | {"region", "bucket"} | REGISTRY_OPTIONS | JOB_OPTIONS
 """Those of ``sagemaker:``."""
 ROLE_SECONDS = 3300
 ROLE_SECONDS_MIN, ROLE_SECONDS_MAX = 900, 43_200

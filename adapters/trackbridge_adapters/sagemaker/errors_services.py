@@ -81,7 +81,7 @@ RULES: tuple[Rule[Place], ...] = (
     ),
     Rule(
         re.compile(
-            r"^(?:ResourceNotFound|RecordNotFound|NoSuch|NotFound|404|ValidationException.*"
+            r"^(?:(?:Resource|Record|Repository|Parameter)NotFound|NoSuch|NotFound|404|ValidationException.*"
             r"(?:not find|does not exist|doesn't exist|not found|not exist))"
         ),
         NotFound,

@@ -12,7 +12,8 @@ SIGTERM                        KILLED      here, after a flush; the signal then 
 SIGKILL, power failure         KILLED      whoever delivers, at the time of the last record
 =============================  ==========  ==================================================
 
-Each thread has its own stack of active runs, as in mlflow.
+Each thread has its own stack of active runs, as in mlflow. A process of a job that only adds to the run which
+rank 0 has open (see ``job_surroundings``) says nothing of its end.
 """
 
 from __future__ import annotations
@@ -21,23 +22,21 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
 from trackbridge.api.client import Client
+from trackbridge.api.job_surroundings import only_adds
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.api.results import Run
-from trackbridge.api.session import all_sessions, before_close, tell
+from trackbridge.api.session import before_close, flush_all, tell
 from trackbridge.domain.runs import TAG_TRACEBACK, RunData, RunInfo, RunInputs, RunStatus
 from trackbridge.errors import BridgeError
 from trackbridge.transport.redaction import redact
 
 TRACEBACK_CHARS_MAX = 16_000
-TERMINATION_FLUSH_S = 10.0
-"""How long SIGTERM waits for delivery; clouds send SIGKILL 30 s to 2 min after it."""
 
 
 class ActiveRun:
@@ -80,7 +79,8 @@ class ActiveRun:
         for companion in self._companions:
             companion.stop()
         self._companions.clear()
-        self.client.end_run(self.recorder, status)
+        if not only_adds(self.recorder.run_id):
+            self.client.end_run(self.recorder, status)
 
     def fail(self, error: BaseException) -> None:
         """Keep the traceback, and end as the error says."""
@@ -220,9 +220,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     try:
         if os.getpid() == _guarded_process:  # a forked worker that is told to stop leaves that to its parent
             _end_all(lambda run: run.end(RunStatus.KILLED))
-            deadline = time.monotonic() + TERMINATION_FLUSH_S
-            for session in all_sessions():
-                session.flush(max(0.0, deadline - time.monotonic()))
+            flush_all()
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trackbridge.api import logging_artifacts
 from trackbridge.api.advice import warn_of_limits
 from trackbridge.api.downloads import download_file
+from trackbridge.api.job_surroundings import is_attempt
 from trackbridge.api.names import random_run_name
 from trackbridge.api.reading import Reader
 from trackbridge.api.recorder import RunRecorder, now_ms
@@ -26,6 +27,7 @@ from trackbridge.domain import runs as domain
 from trackbridge.domain.artifacts import ArtifactInfo, artifact_uri
 from trackbridge.domain.batches import MetricColumns
 from trackbridge.domain.ids import experiment_id_of, mint_id
+from trackbridge.domain.job_tags import TAG_JOB_JOURNAL
 from trackbridge.domain.records import ExperimentOpened, OpenMode, RunOpened
 from trackbridge.domain.runs import (
     TAG_NAME,
@@ -94,6 +96,11 @@ class Client(RegistryMethods):
     def __repr__(self) -> str:
         return f"Client({self.tracking_uri!r})"
 
+    @property
+    def looks_first(self) -> bool:
+        """Whether runs and experiments are looked up in the store before they are taken up: it is here."""
+        return not self.session.asks_nobody and self.reader.capabilities.is_local
+
     # Experiments.
 
     def open_experiment(self, name: str, *, tags: Mapping[str, object] | None = None) -> Experiment:
@@ -104,7 +111,7 @@ class Client(RegistryMethods):
         """
         checked_key(name, kind="experiment")
         experiment_id = experiment_id_of(name)
-        if self.reader.capabilities.is_local:
+        if self.looks_first:
             existing = self.reader.glimpse_experiment(name)
             if existing is not None:
                 _refuse_deleted(existing.lifecycle_stage, name, existing.experiment_id, noun="experiments")
@@ -262,11 +269,15 @@ class Client(RegistryMethods):
         if existing is not None:
             return existing
         texts = {key: as_text(value, key=key, kind="tag") for key, value in (tags or {}).items()}
+        if is_attempt(run_id):
+            writer = self.session.writer
+            writer.enter_process()
+            texts[TAG_JOB_JOURNAL] = writer.folder.journal_id
         return self._reopened(run_id, OpenMode.RESUME, texts)
 
     def _reopened(self, run_id: str, how: OpenMode, tags: dict[str, str]) -> RunRecorder:
         experiment_id, name, user, start_time = "", "", "", now_ms()
-        run = self.reader.glimpse_run(run_id) if self.reader.capabilities.is_local else None
+        run = self.reader.glimpse_run(run_id) if self.looks_first else None
         if run is not None:
             _refuse_deleted(run.info.lifecycle_stage, run.info.run_name, run_id, noun="runs")
             experiment_id, name, user = run.info.experiment_id, run.info.run_name, run.info.user_id

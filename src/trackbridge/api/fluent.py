@@ -14,6 +14,7 @@ import msgspec
 from trackbridge.api import active
 from trackbridge.api.active import ActiveRun
 from trackbridge.api.client import MAX_RESULTS, Client, Uri, ViewType, _final_status, as_list
+from trackbridge.api.job_surroundings import only_adds
 from trackbridge.api.recorder import RunRecorder, now_ms
 from trackbridge.api.results import Experiment, Experiments, Run
 from trackbridge.api.values import checked_key, checked_mapping, checked_tag_key
@@ -130,7 +131,9 @@ def start_run(
 ) -> ActiveRun:
     """Start a run and make it active; use it as a context manager, or call ``end_run``.
 
-    Source, git commit and dirty state, user, host, Python and installed packages are recorded.
+    Source, git commit and dirty state, user, host, Python and installed packages are recorded. In a job, it
+    is the job's run; of the processes that torchrun or MPI start there, only rank 0 tracks, and the calls of
+    the others are accepted and go nowhere, unless the job says ``all_ranks_track``.
 
     Args:
         run_id: Take up this run again instead; by default ``BRIDGE_RUN_ID`` where set.
@@ -159,7 +162,10 @@ def start_run(
     texts = {checked_tag_key(key): value for key, value in checked_mapping(tags or {}, of="tags").items()}
     if description is not None:
         texts[TAG_NOTE] = description
-    if wanted:
+    if wanted and only_adds(wanted):
+        recorder = client().recorder(wanted)
+        recorder.tags(texts)
+    elif wanted:
         recorder = client().resume_run(wanted, tags=texts)
     else:
         parent = parent_run_id or (outer.recorder.run_id if outer is not None and nested else None)

@@ -145,6 +145,8 @@ class RunRecorder:
             self._writer.folder.mark_open(self.run_id)
         if how is OpenMode.CREATE:
             self._writer.folder.mark_created(self.run_id)
+        elif how is OpenMode.RESUME:
+            self._writer.folder.mark_resumed(self.run_id)
         self._writer.append_control(_encode(msgspec.structs.replace(self.opened, how=how)))
 
     def keep_points(self) -> None:
@@ -260,6 +262,8 @@ class RunRecorder:
         self._artifact(path, lambda: stage_bytes(self._writer.folder, content))
 
     def _artifact(self, path: str, stage: Callable[[], Staged]) -> str | None:
+        if self._writer.keeps_nothing:
+            return None
         self._writer.enter_process()
         try:
             staged = stage()

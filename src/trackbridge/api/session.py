@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from trackbridge.api.job_surroundings import is_tracking
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.domain.records import ExperimentOpened, OpenMode, RunOpened
 from trackbridge.errors import TimedOut, Unavailable, Unsupported
 from trackbridge.journal.cursors import load_cursor
+from trackbridge.journal.silence import SilentWriter
 from trackbridge.journal.writer import JournalWriter, WriterOptions
 from trackbridge.resolve.config import Settings
-from trackbridge.resolve.destinations import Destination, journal_root
+from trackbridge.resolve.destinations import LATER, Destination, journal_root
 
 if TYPE_CHECKING:
     from trackbridge.delivery.child import DeliveryChild
@@ -48,6 +50,9 @@ class Session:
         self.destinations = tuple(destination.uri.text for destination in destinations)
         self._without_runs = [found.uri.text for found in destinations if not found.uri.keeps_runs]
         self.settings = settings
+        self.is_away: bool = settings.value("delivery") == LATER
+        """Whether destinations are not to be reached from here: what is logged goes home at the job's end."""
+        self._silent = None if is_tracking() else SilentWriter(self.root, self.destinations)
         self.recorders: dict[str, RunRecorder] = {}
         self._experiments: dict[str, ExperimentOpened] = {}
         self._lock = threading.RLock()
@@ -65,6 +70,8 @@ class Session:
         Raises:
             Unsupported: A destination keeps no runs: nothing of them could ever be delivered.
         """
+        if self._silent is not None:
+            return self._silent
         if self._writer is None or self._writer.is_closed:
             self._refuse_registries()
             with self._lock:
@@ -169,14 +176,19 @@ class Session:
         """The journal that this process has logged to, None where there is none."""
         return self._writer if self._writer is not None and self._writer.is_own else None
 
+    @property
+    def asks_nobody(self) -> bool:
+        """Whether runs are taken up without looking whether there are such."""
+        return self.is_away or self._silent is not None
+
     def pending(self, until: int | None = None) -> dict[str, int]:
-        """Return how many records each destination still has to get, by its URI.
+        """Return how many records each destination still has to get, by its URI, from here.
 
         Args:
             until: Count records up to this sequence; None for all.
         """
         writer = self._own_writer()
-        if writer is None:
+        if writer is None or self.is_away:
             return dict.fromkeys(self.destinations, 0)
         if writer.is_closed and not writer.folder.path.exists():  # delivered, and the journal deleted
             return dict.fromkeys(self.destinations, 0)
@@ -221,7 +233,7 @@ class Session:
         """
         wanted = self.destinations if destinations is None else destinations
         writer = self._own_writer()
-        if writer is None:
+        if writer is None or self.is_away:
             return self.pending()
         until = writer.last_sequence  # what other threads log meanwhile is not waited for
         if self._child is None and self._service is None:
@@ -255,8 +267,17 @@ class Session:
         """Deliver to the first destination what this process, and processes that died here, have logged.
 
         Raises:
-            Unavailable: Not all of this process's records were delivered in time.
+            Unavailable: Not all of this process's records were delivered in time, or the destination is not
+                to be reached from here.
         """
+        if self.is_away:
+            raise Unavailable(
+                f"{self.destinations[0]} is not to be reached from this job: its records go home at its end",
+                operation="read",
+                hint="read after that, or submit with a tracking URI that the job's machine reaches",
+            )
+        if self._silent is not None:
+            return
         first = self.destinations[0]
         count = self.flush(timeout_s, destinations=(first,))[first]
         self._deliver_here(None, timeout_s, (first,))
@@ -282,6 +303,12 @@ class Session:
             self._service.hurry()
             self._service_thread.join(max(0.0, deadline - time.monotonic()))
         return pending
+
+    def sync(self) -> None:
+        """Make what was logged survive the loss of the machine, as far as its disk does."""
+        writer = self._own_writer()
+        if writer is not None:
+            writer.sync()
 
     def end_journal(self) -> None:
         """End the journal without waiting: whoever delivers may finish."""
@@ -358,6 +385,21 @@ def _close_all() -> None:
         if deadline is None:
             deadline = time.monotonic() + float(session.settings.value("delivery_exit_wait_s"))
         _close(session, max(0.0, deadline - time.monotonic()))
+
+
+def flush_all() -> None:
+    """Let everything that was logged survive this machine, then wait for its delivery as at a normal end.
+
+    For a program that is about to be ended: the platform may copy the journals and take the machine away.
+    """
+    sessions = all_sessions()
+    for session in sessions:
+        session.sync()
+    deadline: float | None = None
+    for session in sessions:
+        if deadline is None:
+            deadline = time.monotonic() + float(session.settings.value("delivery_exit_wait_s"))
+        session.flush(max(0.0, deadline - time.monotonic()))
 
 
 def _close(session: Session, timeout_s: float) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from trackbridge.cli.durations import DURATION
+from trackbridge.cli.failures import EXIT_PARTLY
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
 from trackbridge.cli.run import (
     exit_code_of,
+    job_command,
     job_fields,
     job_summary,
     on_option,
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 
 LISTED = 20
 CANDIDATES_MAX = 1000
-SETTLED_MAX = 20
-"""How many runs a listing looks after; older ones have been looked after long ago."""
+PLACES_AT_ONCE = 8
 
 
 @click.group(
@@ -35,23 +36,26 @@ def jobs() -> None:
     """List, show, follow, cancel and wait for jobs."""
 
 
-@jobs.command("list", epilog=example("bridge jobs list", "bridge jobs list --limit 100 --json"))
+@jobs.command(
+    "list",
+    epilog=example("bridge jobs list", "bridge jobs list --all", "bridge jobs list --limit 100 --json"),
+)
 @click.option("--limit", type=click.IntRange(1), default=LISTED, show_default=True, help="How many.")
 @on_option
+@click.option("--all", "everywhere", is_flag=True, help="Those here and of every remote.")
 @output_option
-def list_(output: Output, limit: int, on: str) -> None:
+def list_(output: Output, limit: int, on: str, everywhere: bool) -> None:
     """List jobs, newest first."""
     from trackbridge.api.display import format_duration, format_time
-    from trackbridge.operations.opening import open_place
 
-    place = open_place(on)
-    page = place.jobs.list_jobs(max_results=limit)
-    for number, state in enumerate(page.items):
-        output.event("job", job_fields(state))
-        if place.capabilities.is_local and number < SETTLED_MAX:
-            settle_run(output, state)
+    listings = _list_everywhere(output, limit) if everywhere else [_list_one(output, on, limit)]
+    found = [(listing.label, state) for listing in listings for state in listing.jobs]
+    found.sort(key=lambda item: -(item[1].submit_time or 0))
+    for label, state in found[:limit]:
+        output.event("job", {"place": label, **job_fields(state)})
     rows = [
         (
+            *((label,) if everywhere else ()),
             state.job_id,
             state.name,
             state.status.value,
@@ -59,15 +63,73 @@ def list_(output: Output, limit: int, on: str) -> None:
             format_duration(state.start_time, state.end_time) if state.start_time else "",
             format_time(state.submit_time),
         )
-        for state in page.items
+        for label, state in found[:limit]
     ]
+    columns = ("ID", "NAME", "STATE", "EXIT", "DURATION", "SUBMITTED (UTC)")
     if rows:
-        output.table(("ID", "NAME", "STATE", "EXIT", "DURATION", "SUBMITTED (UTC)"), rows)
+        output.table(("PLACE", *columns) if everywhere else columns, rows)
     else:
         output.note("there are no jobs; start one: bridge run SCRIPT")
-    if page.token is not None:
+    has_more = len(found) > limit or any(listing.has_more for listing in listings)
+    if has_more:
         output.note(f"there are more; see them with --limit {limit * 10}")
-    output.summary({"jobs": len(page.items), "has_more": page.token is not None})
+    failed = [listing.label for listing in listings if listing.failed]
+    output.summary({"jobs": len(rows), "has_more": has_more, "failed": failed})
+    if failed:
+        output.end(EXIT_PARTLY)
+
+
+class Listing(NamedTuple):
+    """The jobs of one place, newest first."""
+
+    label: str
+    jobs: tuple[JobState, ...] = ()
+    has_more: bool = False
+    failed: bool = False
+
+
+def _list_one(output: Output, on: str, limit: int) -> Listing:
+    from trackbridge.operations.opening import open_place
+
+    return _listed(output, on, open_place(on), limit)
+
+
+def _list_everywhere(output: Output, limit: int) -> list[Listing]:
+    """List what is here and at every remote that runs jobs; one that fails is told, and the others listed."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from trackbridge.errors import BridgeError
+    from trackbridge.operations.opening import LOCAL, find_place, open_place
+    from trackbridge.ports.capabilities import Feature
+    from trackbridge.resolve.config import Settings
+    from trackbridge.resolve.remotes import list_remotes
+
+    settings, places = Settings(), dict[str, str]()
+    for name in (LOCAL, *(remote.name for remote in list_remotes())):
+        places.setdefault(find_place(name, settings=settings).uri.address, name)
+
+    def listing(name: str) -> Listing | None:
+        try:
+            place = open_place(name, settings=settings)
+            if place.adapter.jobs is None or not place.capabilities.supports(Feature.JOBS_LIST):
+                return None
+            return _listed(output, name, place, limit)
+        except BridgeError as error:
+            output.warn(f"{name}: {error}")
+            return Listing(name, failed=True)
+
+    with ThreadPoolExecutor(PLACES_AT_ONCE) as pool:
+        return [found for found in pool.map(listing, places.values()) if found is not None]
+
+
+def _listed(output: Output, label: str, place: Opened, limit: int) -> Listing:
+    from trackbridge.operations.job_listing import newest_jobs, settle_listed
+    from trackbridge.resolve.config import Settings
+
+    page = newest_jobs(place, limit)
+    if place.capabilities.is_local:
+        settle_listed(page.items, place, settings=Settings(), on_waiting=output.note, on_trouble=output.warn)
+    return Listing(label, tuple(page.items), page.token is not None)
 
 
 @jobs.command(epilog=example("bridge jobs show 0193f2a1b"))
@@ -79,8 +141,9 @@ def show(output: Output, job: str, on: str) -> None:
     from trackbridge.api.display import format_duration, format_time
     from trackbridge.operations.opening import open_place
 
-    state = find_job(open_place(on), job)
-    settle_run(output, state)
+    place = open_place(on)
+    state = find_job(place, job)
+    settle_run(output, state, place)
     facts = [
         ("Name", state.name),
         ("Id", state.job_id),
@@ -94,12 +157,23 @@ def show(output: Output, job: str, on: str) -> None:
         ("Started", format_time(state.start_time)),
         ("Ended", format_time(state.end_time)),
         ("Duration", format_duration(state.start_time, state.end_time) if state.start_time else ""),
+        ("Machines", _machines(state)),
+        ("Billed", f"{state.facts.billed_s:,} s on each" if state.facts.billed_s else ""),
+        ("Interrupted", f"{state.facts.interruptions} times" if state.facts.interruptions else ""),
+        ("Kept at", state.kept_uri),
         ("Address", state.native_url or ""),
     ]
     for label, value in facts:
         if value:
             output.show(f"{label:<13} {value}")
     output.summary(job_summary(state))
+
+
+def _machines(state: JobState) -> str:
+    facts = state.facts
+    if facts.instance_type is None:
+        return ""
+    return f"{facts.instance_count or 1} x {facts.instance_type}{' (spot)' if facts.is_spot else ''}"
 
 
 @jobs.command(epilog=example("bridge jobs logs 0193f2a1b", "bridge jobs logs 0193f2a1b --follow"))
@@ -112,20 +186,21 @@ def show(output: Output, job: str, on: str) -> None:
 def logs(output: Output, job: str, follow: bool, on: str) -> None:
     """Print what a job wrote to stdout and stderr."""
     from trackbridge.cli.job_logs import print_log
-    from trackbridge.operations.following import follow_log
+    from trackbridge.operations.following import follow_log, pace_of
     from trackbridge.operations.opening import open_place
 
     place = open_place(on)
     job_id = find_job(place, job).job_id
     pieces = follow_log(
         lambda cursor: place.jobs.read_logs(job_id, cursor=cursor),
+        pace=pace_of(is_local=place.capabilities.is_local),
         goes_on=lambda: follow,
         on_trouble=output.warn,
     )
     try:
         print_log(output, pieces)
     except KeyboardInterrupt:
-        output.note(f"the job goes on; cancel it with: bridge jobs cancel {job_id}")
+        output.note(f"the job goes on; cancel it with: {job_command('cancel', job_id, place)}")
         raise
     output.summary(job_summary(place.jobs.status(job_id)))
 
@@ -144,7 +219,8 @@ def cancel(output: Output, job: str, on: str) -> None:
     if state.status.is_final:
         output.show(f"job {state.job_id} has ended already: {state.status.value}")
     else:
-        output.show(f"job {state.job_id} is asked to stop; see when it has: bridge jobs wait {state.job_id}")
+        seen = job_command("wait", state.job_id, place)
+        output.show(f"job {state.job_id} is asked to stop; see when it has: {seen}")
     output.summary(job_summary(place.jobs.status(state.job_id)))
 
 
@@ -155,17 +231,18 @@ def cancel(output: Output, job: str, on: str) -> None:
 @output_option
 def wait(output: Output, job: str, timeout: float | None, on: str) -> None:
     """Wait for the end of a job, and end with its exit status."""
-    from trackbridge.operations.following import wait_for_job
+    from trackbridge.operations.following import pace_of, wait_for_job
     from trackbridge.operations.opening import open_place
 
     place = open_place(on)
     job_id = find_job(place, job).job_id
     try:
-        state = wait_for_job(job_id, place.jobs, timeout_s=timeout)
+        pace = pace_of(is_local=place.capabilities.is_local)
+        state = wait_for_job(job_id, place.jobs, timeout_s=timeout, pace=pace, on_trouble=output.warn)
     except KeyboardInterrupt:
-        output.note(f"the job goes on; cancel it with: bridge jobs cancel {job_id}")
+        output.note(f"the job goes on; cancel it with: {job_command('cancel', job_id, place)}")
         raise
-    settle_run(output, state)
+    settle_run(output, state, place)
     output.show(f"job {job_id} is {state.status.value}")
     tell_end(output, state)
     output.summary(job_summary(state))

@@ -51,6 +51,7 @@ COMMANDS = {
         "run:run", "Run a script or a command as a job, follow its log, and end with its exit status."
     ),
     "runs": Slot("runs:runs", "List, show, compare, follow, delete and restore runs."),
+    "sweep": Slot("sweep:sweep", "Run many jobs with other parameters each, and find the best."),
     "sync": Slot("sync:sync", "See and deliver what was logged but not delivered."),
 }
 

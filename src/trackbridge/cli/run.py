@@ -1,21 +1,22 @@
-"""``bridge run``: a script or a command as a job, with a run that was opened for it."""
+"""``bridge run``: a script, a project or a command as a job, with a run that was opened for it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from trackbridge.cli.durations import DURATION
-from trackbridge.cli.options import example, output_option, uri_option
+from trackbridge.cli.job_options import COURSE, RUN, SOURCE, job_options
+from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
 from trackbridge.cli.pairs import pairs_of
+from trackbridge.cli.sections import SectionedCommand, SectionOption
 
 if TYPE_CHECKING:
-    from trackbridge.domain.jobs import JobSpec, JobState
+    from trackbridge.domain.jobs import JobState
+    from trackbridge.operations.job_sources.requests import JobRequest
     from trackbridge.operations.opening import Opened
-    from trackbridge.operations.submit import RunWanted, Submitted
+    from trackbridge.operations.submit import Submitted
 
 on_option = click.option(
     "--on",
@@ -27,131 +28,91 @@ on_option = click.option(
 
 
 @click.command(
+    cls=SectionedCommand,
     epilog=example(
         "bridge run train.py -P lr=0.1 -P epochs=5",
-        "bridge run train.py -r requirements.txt --detach",
+        "bridge run examples/project -P alpha=0.5 --env-manager local",
+        "bridge run https://github.com/mlflow/mlflow-example -v master -P alpha=0.4",
+        "bridge run . -e train --on azureml: --compute cpu-cluster --plan",
+        "bridge run job.yaml --on sagemaker: --compute ml.m5.large --time-limit 1h --detach",
         "bridge run --name nightly -- make train",
     ),
     context_settings={"ignore_unknown_options": False},
 )
-@click.argument("command", nargs=-1, required=True, metavar="SCRIPT|COMMAND [ARGUMENT]...")
+@click.argument("words", nargs=-1, required=True, metavar="SOURCE|COMMAND [ARGUMENT]...")
 @click.option(
     "-P",
     "--param",
     "params",
+    cls=SectionOption,
+    section=SOURCE,
     multiple=True,
     metavar="K=V",
-    help="A parameter: --K V, and logged; repeatable.",
+    help="A parameter, logged too; a script gets it as --K V; repeatable.",
 )
-@click.option("--name", metavar="TEXT", help="Name of the job and of its run; by default the script's.")
-@click.option("--experiment", metavar="NAME", help="The run's experiment; else the configured one.")
+@job_options
+@click.option("--uri", cls=SectionOption, section=RUN, metavar="URI", help="Where the run is tracked.")
 @click.option(
-    "-r",
-    "--requirements",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Packages to run it with, as pip takes them; by default those of this environment.",
+    "--key",
+    cls=SectionOption,
+    section=COURSE,
+    metavar="TEXT",
+    help="The same key is the same job, however often it is submitted.",
 )
-@on_option
-@click.option("--env", "variables", multiple=True, metavar="K=V", help="A variable of the job; repeatable.")
 @click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    metavar="NAME=env:X",
-    help="A variable whose value is read where the job starts: env:NAME or file:PATH; repeatable.",
+    "--detach/--wait",
+    "is_detached",
+    cls=SectionOption,
+    section=COURSE,
+    default=False,
+    help="Whether to go on without waiting for it.",
 )
-@click.option("--time-limit", type=DURATION, metavar="TIME", help="End it after so long, for example 10m.")
 @click.option(
-    "--retries", type=click.IntRange(0), default=0, metavar="N", help="Start it again when it fails."
+    "--plan", "only_plan", is_flag=True, help="Check it and show what would be sent; start nothing."
 )
-@click.option("--key", metavar="TEXT", help="The same key is the same job, however often it is submitted.")
-@click.option(
-    "--detach/--wait", "is_detached", default=False, help="Whether to go on without waiting for it."
-)
-@uri_option
 @output_option
 def run(
     output: Output,
-    command: tuple[str, ...],
+    words: tuple[str, ...],
     params: tuple[str, ...],
-    name: str | None,
-    experiment: str | None,
-    requirements: Path | None,
-    on: str,
-    variables: tuple[str, ...],
-    secrets: tuple[str, ...],
-    time_limit: float | None,
-    retries: int,
+    request: JobRequest,
+    uri: str | None,
     key: str | None,
     is_detached: bool,
-    uri: str | None,
+    only_plan: bool,
 ) -> None:
     """Run a script or a command as a job, follow its log, and end with its exit status.
 
-    A script that ends in .py gets each -P as --K V. A command with options of its own goes behind --. Ctrl-C
-    cancels the job; what --detach started is seen with bridge jobs. A program that uses trackbridge logs to
-    the run that was opened for the job.
+    SOURCE is a script (one that ends in .py gets each -P as --K V), a folder with an MLproject file or with
+    -e, a git address (#folder behind it), or a job file (.yaml). A command with options of its own goes
+    behind --. Ctrl-C cancels a job on this machine; elsewhere it goes on, and is seen with bridge jobs. A
+    program that uses trackbridge or mlflow logs to the run that was opened for the job.
     """
-    from trackbridge.domain.jobs import Environment, JobSpec
-    from trackbridge.operations.opening import find_place, open_place
-    from trackbridge.operations.submit import (
-        command_line,
-        refuse_missing_script,
-        requirement_lines,
-        submit,
-    )
+    import msgspec
+
+    from trackbridge.api.job_submission import prepare_job
     from trackbridge.resolve.config import Settings
 
-    settings = Settings()
-    parameters = pairs_of(params, "-P")
-    spec = JobSpec(
-        name=name or Path(command[0]).name,
-        command=command_line(command, parameters),
-        code_dir=str(Path.cwd()),
-        environment=Environment(requirements=requirement_lines(requirements or ())),
-        parameters=parameters,
-        variables=pairs_of(variables, "--env"),
-        secrets=pairs_of(secrets, "--secret"),
-        time_limit_s=None if time_limit is None else max(1, round(time_limit)),
-        attempts_max=1 + retries,
-    )
-    refuse_missing_script(command[0], str(spec.code_dir))
-    tracking = open_place(uri, settings=settings)
-    place = tracking if find_place(on, settings=settings).uri.text == tracking.uri else open_place(on)
-    wanted = _run_wanted(tracking, spec, command[0], experiment or str(settings.value("experiment_name")))
-    submitted = submit(spec, place.jobs, wanted, key=key, place=place.uri)
+    request = msgspec.structs.replace(request, words=words, parameters=pairs_of(params, "-P"))
+    prepared = prepare_job(request, settings=Settings(), tracking_uri=uri)
+    if only_plan:
+        from trackbridge.cli.job_plans import show_job_plan
+
+        show_job_plan(output, prepared)
+        return
+    submitted = prepared.submit(key=key)
     if is_detached:
         _tell_submitted(output, submitted)
-        output.note(f"follow it with: bridge jobs logs {submitted.state.job_id} --follow")
+        output.note(f"follow it with: {job_command('logs -f', submitted.state.job_id, prepared.place)}")
         output.summary(job_summary(submitted.state))
         return
-    _end_with(output, _follow(output, place, submitted))
+    _end_with(output, prepared.place, _follow(output, prepared.place, submitted))
 
 
-def _run_wanted(tracking: Opened, spec: JobSpec, source: str, experiment: str) -> RunWanted:
-    from trackbridge.operations.opening import user_name
-    from trackbridge.operations.submit import RunWanted, source_tags
-    from trackbridge.resolve.config import Settings
-
-    return RunWanted(
-        tracking=tracking.tracking,
-        tracking_uri=tracking.uri,
-        experiment=experiment,
-        name=spec.name,
-        user=user_name(Settings()),
-        params=spec.parameters,
-        tags=source_tags(source, _git_tags()),
-    )
-
-
-def _git_tags() -> dict[str, str]:
-    from trackbridge.api.git import read_git
-    from trackbridge.domain.runs import TAG_GIT_BRANCH, TAG_GIT_COMMIT, TAG_GIT_REPOSITORY
-
-    git = read_git(Path.cwd())
-    tags = {TAG_GIT_COMMIT: git.commit, TAG_GIT_BRANCH: git.branch, TAG_GIT_REPOSITORY: git.repository}
-    return {name: value for name, value in tags.items() if value}
+def job_command(verb: str, job_id: str, place: Opened) -> str:
+    """Return the command that does something with a job, wherever it runs."""
+    on = "" if place.capabilities.is_local else f" --on {place.uri}"
+    return f"bridge jobs {verb} {job_id}{on}"
 
 
 def _tell_submitted(output: Output, submitted: Submitted) -> None:
@@ -163,30 +124,42 @@ def _tell_submitted(output: Output, submitted: Submitted) -> None:
 
 
 def _follow(output: Output, place: Opened, submitted: Submitted) -> JobState:
-    """Print the job's log to its end and return how it ended; Ctrl-C cancels it."""
+    """Print the job's log to its end and return how it ended; Ctrl-C cancels a job on this machine.
+
+    Elsewhere it leaves the job alone: it may have run for days, and whoever stops looking at it does not
+    want to lose that. It is told that it goes on, and how to cancel it.
+    """
     from trackbridge.cli.job_logs import print_log
-    from trackbridge.operations.following import follow_log, wait_for_job
+    from trackbridge.operations.following import follow_log, pace_of, wait_for_job
     from trackbridge.ports.capabilities import Feature
 
     jobs, job_id = place.jobs, submitted.state.job_id
+    pace = pace_of(is_local=place.capabilities.is_local)
     try:
         _tell_submitted(output, submitted)
         if place.capabilities.supports(Feature.JOBS_LOGS):
-            pieces = follow_log(lambda cursor: jobs.read_logs(job_id, cursor=cursor), on_trouble=output.warn)
+            pieces = follow_log(
+                lambda cursor: jobs.read_logs(job_id, cursor=cursor), pace=pace, on_trouble=output.warn
+            )
             print_log(output, pieces)
-        return wait_for_job(job_id, jobs)
+        return wait_for_job(job_id, jobs, pace=pace, on_trouble=output.warn)
     except KeyboardInterrupt:
+        if not place.capabilities.is_local:
+            output.warn(f"the job goes on at {place.uri}, and is paid for until it ends")
+            output.note(f"cancel it with: {job_command('cancel', job_id, place)}")
+            output.note(f"follow it with: {job_command('logs -f', job_id, place)}")
+            raise
         output.note("cancelling the job; Ctrl-C again does not wait for its end")
         jobs.cancel(job_id)
         ended = wait_for_job(job_id, jobs)
-        settle_run(output, ended)
+        settle_run(output, ended, place)
         output.note(f"the job is {ended.status.value}")
         output.summary(job_summary(ended))
         raise
 
 
-def _end_with(output: Output, state: JobState) -> None:
-    settle_run(output, state)
+def _end_with(output: Output, place: Opened, state: JobState) -> None:
+    settle_run(output, state, place)
     tell_end(output, state)
     output.summary(job_summary(state))
     output.end(exit_code_of(state))
@@ -211,13 +184,13 @@ def exit_code_of(state: JobState) -> int:
     return 128 - state.exit_code if state.exit_code < 0 else min(state.exit_code, 255)
 
 
-def settle_run(output: Output, state: JobState) -> None:
+def settle_run(output: Output, state: JobState, place: Opened) -> None:
     """Close the run of a job that has ended, where its program has not; what fails is told."""
     from trackbridge.errors import BridgeError
     from trackbridge.operations.settle import settle_where_it_is
 
     try:
-        if settle_where_it_is(state) is False:
+        if settle_where_it_is(state, place.jobs, place.uri) is False:
             output.note(f"the run {state.run_id} is closed once what it logged is delivered")
     except BridgeError as error:
         output.warn(f"the run {state.run_id} could not be looked after: {error}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trackbridge.cli.failures import EXIT_ERROR, EXIT_PARTLY, EXIT_RETRYABLE
-from trackbridge.cli.options import example, output_option, uri_argument, uri_option, yes_option
+from trackbridge.cli.options import example, output_option, uri_option, yes_option
 from trackbridge.cli.output import Output, counted
 
 if TYPE_CHECKING:
@@ -78,22 +78,51 @@ def status(output: Output, uri: str | None) -> None:
     )
 
 
-@sync.command(epilog=example("bridge sync run", "bridge sync run prod --follow"))
-@uri_argument
+@sync.command(
+    epilog=example(
+        "bridge sync run", "bridge sync run prod --follow", "bridge sync run s3://bucket/jobs/wine-7/kept"
+    )
+)
+@click.argument("uri", required=False)
+@click.option(
+    "--uri",
+    "named_uri",
+    metavar="URI",
+    help="The same as URI; with an address of files, the tracking URI that their journals are for.",
+)
 @click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C, also with what is logged meanwhile.")
 @output_option
-def run(output: Output, uri: str | None, follow: bool) -> None:
+def run(output: Output, uri: str | None, named_uri: str | None, follow: bool) -> None:
     """Deliver now what no program is delivering.
 
     Delivers the journals of the project and of URI, each to the destinations that it names; a journal whose
     description is damaged goes to URI. Ends with 0 when everything is delivered, with 5 when something is
     left that can be delivered later.
+
+    URI may also be where a platform keeps the files of a job (s3://…, azureml://…/paths/…, abfss://…, gs://…,
+    dbfs:/…, or a folder that cannot be written to): the journals below journal/ there are brought to this
+    machine and delivered. They stay where they are; doing it again changes nothing.
     """
+    from trackbridge.cli.sync_home import holds_journals_elsewhere, run_from_elsewhere
+
+    if uri and holds_journals_elsewhere(uri):
+        if follow:
+            raise click.UsageError("--follow is for journals of this machine; run it again now and then")
+        run_from_elsewhere(output, uri, named_uri)
+        return
+    if uri and named_uri and uri != named_uri:
+        raise click.UsageError(f"two tracking URIs are named, {uri} and --uri {named_uri}; name one")
+    uri = uri or named_uri
     roots = journal_roots(uri)
     destinations = _destination_texts(uri) if uri else None
     if follow:
         _follow(output, uri, destinations)
-    delivered, left = _deliver(output, roots, destinations)
+    delivered, left = deliver(output, roots, destinations)
+    report_delivery(output, roots, delivered, left)
+
+
+def report_delivery(output: Output, roots: Sequence[Path], delivered: int, left: list[Left]) -> None:
+    """Say what was delivered and what is left, and end with 5 where something is."""
     for item in left:
         _report_left(output, item)
     if not left:
@@ -251,7 +280,7 @@ def _journal_fields(journal: JournalStatus) -> dict[str, Any]:
 # Delivery by hand.
 
 
-def _deliver(
+def deliver(
     output: Output,
     roots: Sequence[Path],
     destinations: tuple[str, ...] | None,
@@ -293,7 +322,7 @@ def _follow(output: Output, uri: str | None, destinations: tuple[str, ...] | Non
     total, told = 0, ""
     try:
         while True:
-            delivered, left = _deliver(output, journal_roots(uri), destinations, others_wait_s=0.0)
+            delivered, left = deliver(output, journal_roots(uri), destinations, others_wait_s=0.0)
             total += delivered
             if delivered:
                 output.note(f"{counted(delivered, 'record')} delivered")

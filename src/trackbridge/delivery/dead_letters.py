@@ -20,6 +20,7 @@ import msgspec
 from trackbridge.domain.records import ArtifactLogged, Record
 from trackbridge.errors import JournalError
 from trackbridge.journal.reader import Damage
+from trackbridge.journal.staging import staged_path
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS dead_letter (
@@ -196,7 +197,7 @@ class DeadLetters:
             for journal, _ in list(files):
                 files -= _files_of(connection, "journal = ?", journal)
         for journal, name in files:
-            (self.files_of(journal) / name).unlink(missing_ok=True)
+            staged_path(self.files_of(journal), name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # others are still in it, or it was never made
                 self.files_of(journal).rmdir()
 

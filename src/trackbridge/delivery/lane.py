@@ -26,6 +26,8 @@ this journal                what it does with a run that it left open
 ==========================  ========================================================================
 created or resumed the run  ended in good order: leaves it open, on purpose. Killed: closes it, or leaves
                             it to those who live and have joined it, who inherit it
+resumed the run, and a      leaves it to that one, which is a later attempt of the same job, wherever it runs:
+later journal did, too      the run's tag ``bridge.job.journal`` names the newest
 joined it (a fork)          leaves it to any other that has it; to nobody: closes it, unless it ended in
                             good order and has not inherited it
 ==========================  ========================================================================
@@ -44,6 +46,7 @@ import msgspec
 
 from trackbridge.delivery.agenda import Agenda
 from trackbridge.delivery.announcements import Announcements
+from trackbridge.delivery.attempts import is_overtaken
 from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.circuit import Circuit
 from trackbridge.delivery.crew import Crew, Outcome
@@ -57,6 +60,7 @@ from trackbridge.errors import AuthError, BridgeError, JournalCorrupt, JournalEr
 from trackbridge.journal.cursors import Cursor, load_cursor, store_cursor
 from trackbridge.journal.folder import JournalFolder
 from trackbridge.journal.reader import Position, is_before
+from trackbridge.journal.staging import staged_path
 from trackbridge.ports.capabilities import Feature
 
 RETRY_S_MIN = 0.5
@@ -355,7 +359,13 @@ class Lane:
         if isinstance(step, ControlStep) and isinstance(step.record, ArtifactLogged):
             work.staged.append(step.record.staged)
         work.left -= 1
-        self._news.note(step, refused)
+        if not self._is_unsaid(step):
+            self._news.note(step, refused)
+
+    def _is_unsaid(self, step: Step) -> bool:
+        """Tell whether a step said of a run's end what is a later attempt's to say."""
+        is_end = isinstance(step, ControlStep) and isinstance(step.record, RunClosed)
+        return is_end and step.record.run_id in self._sender.overtaken  # type: ignore[union-attr]
 
     def _note(self, step: Step) -> None:
         """Keep account of open runs. Steps of one run come in the order of the journal."""
@@ -394,7 +404,7 @@ class Lane:
             return
         for item in refused:
             if isinstance(item.record, ArtifactLogged):
-                staged = self.folder.staged / item.record.staged
+                staged = staged_path(self.folder.staged, item.record.staged)
                 self._dead_letters.keep_file(self.folder.journal_id, staged)
         self._keep(
             [
@@ -428,7 +438,10 @@ class Lane:
         """Tell whether nobody is left who answers for the run, and its end is not known."""
         if not is_joined and self.folder.was_closed():
             return False
-        others = [other for other in self._sender.other_journals() if self._has(other, run_id)]
+        others = self._sender.other_journals()
+        if not is_joined and any(self._takes_over(other, run_id) for other in others):
+            return False
+        others = [other for other in others if self._has(other, run_id)]
         if not is_joined:
             others = [other for other in others if other.writer_lives()]
         if not is_joined or self.folder.inherits(run_id):
@@ -440,8 +453,15 @@ class Lane:
 
     def _has(self, other: JournalFolder, run_id: str) -> bool:
         """Tell whether another journal created the run or has it open, and is still to be delivered."""
-        if not other.has_open(run_id) and not other.creates(run_id):
-            return False
+        return (other.has_open(run_id) or other.creates(run_id)) and self._is_coming(other)
+
+    def _takes_over(self, other: JournalFolder, run_id: str) -> bool:
+        """Tell whether a later journal, still to be delivered, has taken the run up and says how it ends."""
+        is_later = other.journal_id > self.folder.journal_id
+        return is_later and other.resumes(run_id) and self._is_coming(other)
+
+    def _is_coming(self, other: JournalFolder) -> bool:
+        """Tell whether another journal is still to be delivered to this destination."""
         try:
             is_for_here = self.cursor.destination in other.describe().destinations
         except JournalCorrupt:
@@ -452,7 +472,8 @@ class Lane:
         tracking = self._backend().tracking
         # Its opening was rejected, or somebody deleted it: then there is nothing to close.
         with contextlib.suppress(*PERMANENT):
-            if not tracking.get_run(run_id).info.status.is_final:
+            run = tracking.get_run(run_id)
+            if not run.info.status.is_final and not is_overtaken(run, self.folder.journal_id):
                 tracking.close_run(run_id, status=RunStatus.KILLED, end_time=last_ms)
                 self._news.note_closed(run_id, RunStatus.KILLED, last_ms)
 

@@ -20,12 +20,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trackbridge.delivery.attempts import comes_too_late, is_overtaken
 from trackbridge.delivery.backend import Backend
 from trackbridge.delivery.fitting import FittedBatch, fit, split
 from trackbridge.delivery.readback import without_present
 from trackbridge.delivery.registrations import register
 from trackbridge.delivery.spills import Spill, encode_spills, sequences_of
 from trackbridge.delivery.steps import BatchStep, ControlRecord, ControlStep, Step, halves, records_of
+from trackbridge.domain.artifacts import checked_path
 from trackbridge.domain.batches import Batch, Rejection, Setting
 from trackbridge.domain.records import (
     ArtifactLogged,
@@ -41,6 +43,7 @@ from trackbridge.domain.runs import LifecycleStage, Run, RunSpec
 from trackbridge.errors import BridgeError, Conflict, NotFound, Rejected, Unavailable, Unsupported
 from trackbridge.journal.folder import JournalFolder, journals
 from trackbridge.journal.natives import Native, note_native
+from trackbridge.journal.staging import staged_path
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Feature, Limits
 
@@ -115,6 +118,8 @@ class Sender:
         self._unopened: dict[str, BridgeError] = {}  # runs whose opening was refused
         self.is_repeating = True
         """Whether what ``send`` begins may have been sent before."""
+        self.overtaken: set[str] = set()
+        """Runs whose end is another journal's to say: a later attempt of their job has taken them up."""
 
     def send(self, step: Step) -> list[Refused]:
         """Send one step; return what was refused.
@@ -182,6 +187,9 @@ class Sender:
             return
         tracking = self._backend().tracking
         if isinstance(record, RunClosed):
+            if self._is_overtaken(record.run_id):
+                self.overtaken.add(record.run_id)
+                return
             tracking.close_run(record.run_id, status=record.status, end_time=record.end_time)
         elif isinstance(record, ExperimentOpened):
             tracking.ensure_experiment(record.name, experiment_id=record.experiment_id, tags=record.tags)
@@ -193,9 +201,13 @@ class Sender:
         self._unopened.pop(record.run_id, None)
         if record.how is not OpenMode.CREATE:
             self._wait_for_creator(record.run_id)
+        existing: Run | None = None
         if not record.experiment_name:
-            self._note_native(record.run_id, self._backend().tracking.get_run(record.run_id))  # it must exist
+            existing = self._backend().tracking.get_run(record.run_id)  # it must exist
+            self._note_native(record.run_id, existing)
         if is_visit(record):
+            return []
+        if existing is not None and comes_too_late(record, existing, self._journal_id):
             return []
         tags = Batch(
             run_id=record.run_id,
@@ -218,6 +230,12 @@ class Sender:
         errand = Errand(BatchStep(tags, record.start_time), is_repeating=False)  # tags are no points
         self._write(errand, tags)
         return _as_one(errand.refused, sequence)
+
+    def _is_overtaken(self, run_id: str) -> bool:
+        """Tell whether the end of a run, which this journal has taken up, is a later attempt's to say."""
+        if not JournalFolder(self._root / self._journal_id).resumes(run_id):
+            return False
+        return is_overtaken(self._backend().tracking.get_run(run_id), self._journal_id)
 
     def _note_native(self, run_id: str, run: Run) -> None:
         native = Native(run.info.native_id, run.info.native_url)
@@ -243,7 +261,8 @@ class Sender:
     def _put(self, record: ArtifactLogged) -> None:
         artifacts = self._backend().artifacts
         self._refuse_without_run(record.run_id)
-        staged = self._staged / record.staged
+        checked_path(record.path)  # a journal may come from anywhere
+        staged = staged_path(self._staged, record.staged)
         if artifacts is None:
             raise Unsupported("the destination stores no artifacts", resource=record.path)
         if staged.exists():

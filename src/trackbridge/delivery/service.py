@@ -20,6 +20,7 @@ from trackbridge.errors import BridgeError, JournalCorrupt, JournalError
 from trackbridge.journal.cursors import key_of
 from trackbridge.journal.folder import JournalFolder, Lock, journals, sweep
 from trackbridge.journal.reader import Damage
+from trackbridge.journal.staging import staged_path
 
 POLL_S = 0.05
 """How often a journal is looked at while its program lives."""
@@ -80,6 +81,7 @@ class JournalDelivery:
         if lock is None:
             return None
         try:
+            folder.staged.mkdir(exist_ok=True)  # copies of a journal lack empty folders
             return cls(folder, lock, open_backend=open_backend, dead_letters=dead_letters)
         except BaseException:
             lock.release()
@@ -107,7 +109,7 @@ class JournalDelivery:
         """Delete what no lane needs any more: segments, and staged files."""
         with self._state:
             for name in staged:
-                self._let_go(lane, self.folder.staged / name)
+                self._let_go(lane, staged_path(self.folder.staged, name))
             needed = min(lane.cursor.position.segment for lane in self.lanes)
             for number in self.folder.segment_numbers():
                 if number < needed:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 
 from trackbridge.domain.jobs import JobSpec
+from trackbridge.domain.secrets import MASK, is_secret_name, redact
 
 _VARIABLE = re.compile(r"[^=\0]+")
+_DATA = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
+_PYTHON = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,2})?")
 
 
 class JobProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,11 +26,37 @@ class JobProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 def job_problems(spec: JobSpec) -> tuple[JobProblem, ...]:
     """Return what keeps a job from running anywhere; backends add what keeps it from running there."""
-    found = (*_wrong_texts(spec), *_wrong_command(spec), *_wrong_names(spec), *_wrong_numbers(spec))
+    rules = (_wrong_texts, _wrong_command, _wrong_names, _wrong_data, _wrong_numbers, _wrong_environment)
     return tuple(
         JobProblem(subject=subject, message=message, fix=fix)
-        for subject, message, fix in (*found, *_sources(spec))
+        for rule in rules
+        for subject, message, fix in rule(spec)
     )
+
+
+def shown_spec(spec: JobSpec) -> dict[str, Any]:
+    """Return a spec as plain values for a person to read, without anything that looks like a secret."""
+    shown: dict[str, Any] = _redacted(msgspec.to_builtins(spec))
+    for field in ("variables", "parameters", "tags"):
+        for name in filter(is_secret_name, shown[field]):
+            shown[field][name] = MASK
+    words = shown["command"]
+    for number, word in enumerate(words[:-1]):
+        if (
+            word.startswith("-")
+            and is_secret_name(word.lstrip("-"))
+            and not words[number + 1].startswith("-")
+        ):
+            words[number + 1] = MASK
+    return shown
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: _redacted(item) for key, item in value.items()}
+    return [_redacted(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 Found = Iterator[tuple[str, str, str]]
@@ -66,11 +96,27 @@ def _wrong_numbers(spec: JobSpec) -> Found:
             yield name, f"{name} is {number}", "ask for at least 1"
 
 
-def _sources(spec: JobSpec) -> Found:
+def _wrong_data(spec: JobSpec) -> Found:
+    for field in ("inputs", "outputs"):
+        places: dict[str, str] = getattr(spec, field)
+        for name, place in places.items():
+            if not _DATA.fullmatch(name):
+                yield field, f"{name!r} is no name", "use letters, digits, '_', '.' and '-', at most 64"
+            if not place or "\0" in place:
+                yield field, f"{name!r} has no URI or path", "say where it is"
+        if len({name.upper() for name in places}) < len(places):
+            yield field, "two names differ only in case, and so have one variable", "rename one of them"
+    if spec.checkpoints is not None and (not spec.checkpoints or "\0" in spec.checkpoints):
+        yield "checkpoints", "it has no URI or path", "say where they are to be kept"
+
+
+def _wrong_environment(spec: JobSpec) -> Found:
     environment = spec.environment
-    given = (environment.image, environment.requirements, environment.conda_file)
-    if sum(map(bool, given)) > 1:
-        yield "environment", "it has several sources", "give an image, requirements or a conda file"
+    if environment.conda_file and (environment.image or environment.requirements):
+        fix = "give an image, requirements or both, or a conda file alone"
+        yield "environment", "it has several sources", fix
+    if environment.python is not None and not _PYTHON.fullmatch(environment.python):
+        yield "environment", f"{environment.python!r} is no version of Python", "write 3.11, for example"
 
 
 def _is_unicode(text: str) -> bool:

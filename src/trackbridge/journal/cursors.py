@@ -54,6 +54,31 @@ def load_cursor(folder: JournalFolder, destination: str) -> Cursor:
     return cursor if cursor.destination == destination else Cursor(destination=destination)
 
 
+def expect_sent(folder: JournalFolder, destination: str) -> None:
+    """Note that any record of a copied journal may have been sent already, from where it was written.
+
+    A cursor that lies behind everything that was copied is taken back: what it counted is delivered again,
+    which changes nothing.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
+    cursor = load_cursor(folder, destination)
+    numbers = folder.segment_numbers()
+    is_behind = bool(numbers) and cursor.position.segment > numbers[-1]
+    position = Position() if is_behind else cursor.position
+    kept = msgspec.structs.replace(
+        cursor,
+        position=position,
+        begun=_EVERYTHING,
+        problem=None,
+        failing_since_ms=None,
+        drained=False,
+        finished=False,
+    )
+    store_cursor(folder, kept)
+
+
 def store_cursor(folder: JournalFolder, cursor: Cursor) -> None:
     """Replace the stored cursor.
 

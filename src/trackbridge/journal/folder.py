@@ -82,6 +82,7 @@ class JournalFolder:
         (hidden / "open").mkdir()
         (hidden / "created").mkdir()
         (hidden / "inherited").mkdir()
+        (hidden / "resumed").mkdir()
         lock = _lock(hidden / "writer.lock", fcntl.LOCK_EX)
         assert lock is not None  # nobody else knows the name
         description = {
@@ -102,8 +103,19 @@ class JournalFolder:
         Raises:
             JournalCorrupt: It is missing or damaged.
         """
+        return self._described(self.path / "journal.json")
+
+    def described_by(self, file: Path) -> tuple[str, ...]:
+        """Return the destinations that a description names which is to be this journal's.
+
+        Raises:
+            JournalCorrupt: It is missing or damaged.
+        """
+        return self._described(file).destinations
+
+    def _described(self, file: Path) -> Description:
         try:
-            content = json.loads((self.path / "journal.json").read_text(encoding="utf-8"))
+            content = json.loads(file.read_text(encoding="utf-8"))
             if not content["destinations"]:
                 raise ValueError("it names no destination")
             return Description(
@@ -198,6 +210,14 @@ class JournalFolder:
     def creates(self, run_id: str) -> bool:
         """Tell whether this journal creates the run; it does until it is delivered and gone."""
         return (self.path / "created" / run_id).exists()
+
+    def mark_resumed(self, run_id: str) -> None:
+        """Note that this process has taken up a run that exists, and answers for its end."""
+        (self.path / "resumed" / run_id).touch()
+
+    def resumes(self, run_id: str) -> bool:
+        """Tell whether this journal takes the run up; it does until it is delivered and gone."""
+        return (self.path / "resumed" / run_id).exists()
 
     def mark_inherited(self, run_id: str) -> None:
         """Note that whoever else answered for the run has died, so that it is to be closed with this one."""

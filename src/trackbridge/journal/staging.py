@@ -27,6 +27,19 @@ class Staged:
     size: int
 
 
+def staged_path(folder: Path, name: str) -> Path:
+    """Return a staged file by the name that a record has for it.
+
+    A name that leads out of the folder, as only a forged journal has it, leads to nothing.
+    """
+    is_inside = name not in ("", ".", "..") and "/" not in name and "\0" not in name
+    return folder / (name if is_inside else NOTHING)
+
+
+NOTHING = "none"
+"""Names no staged file: these have minted ids."""
+
+
 def stage_file(folder: JournalFolder, source: Path) -> Staged:
     """Copy a file into the journal, sharing its blocks where the file system can.
 

@@ -64,6 +64,8 @@ class JournalWriter:
         destinations: Tracking URIs to deliver to.
     """
 
+    keeps_nothing = False
+
     def __init__(
         self,
         root: Path,
@@ -184,10 +186,14 @@ class JournalWriter:
             warnings.warn(f"{error.message}. {error.hint}.", JournalWarning, stacklevel=5)
 
     def sync(self) -> None:
-        """Make every record so far survive a power failure."""
+        """Make every record so far, and every file that was staged, survive a power failure."""
         with self._lock:
-            if self._descriptor >= 0:
-                os.fsync(self._descriptor)
+            for descriptor in (*self._finished, self._descriptor):
+                if descriptor >= 0:
+                    os.fsync(descriptor)
+        for path in (*self.folder.staged.glob("*"), self.folder.staged, self.folder.path):
+            with contextlib.suppress(FileNotFoundError):  # delivered and deleted meanwhile
+                _sync_path(path)
 
     def close(self) -> None:
         """Sync, and give up the writer lock: whoever delivers may finish. Closing twice succeeds."""
@@ -390,6 +396,14 @@ class JournalWriter:
                 os.close(descriptor)
         self._finished, self._descriptor = [], -1
         self._writer_lock.release()
+
+
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _keep(reference: weakref.ref[JournalWriter], stop: threading.Event, interval_s: float) -> None:

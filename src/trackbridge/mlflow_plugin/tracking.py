@@ -9,10 +9,12 @@ from typing import Any
 from mlflow.entities import RunStatus, ViewType
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking.abstract_store import AbstractStore
+from mlflow.tracking import fluent
 from mlflow.utils.async_logging.run_operations import RunOperations
 
 from trackbridge.api import active, client
 from trackbridge.api.client import Client
+from trackbridge.api.job_surroundings import is_attempt, only_adds
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.api.session import before_close
 from trackbridge.api.values import checked_key, checked_tag_key
@@ -139,7 +141,9 @@ class BridgeTrackingStore(LoggedModelMethods, AbstractStore):  # type: ignore[mi
     def _find_experiment(self, name: str) -> domain.Experiment | None:
         """Return an experiment by name; a remote backend is not asked for what this process has named."""
         known = self.client.session.known_experiment(name)
-        if known is None or self.client.reader.capabilities.is_local:
+        if known is None and self.client.session.asks_nobody:
+            return None
+        if known is None or self.client.looks_first:
             found = self._binding.glimpses.glimpse_experiment(name)
             if found is not None or known is None:
                 return found
@@ -185,7 +189,12 @@ class BridgeTrackingStore(LoggedModelMethods, AbstractStore):  # type: ignore[mi
 
     def get_run(self, run_id: str) -> Any:
         """Return a run; of one that this program has begun and not ended what it knows."""
-        return entities.run(self.client.get_run(run_id))
+        if self.client.session.asks_nobody and is_attempt(run_id):
+            self._take_up(run_id)  # what is not to be read is taken up first, and known from then on
+        found = entities.run(self.client.get_run(run_id))
+        if is_attempt(run_id):
+            _seem_to_fit(found)
+        return found
 
     def update_run_info(
         self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
@@ -202,6 +211,9 @@ class BridgeTrackingStore(LoggedModelMethods, AbstractStore):  # type: ignore[mi
         return entities.run_info(recorder.snapshot().info)
 
     def _take_up(self, run_id: str) -> None:
+        if only_adds(run_id):  # rank 0 of the job has it open
+            self.client.recorder(run_id)
+            return
         known = self.client.session.recorders.get(run_id)
         if known is not None and known.opened.how is OpenMode.JOIN:
             del self.client.session.recorders[run_id]
@@ -210,6 +222,8 @@ class BridgeTrackingStore(LoggedModelMethods, AbstractStore):  # type: ignore[mi
 
     def _end(self, run_id: str, recorder: RunRecorder, status: str, end_time: int | None) -> None:
         self._documents.settle(run_id)
+        if only_adds(run_id):
+            return
         begun_here = active.current()
         if begun_here is not None and begun_here.recorder is recorder:  # by trackbridge.start_run
             active.pop(begun_here)
@@ -338,6 +352,16 @@ class BridgeTrackingStore(LoggedModelMethods, AbstractStore):  # type: ignore[mi
             page_token,
         )
         return [entities.run(run) for run in found], found.token
+
+
+def _seem_to_fit(run: Any) -> None:
+    """Let a job's run seem to be in the experiment that its program has set.
+
+    mlflow refuses to take up a run of another experiment. A job's run is where it was opened, and a program
+    that names an experiment, for its use outside of jobs, logs to it all the same.
+    """
+    if fluent._active_experiment_id is not None:
+        run.info._experiment_id = fluent._active_experiment_id
 
 
 def _default_experiment() -> domain.Experiment:

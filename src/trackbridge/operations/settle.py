@@ -1,8 +1,10 @@
-"""Closing the run of a job that has ended, where its program has not.
+"""The end of a job is put onto its run, where its program has not: status, reason, what was used, the log.
 
 ::
 
     python -m trackbridge.operations.settle --tracking-uri URI --run-id ID --status FINISHED --end-time MS
+
+    journals come home -> they are delivered -> the run is closed -> log and tags; the status of the job last
 
 =================================  ==================================================================
 the job's program                  who closes its run
@@ -15,26 +17,56 @@ knows nothing of trackbridge       settle, with the job's status and end time
 =================================  ==================================================================
 
 Nothing is cut off: as long as a journal has records of the run that are not delivered, or a living program
-has it open, the run is left alone; it is settled with the next look at the job.
+has it open, the run is left alone; it is settled with the next look at the job. Of several processes of a
+machine that look at once, one settles. A run whose tag ``bridge.job.status`` stands is not looked at again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from trackbridge.domain.events import JOB_ENDED, RUN_CLOSED
+from trackbridge.domain.file_uris import file_uri
+from trackbridge.domain.job_tags import TAG_JOB, TAG_JOB_KEPT, TAG_JOB_PLACE, TAG_JOB_SECRETS
 from trackbridge.domain.jobs import JobState, JobStatus
-from trackbridge.domain.runs import Run, RunStatus
-from trackbridge.errors import BridgeError, JournalCorrupt, NotFound, Rejected
+from trackbridge.domain.runs import LifecycleStage, Run, RunStatus
+from trackbridge.errors import (
+    AuthError,
+    BridgeError,
+    Exhausted,
+    JournalCorrupt,
+    NotFound,
+    Rejected,
+    Transient,
+    Unavailable,
+    Unsupported,
+)
 from trackbridge.events import publish
 from trackbridge.journal.cursors import load_cursor
 from trackbridge.journal.folder import JournalFolder, journals
+from trackbridge.operations.job_facts import has_all, link_tags, write_facts, write_tags
+from trackbridge.operations.job_log_tail import kept_tail, secret_values, tail_of_file, tail_of_job
+from trackbridge.ports.artifacts import ArtifactStore
+from trackbridge.ports.jobs import JobBackend
 from trackbridge.ports.tracking import TrackingStore
+from trackbridge.transport.file_locks import held
+
+if TYPE_CHECKING:
+    import argparse
 
 DELIVERY_S_MAX = 30.0
 """How long to wait for journals that another process is delivering."""
+
+LOCKS = 64
+"""Files of locks; runs share them, so that they do not become many."""
 
 RUN_STATUS = {
     JobStatus.SUCCEEDED: RunStatus.FINISHED,
@@ -42,6 +74,25 @@ RUN_STATUS = {
     JobStatus.CANCELLED: RunStatus.KILLED,
 }
 """The status of a run whose job ended so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """Where the run of a job is: its store, the store of its files, and the journals of this machine.
+
+    ``destination`` is the tracking URI, as journals name it; ``deliver`` delivers the journals below a
+    folder, by default as ``bridge sync run`` does.
+    """
+
+    tracking: TrackingStore
+    artifacts: ArtifactStore | None
+    journal_root: Path
+    destination: str
+    deliver: Callable[[Path], None] | None = None
+
+
+Log = Callable[[], bytes]
+"""Returns the end of a job's log, and a little before it."""
 
 
 def settle(
@@ -71,7 +122,7 @@ def settle(
     run = _find(tracking, run_id)
     if run is None:
         return False
-    if run.info.status.is_final:
+    if run.info.status.is_final and not _is_taken_up(journal_root, run_id, destination):
         return True
     if _answering(journal_root, run_id, destination):
         (deliver or _deliver)(journal_root)
@@ -89,41 +140,211 @@ def settle(
 
 
 def settle_job(
-    state: JobState, tracking: TrackingStore, *, journal_root: Path, destination: str
+    state: JobState,
+    tracking: TrackingStore,
+    *,
+    journal_root: Path,
+    destination: str,
+    artifacts: ArtifactStore | None = None,
+    jobs: JobBackend | None = None,
+    place: str = "",
 ) -> bool | None:
-    """Settle the run of a job; None where there is nothing to do: it goes on, or has no run here."""
-    if not state.status.is_final or state.run_id is None or state.tracking_uri not in ("", destination):
-        return None
-    end_time = state.end_time or state.start_time or state.submit_time or 0
-    return settle(
-        state.run_id,
-        tracking,
-        status=RUN_STATUS[state.status],
-        end_time=end_time,
-        journal_root=journal_root,
-        destination=destination,
-    )
+    """Settle the run of a job: True when it is closed and says all of its job, False when that has to wait.
 
+    None where there is nothing to do: the job goes on, or has no run here. A job that goes on is named on its
+    run, should its submitter have died before it did that.
 
-def settle_where_it_is(state: JobState) -> bool | None:
-    """Settle the run of a job at the job's own tracking URI; None where there is nothing to do.
+    Args:
+        state: The job.
+        tracking: Where its run is.
+        journal_root: Where the journals of programs on this machine lie.
+        destination: The tracking URI, as journals name it.
+        artifacts: Where files of runs go there; without it the log is not kept.
+        jobs: Where the job ran, for its log.
+        place: The URI of that.
 
     Raises:
-        BridgeError: The backend cannot be asked now.
+        BridgeError: A backend cannot be asked now.
+        Rejected: The run is closed, but does not take all that is known of its job, or some of what the job
+            kept could not be brought home.
+    """
+    if state.run_id is None or state.tracking_uri not in ("", destination):
+        return None
+    if not state.status.is_final:
+        _link(state, tracking, place)
+        return None
+    home = Home(tracking=tracking, artifacts=artifacts, journal_root=journal_root, destination=destination)
+    return settle_state(state, home, place=place, log=None if jobs is None else _log_of(state.job_id, jobs))
+
+
+def _log_of(job_id: str, jobs: JobBackend) -> Log:
+    return lambda: tail_of_job(lambda cursor: jobs.read_logs(job_id, cursor=cursor))
+
+
+def settle_state(state: JobState, home: Home, *, place: str = "", log: Log | None = None) -> bool:
+    """Settle the run of a job that has ended; see ``settle_job``."""
+    run_id = state.run_id or ""
+    run = _find(home.tracking, run_id)
+    if run is None:
+        return False
+    if has_all(run, state):
+        return True
+    with _alone(home.journal_root, run_id):
+        run = home.tracking.get_run(run_id)
+        if has_all(run, state):  # another process was faster
+            return True
+        stranded = _bring_home(state, home, place) if state.kept_uri else None
+        is_closed = settle(
+            run_id,
+            home.tracking,
+            status=RUN_STATUS[state.status],
+            end_time=_end_time(state),
+            journal_root=home.journal_root,
+            destination=home.destination,
+            deliver=home.deliver,
+        )
+        if is_closed and run.info.lifecycle_stage is not LifecycleStage.DELETED:
+            _write(run, state, home, place, log)
+            if stranded is not None:
+                write_tags(home.tracking, run_id, {TAG_JOB_KEPT: state.kept_uri})
+                raise stranded
+    return is_closed
+
+
+def _write(run: Run, state: JobState, home: Home, place: str, log: Log | None) -> None:
+    """Put onto a closed run what is known of its job, and tell that the job has ended."""
+    tail, problem = _tail(log, run.data.tags.get(TAG_JOB_SECRETS, "[]"))
+    try:
+        write_facts(run, state, home.tracking, home.artifacts, place=place, log=tail, log_problem=problem)
+    finally:
+        job_id = state.job_id or run.data.tags.get(TAG_JOB) or run.info.run_id
+        status, end_time = RUN_STATUS[state.status].value, _end_time(state)
+        data = {"run_id": run.info.run_id, "status": status, "end_time": end_time}
+        publish(JOB_ENDED, subject=job_id, source=home.destination, data=data, time_ms=end_time)
+
+
+def _tail(log: Log | None, references: str) -> tuple[bytes | None, str]:
+    """Return the end of a log without secrets; None, and why, where there is none to be had."""
+    if log is None:
+        return None, ""
+    try:
+        return kept_tail(log(), secret_values(msgspec.json.decode(references, type=list[str]))), ""
+    except (Rejected, NotFound, Unsupported, AuthError) as error:
+        return None, error.message
+    except BridgeError:  # among them are some that are errors of the system as well
+        raise
+    except msgspec.DecodeError:
+        return None, f"the tag {TAG_JOB_SECRETS}, which names what is to be kept out of it, cannot be read"
+    except OSError as error:
+        return None, f"the log cannot be read: {error.strerror}"
+
+
+def settle_where_it_is(state: JobState, jobs: JobBackend | None = None, place: str = "") -> bool | None:
+    """Settle the run of a job at the job's own tracking URI; None where there is nothing to do.
+
+    Args:
+        state: The job.
+        jobs: Where it ran, for its log; by default it is opened as the run names it.
+        place: The URI of that.
+
+    Raises:
+        BridgeError: A backend cannot be asked now.
     """
     from trackbridge.operations.opening import open_place
     from trackbridge.resolve.config import Settings
     from trackbridge.resolve.destinations import journal_root, resolve_destinations
 
-    if not state.status.is_final or state.run_id is None or not state.tracking_uri:
+    if state.run_id is None or not state.tracking_uri or not (state.status.is_final or place):
         return None
     settings = Settings()
     root = journal_root(resolve_destinations(state.tracking_uri, settings=settings), settings=settings)
-    place = open_place(state.tracking_uri, settings=settings)
+    with contextlib.ExitStack() as opened:
+        home = open_place(state.tracking_uri, settings=settings)
+        opened.callback(home.close)
+        if jobs is None and state.status.is_final:
+            run = _find(home.tracking, state.run_id)
+            place = "" if run is None or has_all(run, state) else run.data.tags.get(TAG_JOB_PLACE, "")
+            if place:
+                backend = open_place(place, settings=settings)
+                opened.callback(backend.close)
+                jobs = backend.jobs
+        return settle_job(
+            state,
+            home.tracking,
+            journal_root=root,
+            destination=home.uri,
+            artifacts=home.adapter.artifacts,
+            jobs=jobs,
+            place=place,
+        )
+
+
+def _link(state: JobState, tracking: TrackingStore, place: str) -> None:
+    """Name the job on its run, where nobody has."""
+    run = _find(tracking, state.run_id or "") if place else None
+    if run is not None and TAG_JOB not in run.data.tags:
+        write_tags(tracking, run.info.run_id, link_tags(state, place))
+
+
+def _bring_home(state: JobState, home: Home, place: str) -> BridgeError | None:
+    """Bring the journals that the platform kept to this machine and deliver them.
+
+    Returns:
+        Why some of them cannot come; None when all have.
+
+    Raises:
+        Transient: They cannot be read now.
+        Exhausted: The same.
+    """
+    from trackbridge.operations.job_homecoming import bring_home
+    from trackbridge.operations.opening import open_place
+    from trackbridge.operations.uri_files import open_files
+
+    hint = f"deliver them by hand: bridge sync run {state.kept_uri} --uri {home.destination}"
     try:
-        return settle_job(state, place.tracking, journal_root=root, destination=place.uri)
+        with contextlib.ExitStack() as opened:
+            stores: list[object] = [home.artifacts]
+            if place not in ("", home.destination):
+                backend = open_place(place)
+                opened.callback(backend.close)
+                stores.insert(0, backend.adapter.artifacts)
+            files = open_files(state.kept_uri, *stores)
+            arrival = bring_home(files, home.journal_root, accepts=lambda uri: uri == home.destination)
+    except (Transient, Exhausted):
+        raise
+    except BridgeError as error:
+        message = f"the job's journals cannot be brought home: {error.message}"
+        return Rejected(message, operation="jobs.settle", resource=state.kept_uri, hint=hint)
+    if arrival.journals:
+        (home.deliver or _deliver)(home.journal_root)
+        arrival.note_delivered()
+    if not arrival.left_behind:
+        return None
+    first = arrival.left_behind[0]
+    message = f"the journal {first.journal[:12]} was not brought home: {first.why}"
+    return Rejected(message, operation="jobs.settle", resource=state.kept_uri, hint=hint)
+
+
+@contextlib.contextmanager
+def _alone(journal_root: Path, run_id: str) -> Iterator[None]:
+    """Let one process of this machine at a time settle a run; where files have no locks, any may."""
+    number = zlib.crc32(run_id.encode()) % LOCKS
+    try:
+        lock = held(journal_root / "settling" / f"{number:02d}.lock")
+        lock.__enter__()
+    except Unavailable:
+        raise
+    except OSError:
+        yield
+        return
+    try:
+        yield
     finally:
-        place.close()
+        lock.__exit__(None, None, None)
+
+
+def _end_time(state: JobState) -> int:
+    return state.end_time or state.start_time or state.submit_time or 0
 
 
 def _find(tracking: TrackingStore, run_id: str) -> Run | None:
@@ -136,6 +357,13 @@ def _find(tracking: TrackingStore, run_id: str) -> Run | None:
 def _answering(root: Path, run_id: str, destination: str) -> bool:
     """Tell whether a journal has the run open, or was left behind with records that may be the run's."""
     return any(_answers_for(folder, run_id, destination) for folder in journals(root))
+
+
+def _is_taken_up(root: Path, run_id: str, destination: str) -> bool:
+    """Tell whether a journal that is not delivered takes the run up, after somebody else has ended it."""
+    return any(
+        folder.resumes(run_id) and _answers_for(folder, run_id, destination) for folder in journals(root)
+    )
 
 
 def _answers_for(folder: JournalFolder, run_id: str, destination: str) -> bool:
@@ -162,45 +390,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when the run is closed, 5 when that has to wait, else the exit code of the error.
     """
-    import argparse
-
     from trackbridge.operations.opening import open_place
     from trackbridge.resolve.config import Settings
     from trackbridge.resolve.destinations import journal_root, resolve_destinations
 
-    parser = argparse.ArgumentParser(prog="python -m trackbridge.operations.settle")
-    parser.add_argument("--tracking-uri", required=True)
-    parser.add_argument("--run-id", required=True)
-    parser.add_argument("--status", required=True, choices=[status.value for status in RUN_STATUS.values()])
-    parser.add_argument("--end-time", required=True, type=int, help="milliseconds since 1970")
-    options = parser.parse_args(arguments)
+    options = _arguments(arguments)
     try:
         settings = Settings()
         destinations = resolve_destinations(options.tracking_uri, settings=settings)
         place = open_place(options.tracking_uri, settings=settings)
-        _tell_ended(options.run_id, place.tracking, place.uri, options.status, options.end_time)
-        is_closed = settle(
-            options.run_id,
-            place.tracking,
-            status=RunStatus(options.status),
-            end_time=options.end_time,
+        home = Home(
+            tracking=place.tracking,
+            artifacts=place.adapter.artifacts,
             journal_root=journal_root(destinations, settings=settings),
             destination=place.uri,
         )
+        log = (lambda: tail_of_file(Path(options.log))) if options.log else None
+        is_closed = settle_state(_state_of(options), home, log=log)
     except BridgeError as error:
         sys.stderr.write(f"trackbridge: the run {options.run_id} is not settled: {error}\n")
         return error.exit_code
     return 0 if is_closed else 5
 
 
-def _tell_ended(run_id: str, tracking: TrackingStore, source: str, status: str, end_time: int) -> None:
-    """Tell that a job has ended, with the job's id where its run has it."""
-    from trackbridge.operations.submit import TAG_JOB
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    import argparse
 
-    run = _find(tracking, run_id)
-    job_id = run.data.tags.get(TAG_JOB) if run is not None else None
-    data = {"run_id": run_id, "status": status, "end_time": end_time}
-    publish(JOB_ENDED, subject=job_id or run_id, source=source, data=data, time_ms=end_time)
+    parser = argparse.ArgumentParser(prog="python -m trackbridge.operations.settle")
+    parser.add_argument("--tracking-uri", required=True)
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--status", required=True, choices=[status.value for status in RUN_STATUS.values()])
+    parser.add_argument("--end-time", required=True, type=int, help="milliseconds since 1970")
+    parser.add_argument("--job-id", default="")
+    parser.add_argument("--exit-code", type=int)
+    parser.add_argument("--reason", default="")
+    parser.add_argument("--log", default="", help="the file that holds the job's log")
+    return parser.parse_args(arguments)
+
+
+def _state_of(options: argparse.Namespace) -> JobState:
+    status = next(job for job, run in RUN_STATUS.items() if run.value == options.status)
+    return JobState(
+        job_id=options.job_id,
+        status=status,
+        run_id=options.run_id,
+        exit_code=options.exit_code,
+        reason=options.reason,
+        end_time=options.end_time,
+        native_url=file_uri(Path(options.log)) if options.log else None,
+    )
 
 
 if __name__ == "__main__":

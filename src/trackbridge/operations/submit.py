@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import time
@@ -26,6 +27,8 @@ import msgspec
 
 from trackbridge.domain.batches import Batch, Setting
 from trackbridge.domain.ids import experiment_id_of, is_minted, mint_id
+from trackbridge.domain.job_tags import TAG_JOB as TAG_JOB
+from trackbridge.domain.job_tags import TAG_JOB_PLACE, TAG_JOB_SECRETS
 from trackbridge.domain.jobs import JobSpec, JobState
 from trackbridge.domain.runs import TAG_SOURCE_NAME, TAG_SOURCE_TYPE, RunSpec, RunStatus
 from trackbridge.errors import (
@@ -38,21 +41,25 @@ from trackbridge.errors import (
     Transient,
     Unsupported,
 )
+from trackbridge.operations.job_facts import link_tags
 from trackbridge.operations.plans import refuse_secrets
 from trackbridge.ports.findings import Finding, Severity
 from trackbridge.ports.jobs import JobBackend
 from trackbridge.ports.tracking import TrackingStore
 
-TAG_JOB = "bridge.job"
-TAG_JOB_PLACE = "bridge.job.place"
 SOURCE_TYPE = "JOB"
 JOBS_LOOKED_AT = 100
 
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NAME = re.compile(r"-{0,2}[A-Za-z_][A-Za-z0-9_.\-]*")
 
 VARIABLE_TRACKING_URI = "BRIDGE_TRACKING_URI"
 VARIABLE_RUN_ID = "BRIDGE_RUN_ID"
 VARIABLE_EXPERIMENT = "BRIDGE_EXPERIMENT_NAME"
+VARIABLE_MLFLOW_URI = "MLFLOW_TRACKING_URI"
+VARIABLE_MLFLOW_RUN = "MLFLOW_RUN_ID"
+OUR_URI_OF_MLFLOW = "bridge:"
+"""With it, mlflow's own client logs through our plugin, to what the variables above say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,19 +106,15 @@ def submit(
         Rejected: The backend does not take the spec; the message says why.
         Conflict: The key was used for another spec.
     """
-    refuse_secrets("the variable", spec.variables)
-    refuse_secrets("the parameter", spec.parameters)
-    for name, value in _named_words(spec.command):
-        refuse_secrets("the command's", {name: value})
-    _refuse_values_as_secrets(spec.secrets)
+    refuse_unfit(spec)
     is_minted_here = key is None
     key = mint_id() if key is None else _checked_key(key)
     run_id = key if is_minted(key) else hashlib.sha256(b"trackbridge job\0" + key.encode()).hexdigest()[:32]
-    complete = _with_run(spec, run, run_id)
+    complete = with_run(spec, run, run_id)
     warnings = _checked(complete, jobs)
     is_new = is_minted_here or not _exists(run.tracking, run_id)
     try:
-        _open_run(run, run_id)
+        _open_run(run, run_id, _first_tags(complete, place))
         state = jobs.submit(complete, key=key)
     except (Transient, Exhausted) as error:  # it may have been taken all the same: the run stays open
         error.hint = f"submit it again with --key {key}: it is the same job, started once"
@@ -131,6 +134,19 @@ def submit(
         error.hint = f"the job goes on all the same: bridge jobs show {state.job_id}"
         raise
     return Submitted(state, run_id, warnings)
+
+
+def refuse_unfit(spec: JobSpec) -> None:
+    """Refuse a spec that holds what looks like a secret.
+
+    Raises:
+        InvalidInput: A variable, a parameter or an option does, or a secret's reference is none.
+    """
+    refuse_secrets("the variable", spec.variables)
+    refuse_secrets("the parameter", spec.parameters)
+    for name, value in _named_words(spec.command):
+        refuse_secrets("the command's", {name: value})
+    _refuse_values_as_secrets(spec.secrets)
 
 
 def _named_words(command: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -158,14 +174,23 @@ def _cancel_of_run(jobs: JobBackend, run_id: str) -> bool:
     return False
 
 
-def _with_run(spec: JobSpec, run: RunWanted, run_id: str) -> JobSpec:
+def with_run(spec: JobSpec, run: RunWanted, run_id: str) -> JobSpec:
+    """Return the spec with its run, and with the variables by which its program finds that.
+
+    A program that knows only mlflow finds it by mlflow's own variables, unless the spec has those already.
+    """
     variables = {
+        **({} if VARIABLE_MLFLOW_URI in spec.variables else _mlflow_variables(run_id)),
         **spec.variables,
         VARIABLE_TRACKING_URI: run.tracking_uri,
         VARIABLE_RUN_ID: run_id,
         VARIABLE_EXPERIMENT: run.experiment,
     }
     return msgspec.structs.replace(spec, run_id=run_id, tracking_uri=run.tracking_uri, variables=variables)
+
+
+def _mlflow_variables(run_id: str) -> dict[str, str]:
+    return {VARIABLE_MLFLOW_URI: OUR_URI_OF_MLFLOW, VARIABLE_MLFLOW_RUN: run_id}
 
 
 def _checked(spec: JobSpec, jobs: JobBackend) -> tuple[Finding, ...]:
@@ -180,7 +205,19 @@ def _checked(spec: JobSpec, jobs: JobBackend) -> tuple[Finding, ...]:
         told = "; ".join(f"{finding.subject}: {finding.message}" for finding in errors)
         fixes = "; ".join(finding.fix for finding in errors if finding.fix)
         raise Rejected(f"the job cannot run: {told}", operation="jobs.check", hint=fixes or None)
-    return tuple(finding for finding in findings if finding.severity is Severity.WARNING)
+    warnings = tuple(finding for finding in findings if finding.severity is Severity.WARNING)
+    return warnings + _lacks_plugin(spec)
+
+
+def _lacks_plugin(spec: JobSpec) -> tuple[Finding, ...]:
+    """Warn of an environment in which mlflow does not know the address that it is given for the job's run."""
+    names = {found[0].lower() for line in spec.environment.requirements if (found := _PACKAGE.match(line))}
+    has_ours = spec.variables.get(VARIABLE_MLFLOW_URI) == OUR_URI_OF_MLFLOW
+    if not has_ours or not names & {"mlflow", "mlflow-skinny"} or "trackbridge" in names:
+        return ()
+    message = "mlflow is among the requirements and trackbridge is not: mlflow cannot log to the job's run"
+    fix = "add trackbridge[mlflow] to them"
+    return (Finding(severity=Severity.WARNING, subject="environment", message=message, fix=fix),)
 
 
 def _exists(tracking: TrackingStore, run_id: str) -> bool:
@@ -191,9 +228,16 @@ def _exists(tracking: TrackingStore, run_id: str) -> bool:
     return True
 
 
-def _open_run(run: RunWanted, run_id: str) -> None:
+def _first_tags(spec: JobSpec, place: str) -> dict[str, str]:
+    """Return what a run says of its job before there is one."""
+    secrets = json.dumps(sorted(spec.secrets.values())) if spec.secrets else ""
+    tags = {TAG_SOURCE_TYPE: SOURCE_TYPE, TAG_JOB_PLACE: place, TAG_JOB_SECRETS: secrets}
+    return {name: value for name, value in tags.items() if value}
+
+
+def _open_run(run: RunWanted, run_id: str, first_tags: Mapping[str, str]) -> None:
     """Open the run with its tags and params."""
-    tags = {TAG_SOURCE_TYPE: SOURCE_TYPE, **run.tags}
+    tags = {**first_tags, **run.tags}
     experiment_id = experiment_id_of(run.experiment)
     run.tracking.ensure_experiment(run.experiment, experiment_id=experiment_id)
     run.tracking.open_run(
@@ -220,7 +264,7 @@ def _close_refused(tracking: TrackingStore, run_id: str, error: BaseException) -
 
 
 def _note_job(tracking: TrackingStore, run_id: str, state: JobState, place: str) -> None:
-    tags = {TAG_JOB: state.job_id, **({TAG_JOB_PLACE: place} if place else {})}
+    tags = link_tags(state, place)
     settings = [Setting(name, value, number) for number, (name, value) in enumerate(tags.items())]
     _write(tracking, Batch(run_id=run_id, tags=settings))
 

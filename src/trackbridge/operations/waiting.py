@@ -17,14 +17,15 @@ def _pause(seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How waits are made: bounds in seconds, the clock, and what waits."""
+    """How waits are made: bounds in seconds, the share of the time waited so far, the clock, what waits."""
 
     wait_s_min: float = 0.02
     wait_s_max: float = 5.0
+    share: float = SHARE
     clock: Callable[[], float] = field(default=time.monotonic)
     pause: Callable[[float], object] = field(default=_pause)
 
     def wait(self, since_s: float) -> None:
         """Wait a little, given when (by ``clock``) the waiting began, or something last happened."""
         waited_s = self.clock() - since_s
-        self.pause(min(max(waited_s * SHARE, self.wait_s_min), self.wait_s_max))
+        self.pause(min(max(waited_s * self.share, self.wait_s_min), self.wait_s_max))

@@ -45,6 +45,7 @@ class Feature(str, Enum):
     JOBS_LIST = "jobs.list"
     JOBS_SPOT = "jobs.spot"
     JOBS_DISTRIBUTED = "jobs.distributed"
+    JOBS_DATA = "jobs.data"
     DEPLOYMENTS_TRAFFIC = "deployments.traffic"
     DEPLOYMENTS_MIRROR = "deployments.mirror"
     DEPLOYMENTS_AUTOSCALE = "deployments.autoscale"

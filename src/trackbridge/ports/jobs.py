@@ -5,18 +5,34 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Protocol
 
-from trackbridge.domain.jobs import JobSpec, JobState, LogChunk
+from trackbridge.domain.jobs import JobPreview, JobSpec, JobState, Launcher, LogChunk
 from trackbridge.domain.paging import Page
 from trackbridge.ports.capabilities import Feature, needs
 from trackbridge.ports.findings import Finding
 
 
+def features_of(spec: JobSpec) -> tuple[Feature, ...]:
+    """Return the optional features that a spec asks for."""
+    is_distributed = spec.compute.instance_count > 1 or spec.processes_per_node > 1
+    asked = {
+        Feature.JOBS_SPOT: spec.compute.spot,
+        Feature.JOBS_DISTRIBUTED: is_distributed or spec.launcher is not Launcher.DIRECT,
+        Feature.JOBS_DATA: bool(spec.inputs or spec.outputs or spec.checkpoints is not None),
+    }
+    return tuple(feature for feature, is_asked_for in asked.items() if is_asked_for)
+
+
 class JobBackend(Protocol):
     """Runs commands on some compute. Same rules as for TrackingStore: one attempt, repeatable writes.
 
-    A job goes on when the program that submitted it ends. Waiting is core code over ``status``. Spot capacity
-    and distribution (``instance_count`` or ``processes_per_node`` above 1) are asked for in the spec; where
-    the features ``jobs.spot`` and ``jobs.distributed`` are not declared, ``submit`` raises Unsupported.
+    A job goes on when the program that submitted it ends. Waiting is core code over ``status``.
+
+    Spot capacity, distribution (``instance_count`` or ``processes_per_node`` above 1, or a launcher), and
+    data (inputs, outputs, checkpoints) are asked for in the spec. Where ``jobs.spot``, ``jobs.distributed``
+    or ``jobs.data`` is not declared, ``preview`` and ``submit`` raise Unsupported.
+
+    A program of the job that logs to the run of the spec keeps its journal where the platform keeps files
+    beyond the loss of the machine (``kept_uri`` of the state), so that nothing it has logged is lost.
 
     The job's program finds the variables of the spec in its environment, and what a secret's reference leads
     to under the secret's name. Neither the backend's records nor its logs hold the value of a secret.
@@ -34,6 +50,19 @@ class JobBackend(Protocol):
         ...
 
     @abstractmethod
+    def preview(self, spec: JobSpec) -> JobPreview:
+        """Return what ``submit`` would send, and where it would be billed.
+
+        Sends and changes nothing; it may read files of the spec, and ask the backend for what it needs to
+        know. The preview holds no value of a secret.
+
+        Raises:
+            Rejected: The backend does not take the spec; ``check`` says the same.
+            Unsupported: The spec asks for a feature that is not declared.
+        """
+        ...
+
+    @abstractmethod
     def submit(self, spec: JobSpec, *, key: str) -> JobState:
         """Start the job, or queue it. Called again with the same key it returns the first job as it stands.
 
@@ -42,7 +71,7 @@ class JobBackend(Protocol):
         Raises:
             Rejected: The backend does not take the spec; ``check`` would have said so.
             Conflict: The key was used for another spec.
-            Unsupported: The spec asks for spot or distribution, which is not declared.
+            Unsupported: The spec asks for a feature that is not declared: see ``features_of``.
         """
         ...
 

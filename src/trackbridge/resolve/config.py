@@ -228,9 +228,9 @@ SETTINGS: Mapping[str, Setting] = {
         ),
         Setting(
             name="delivery",
-            help="What delivers the journal: a child process, a thread, or nothing.",
-            read=_one_of("child", "thread", "off"),
-            allowed="child, thread or off",
+            help="What delivers the journal: a child process, a thread, nothing, or later the submitter.",
+            read=_one_of("child", "thread", "off", "later"),
+            allowed="child, thread, off or later",
             default="child",
         ),
         Setting(

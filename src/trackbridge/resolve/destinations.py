@@ -14,6 +14,9 @@ from trackbridge.resolve.home import bridge_home, project_folder, user_state
 from trackbridge.resolve.remotes import remotes_of
 from trackbridge.resolve.uri import TrackingUri, named_scheme, parse
 
+LATER = "later"
+"""The setting ``delivery`` of a job whose records are delivered from where it was submitted, at its end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -56,10 +59,12 @@ def resolve_destinations(
 def journal_root(destinations: Sequence[Destination], *, settings: Settings | None = None) -> Path:
     """Return the folder that holds the journals for these destinations.
 
-    ``journal`` in the first destination's folder when that is local, else in ``bridge_home``.
+    ``journal`` in the first destination's folder when that is local, else in ``bridge_home``; there, too,
+    when they are delivered later, because the local folder is another machine's.
     """
-    local = destinations[0].uri.path
-    return (local or bridge_home((settings or Settings()).around)) / "journal"
+    settings = settings or Settings()
+    local = None if settings.value("delivery") == LATER else destinations[0].uri.path
+    return (local or bridge_home(settings.around)) / "journal"
 
 
 def journal_folders(

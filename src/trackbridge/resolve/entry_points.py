@@ -36,6 +36,7 @@ SCHEME_EXTRAS: Mapping[str, str | None] = {
     "sagemaker": "aws",
     "databricks": "databricks",
     "databricks-uc": "databricks",
+    "spark": None,
 }
 """Our schemes, and the extra that brings what each needs; None is the core itself."""
 

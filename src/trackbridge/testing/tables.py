@@ -29,6 +29,7 @@ EXAMPLES = {
     "azureml": "azureml://00000000-0000-0000-0000-000000000000/group/workspace",
     "sagemaker": "sagemaker://eu-west-1",
     "databricks": "databricks://example",
+    "spark": "spark:yarn",
 }
 """Addresses that an adapter's declaration is asked at; without one, a folder of its scheme."""
 OTHER_BACKENDS = {

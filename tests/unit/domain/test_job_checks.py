@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from trackbridge.domain.job_checks import job_problems
+from trackbridge.domain.job_checks import job_problems, shown_spec
 from trackbridge.domain.jobs import Compute, Environment, JobSpec
 
 GOOD = JobSpec(
@@ -13,7 +13,10 @@ GOOD = JobSpec(
     command=("python", "-c", "", "ü 漢"),
     code_dir=".",
     compute=Compute(instance_count=3, spot=True),
-    environment=Environment(requirements=("a", "b")),
+    environment=Environment(image="c", requirements=("a", "b"), python="3.11.7"),
+    inputs={"my-data.csv": "s3://bucket/data", "same": "/data"},
+    outputs={"same": "runs:/0/model"},
+    checkpoints="kept",
     variables={"A": "", "lower.case-name": "x"},
     secrets={"S": "env:S"},
     time_limit_s=1,
@@ -49,7 +52,18 @@ def test_a_good_job_has_no_problem() -> None:
         ({"attempts_max": 0}, "attempts_max"),
         ({"time_limit_s": 0}, "time_limit_s"),
         ({"environment": Environment(image="a", conda_file="b")}, "environment"),
-        ({"environment": Environment(image="a", requirements=("b",))}, "environment"),
+        ({"environment": Environment(conda_file="a", requirements=("b",))}, "environment"),
+        ({"environment": Environment(python="3")}, "environment"),
+        ({"environment": Environment(python="python3.11")}, "environment"),
+        ({"inputs": {"": "/data"}}, "inputs"),
+        ({"inputs": {"a b": "/data"}}, "inputs"),
+        ({"inputs": {"a" * 65: "/data"}}, "inputs"),
+        ({"inputs": {"a": "/data", "A": "/data"}}, "inputs"),
+        ({"inputs": {"a": ""}}, "inputs"),
+        ({"outputs": {"a": "\0"}}, "outputs"),
+        ({"outputs": {"a/b": "/data"}}, "outputs"),
+        ({"checkpoints": ""}, "checkpoints"),
+        ({"checkpoints": "a\0"}, "checkpoints"),
     ],
     ids=str,
 )
@@ -68,3 +82,26 @@ def test_all_problems_are_told_at_once() -> None:
 def test_the_value_of_a_variable_is_not_told() -> None:
     spec = JobSpec(name="x", command=("a",), variables={"A": "pa55word\0"})
     assert "pa55word" not in repr(job_problems(spec))
+
+
+class TestShown:
+    def test_it_is_the_whole_spec_in_plain_values(self) -> None:
+        shown = shown_spec(GOOD)
+        assert msgspec.convert(msgspec.json.decode(msgspec.json.encode(shown)), JobSpec) == GOOD
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"variables": {"MY_TOKEN": "Pa55word"}},
+            {"parameters": {"password": "Pa55word"}},
+            {"command": ("a", "--token=Pa55word")},
+            {"command": ("a", "--token", "Pa55word")},
+            {"inputs": {"a": "https://me:Pa55word@a.example/x"}},
+            {"environment": Environment(requirements=("a @ https://me:Pa55word@a.example/a.whl",))},
+        ],
+        ids=str,
+    )
+    def test_what_looks_like_a_secret_is_hidden(self, fields: dict[str, object]) -> None:
+        shown = shown_spec(msgspec.structs.replace(GOOD, **fields))
+        assert "Pa55word" not in repr(shown)
+        assert "***" in repr(shown)

@@ -222,8 +222,8 @@ def test_what_happens_is_published(project: Project, monkeypatch: pytest.MonkeyP
     arguments = ["--tracking-uri", project.uri, "--run-id", project.run_id, "--status", "FAILED"]
     assert main([*arguments, "--end-time", str(END_MS)]) == 0
     assert events == [
-        ("job.ended", project.run_id, "FAILED"),
         ("run.closed", project.run_id, "FAILED"),
+        ("job.ended", project.run_id, "FAILED"),
     ]
     assert project.settle()
     assert len(events) == 2

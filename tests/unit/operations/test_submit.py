@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.memory_adapter import MemoryAdapter
-from trackbridge.domain.jobs import Compute, JobSpec, JobStatus
+from trackbridge.domain.jobs import Compute, Environment, JobSpec, JobStatus
 from trackbridge.domain.runs import RunStatus
 from trackbridge.errors import (
     ConfigError,
@@ -26,9 +27,11 @@ from trackbridge.operations.submit import (
     TAG_JOB,
     RunWanted,
     Submitted,
+    _lacks_plugin,
     command_line,
     requirement_lines,
     submit,
+    with_run,
 )
 from trackbridge.operations.waiting import Pace
 
@@ -355,3 +358,35 @@ def test_requirements_without_comments(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError):
         requirement_lines(tmp_path / "binary.txt")
+
+
+@pytest.mark.parametrize(
+    ("requirements", "is_warned"),
+    [
+        (("mlflow==3.1", "numpy"), True),
+        (("MLflow-skinny>=3",), True),
+        (("mlflow", "trackbridge[mlflow]"), False),
+        (("mlflow-extension",), False),
+        ((), False),
+    ],
+)
+def test_an_environment_whose_mlflow_does_not_know_us_is_told(
+    requirements: tuple[str, ...], is_warned: bool
+) -> None:
+    run = Backend().run
+    spec = JobSpec(name="j", command=("true",), environment=Environment(requirements=requirements))
+    found = _lacks_plugin(with_run(spec, run, "a" * 32))
+    assert [finding.subject for finding in found] == ["environment"] * is_warned
+    own = msgspec.structs.replace(spec, variables={"MLFLOW_TRACKING_URI": "https://mlflow.example"})
+    assert _lacks_plugin(with_run(own, run, "a" * 32)) == ()
+
+
+def test_mlflow_finds_the_run_by_its_own_variables_unless_they_are_given() -> None:
+    run = Backend().run
+    spec = JobSpec(name="j", command=("true",))
+    variables = with_run(spec, run, "a" * 32).variables
+    assert (variables["MLFLOW_TRACKING_URI"], variables["MLFLOW_RUN_ID"]) == ("bridge:", "a" * 32)
+    own = msgspec.structs.replace(spec, variables={"MLFLOW_TRACKING_URI": "https://mlflow.example"})
+    variables = with_run(own, run, "a" * 32).variables
+    assert variables["MLFLOW_TRACKING_URI"] == "https://mlflow.example"
+    assert "MLFLOW_RUN_ID" not in variables

@@ -113,7 +113,7 @@ def test_a_wrong_value_in_a_file_gives_file_and_line(around, write_config):
     with pytest.raises(ConfigError, match="line 3") as caught:
         resolve_setting("delivery", around=around)
     assert str(path) in str(caught.value)
-    assert caught.value.hint == "use child, thread or off"
+    assert caught.value.hint == "use child, thread, off or later"
 
 
 def test_relative_folders_of_a_file_start_at_the_project(around, write_config):

@@ -28,7 +28,7 @@ _SUITES = (
 )
 _PARTS = ("base", "concurrency", "experiments", "hostile", "metrics", "runs", "search", "settings", "traces")
 _REGISTRY_PARTS = ("base", "concurrency", "deletion", "history", "hostile", "labels", "models", "versions")
-_JOB_PARTS = ("base", "life", "listing", "logs", "program", "refusals")
+_JOB_PARTS = ("base", "data", "launchers", "life", "listing", "logs", "preview", "program", "refusals")
 _DEPLOYMENT_PARTS = ("base", "changes", "plans", "requests")
 for _name in (
     *_SUITES,

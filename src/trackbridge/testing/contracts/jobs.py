@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from trackbridge.testing.contracts.jobs_data import DataTests, KeptTests
+from trackbridge.testing.contracts.jobs_launchers import LauncherTests
 from trackbridge.testing.contracts.jobs_life import CancelTests, FinalTests, KeyTests, LifeTests, LimitTests
 from trackbridge.testing.contracts.jobs_listing import ListTests, ReopenedTests
 from trackbridge.testing.contracts.jobs_logs import LogTests
+from trackbridge.testing.contracts.jobs_preview import PreviewTests
 from trackbridge.testing.contracts.jobs_program import (
     ConcurrencyTests,
     ConflictTests,
@@ -30,6 +33,10 @@ class JobContract(
     ListTests,
     ReopenedTests,
     RefusalTests,
+    PreviewTests,
+    DataTests,
+    KeptTests,
+    LauncherTests,
 ):
     """Bind it with a fixture ``adapter`` and a method ``reopened``; ``JobTests`` tells of the other hooks.
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from trackbridge.domain.file_uris import file_path
 from trackbridge.domain.ids import mint_id
-from trackbridge.domain.jobs import JobSpec, JobState, JobStatus
+from trackbridge.domain.jobs import JobSpec, JobState, JobStatus, Launcher
 from trackbridge.errors import Rejected
 from trackbridge.ports.adapter import Adapter
 from trackbridge.ports.findings import Finding, Severity
@@ -23,8 +24,10 @@ FOREVER = "import time\nwhile True: time.sleep(1)"
 
 READY = "import sys\nprint('ready', flush=True)\n"
 
+NewInput = Callable[[dict[str, bytes]], str]
+ReadBack = Callable[[str], dict[str, bytes]]
+
 PIECES_MAX = 10_000
-PAUSE_S = 0.01
 
 
 class JobTests(Contract):
@@ -40,12 +43,32 @@ class JobTests(Contract):
     - ``missing_secret``: a reference that is well-formed and leads to nothing;
     - ``shared_folder``: a fixture; a folder which the test and the jobs see under the same path, None where
       there is no such thing. Without it, what only shows on the machine itself is an expected failure;
-    - ``patience_s``: how long a state that must come may take, queue and start of machines included.
+    - ``patience_s``: how long a state that must come may take, queue and start of machines included;
+    - ``pause_s``: how long to wait between two looks;
+    - ``limit_s``: a time limit, in seconds, within which a program has surely begun;
+    - ``logged(text)``: what the platform's log holds of what a program wrote, by default the same; a
+      platform that keeps lines, and not their ends, gives what it makes of them;
+    - ``long_lines``: how many lines the log has that is read in pieces;
+    - ``launchers`` and ``machines_max``: with which launchers, and on how many machines (2 stand for many), a
+      job can be distributed; others must be refused;
+    - ``missing_input``: the URI or path of an input that is not there;
+    - ``new_input``: a fixture; a function that puts files (by path) where an input may come from, and returns
+      its URI or path. By default a folder;
+    - ``new_place``: a fixture; a function that returns the URI or path of an empty folder for outputs or
+      checkpoints, each time another;
+    - ``read_back``: a fixture; a function that returns the files (by path) below a URI or path, be it of an
+      output, or ``kept_uri``.
 
     Jobs that a test leaves are cancelled after it.
     """
 
     patience_s = 60.0
+    pause_s = 0.01
+    limit_s = 2
+    long_lines = 500_000
+    launchers = frozenset([Launcher.DIRECT, Launcher.TORCHRUN, Launcher.MPI])
+    machines_max = 2
+    missing_input = "/there/is/no/such/input"
     missing_secret = "env:BRIDGE_CONTRACT_IS_NOT_SET"
     submitted: list[str]
 
@@ -56,6 +79,39 @@ class JobTests(Contract):
     def reopened(self) -> Adapter:
         """Return another adapter, opened at the same place."""
         raise TypeError(f"{type(self).__name__} needs a method 'reopened' that opens the same place again")
+
+    def logged(self, text: str) -> str:
+        """Return what the log holds when a program has written some text."""
+        return text
+
+    @pytest.fixture
+    def new_input(self, tmp_path: Path) -> NewInput:
+        """Return a function that provides files as an input."""
+
+        def provide(files: dict[str, bytes]) -> str:
+            folder = tmp_path / mint_id()
+            for path, content in files.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(content)
+            return str(folder)
+
+        return provide
+
+    @pytest.fixture
+    def new_place(self, tmp_path: Path) -> Callable[[], str]:
+        """Return a function that returns an empty place for files."""
+        return lambda: str(tmp_path / mint_id())
+
+    @pytest.fixture
+    def read_back(self) -> ReadBack:
+        """Return a function that returns the files at a place."""
+
+        def read(place: str) -> dict[str, bytes]:
+            root = Path(file_path(place) if place.startswith("file:") else place)
+            files = (path for path in root.rglob("*") if path.is_file())
+            return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+        return read
 
     @pytest.fixture
     def new_secret(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
@@ -116,6 +172,17 @@ class JobTests(Contract):
             return None
         return self.ended(state.job_id)
 
+    def is_refused(self, spec: JobSpec, subject: str = "") -> None:
+        """Demand that a spec is found wrong and refused; ``subject`` is the part that a finding names."""
+        errors = errors_of(self.jobs.check(spec))
+        assert errors, "check says nothing"
+        assert all(error.subject and error.message for error in errors)
+        assert all(error.fix for error in errors), "the user wants to know what to do"
+        assert not subject or subject in [error.subject for error in errors]
+        with pytest.raises(Rejected) as caught:
+            self.submit_spec(spec)
+        assert "Pa55word" not in repr(errors) + repr(caught.value) + str(caught.value.hint)
+
     def ended(self, job_id: str) -> JobState:
         """Wait for a job's end and return its final state."""
         return self.waited(job_id, lambda state: state.status.is_final)
@@ -131,7 +198,7 @@ class JobTests(Contract):
         deadline_s = time.monotonic() + self.patience_s
         while not holds(state := self.jobs.status(job_id)):
             assert time.monotonic() < deadline_s, f"after {self.patience_s} s the job still is {state}"
-            time.sleep(PAUSE_S)
+            time.sleep(self.pause_s)
         return state
 
     def log(self, job_id: str, cursor: str = "") -> str:
@@ -149,7 +216,7 @@ class JobTests(Contract):
                 return
             assert time.monotonic() < deadline_s, "the log does not get done"
             if not chunk.text:
-                time.sleep(PAUSE_S)
+                time.sleep(self.pause_s)
         raise AssertionError(f"the log was not done after {PIECES_MAX} pieces")
 
     def until_logged(self, job_id: str, text: str) -> tuple[str, str]:

@@ -128,7 +128,7 @@ class CancelTests(JobTests):
         self.until_logged(job_id, "armed")
         self.jobs.cancel(job_id)
         assert self.ended(job_id).status is JobStatus.CANCELLED, "it was asked to, whatever it ends with"
-        assert self.log(job_id).endswith("asked\n")
+        assert self.log(job_id).endswith(self.logged("asked\n"))
 
     @requires(Feature.JOBS_LOGS)
     def test_a_program_that_does_not_leave_is_killed(self) -> None:
@@ -171,12 +171,12 @@ class LimitTests(JobTests):
     """Time limits and attempts."""
 
     def test_a_job_is_ended_at_its_time_limit(self) -> None:
-        state = self.run(FOREVER, time_limit_s=1)
+        state = self.run(FOREVER, time_limit_s=self.limit_s)
         assert state.status is JobStatus.FAILED
         assert state.reason
 
     def test_leaving_at_the_limit_is_no_success(self) -> None:
-        assert self.run(POLITE, time_limit_s=1).status is JobStatus.FAILED
+        assert self.run(POLITE, time_limit_s=self.limit_s).status is JobStatus.FAILED
 
     def test_a_limit_that_is_not_reached_changes_nothing(self) -> None:
         assert self.run(time_limit_s=600).status is JobStatus.SUCCEEDED
@@ -188,7 +188,7 @@ class LimitTests(JobTests):
     @requires(Feature.JOBS_LOGS)
     def test_each_attempt_is_in_the_log(self) -> None:
         state = self.run("import sys; print('tried', flush=True); sys.exit(4)", attempts_max=3)
-        assert self.log(state.job_id) == "tried\n" * 3
+        assert self.log(state.job_id) == self.logged("tried\n" * 3)
 
     def test_a_command_that_succeeds_is_started_once(self) -> None:
         state = self.run("", attempts_max=3)

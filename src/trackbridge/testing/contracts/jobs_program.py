@@ -156,7 +156,7 @@ class ConcurrencyTests(JobTests):
         states = self.at_once(mint_id(), "print('started')")
         assert len({state.job_id for state in states}) == 1
         self.ended(states[0].job_id)
-        assert self.log(states[0].job_id) == "started\n"
+        assert self.log(states[0].job_id) == self.logged("started\n")
 
     def test_one_key_submitted_by_all_starts_its_command_once(self, shared_folder: Path | None) -> None:
         folder = given(shared_folder)
@@ -179,7 +179,7 @@ class ProcessTests(JobTests):
     def _starts(self, folder: Path, then: str) -> str:
         """Submit a program that starts another one, and wait until both are under way."""
         code = PARENT_OF_BEATING.format(beats=str(folder / "beats"), code=BEATING, then=then)
-        job_id = self.submit(code, time_limit_s=2 if "limit" in then else None).job_id
+        job_id = self.submit(code, time_limit_s=self.limit_s if "limit" in then else None).job_id
         self.waited(job_id, lambda state: state.status.is_final or (folder / "beats").exists())
         return job_id
 

@@ -7,8 +7,9 @@
 It speaks what the service speaks, as strictly: personal tokens and those of service principals
 (``databricks_tokens``), experiments that are paths of folders which exist (``databricks_workspace``), limits
 (``databricks_rules``), files of runs behind signed addresses of storage (``databricks_storage``), DBFS and
-volumes (``databricks_files``), models in Unity Catalog (``databricks_catalog``). A point that is sent twice
-is there twice. Any other route is 404, ``ENDPOINT_NOT_FOUND``.
+volumes (``databricks_files``), models in Unity Catalog (``databricks_catalog``), jobs, which it really runs
+(``databricks_jobs``). A point that is sent twice is there twice. Any other route is 404,
+``ENDPOINT_NOT_FOUND``.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from trackbridge.testing.emulators.databricks_catalog import Catalog
 from trackbridge.testing.emulators.databricks_files import DBFS, FILES_API, WorkspaceFiles
+from trackbridge.testing.emulators.databricks_jobs import Jobs
 from trackbridge.testing.emulators.databricks_rules import READING, REGISTRY, TRACKING, broken_rule
 from trackbridge.testing.emulators.databricks_storage import AWS, PATH, Storage
 from trackbridge.testing.emulators.databricks_tokens import TokenIssuer, refusal_of
@@ -66,9 +69,17 @@ class Databricks(Front):
         self.files = WorkspaceFiles(self.now_s)
         self.catalog = Catalog(self.now_s, self.files.below)
         self.files.takes_model_file = self.catalog.takes
+        self.jobs = Jobs(self.now_s, self.files.volumes)
         self.folders = Folders((USER, PRINCIPAL))
         self.points = RepeatedPoints()
         self._roots: dict[str, str] = {}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.jobs.clear()
+        self.files.volumes.unmount()
+        super().__exit__(kind, error, trace)
 
     def environment(self) -> dict[str, str]:
         """Return variables that lead here, with a new personal token."""
@@ -84,6 +95,7 @@ class Databricks(Front):
 
     def clear(self) -> None:
         """Forget folders, files and requests; the MLflow server is emptied by who started it."""
+        self.jobs.clear()
         self.storage.clear()
         self.files.clear()
         self.catalog.clear()
@@ -109,15 +121,19 @@ class Databricks(Front):
         request = _request_of(method, parts.query, body)
         if request is None:
             return refused(400, "MALFORMED_REQUEST", "Could not parse request object")
-        if parts.path == "/api/2.0/preview/scim/v2/Me" and method == "GET":
-            return json_result(200, {"userName": user, "active": True, "id": "1001"})
-        if parts.path == "/api/2.0/workspace/mkdirs" and method == "POST":
-            return self._mkdirs(user, request)
-        if parts.path.startswith(DBFS):
-            return self.files.dbfs(method, parts.path.removeprefix(DBFS), request)
         if parts.path.startswith(_MLFLOW):
             return self._mlflow(method, parts.path.removeprefix(_MLFLOW), user, request, target, body)
-        return _no_route(method, parts.path)
+        return self._workspace(method, parts.path, user, request)
+
+    def _workspace(self, method: str, path: str, user: str, request: dict[str, Any]) -> Result:
+        """Answer what is not MLflow's."""
+        if path == "/api/2.0/preview/scim/v2/Me" and method == "GET":
+            return json_result(200, {"userName": user, "active": True, "id": "1001"})
+        if path == "/api/2.0/workspace/mkdirs" and method == "POST":
+            return self._mkdirs(user, request)
+        if path.startswith(DBFS):
+            return self.files.dbfs(method, path.removeprefix(DBFS), request)
+        return self.jobs.answer(method, path, user, request) or _no_route(method, path)
 
     def _mkdirs(self, user: str, request: dict[str, Any]) -> Result:
         if "write" not in self.permissions:

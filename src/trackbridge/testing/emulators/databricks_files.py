@@ -9,6 +9,7 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from trackbridge.testing.emulators.databricks_volumes import MountedVolumes
 from trackbridge.testing.emulators.databricks_workspace import refused
 from trackbridge.testing.emulators.front import Result, json_result
 
@@ -27,6 +28,8 @@ class WorkspaceFiles:
         self.folders: set[str] = set()
         self.takes_model_file: Callable[[str], bool] = lambda path: False
         """Tells whether a path below ``/Models`` may be written."""
+        self.volumes = MountedVolumes(self.files, self.folders, now_s)
+        """Where programs of jobs see the files of volumes."""
         self._now_s = now_s
         self._handles: dict[int, tuple[str, bytearray]] = {}
         self._lock = threading.Lock()
@@ -34,6 +37,7 @@ class WorkspaceFiles:
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
+            self.volumes.unmount()
             self.files.clear()
             self.folders.clear()
             self._handles.clear()
@@ -42,9 +46,11 @@ class WorkspaceFiles:
         """Return the paths of the files below a folder, which ends with a slash."""
         return [path for path in self.files if path.startswith(folder)]
 
-    def _write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes) -> None:
+        """Put a file there."""
         with self._lock:
             self.files[path] = (content, int(self._now_s() * 1000))
+            self.volumes.write(path, content)
 
     def _is_folder(self, path: str) -> bool:
         return path in self.folders or any(key.startswith(f"{path}/") for key in (*self.files, *self.folders))
@@ -112,7 +118,7 @@ class WorkspaceFiles:
             return refused(400, "MAX_BLOCK_SIZE_EXCEEDED", "The block is larger than 1 MB")
         problem = self._write_problem(path, bool(request.get("overwrite")))
         if problem is None:
-            self._write(path, content)
+            self.write(path, content)
         return problem or json_result(200, {})
 
     def _write_problem(self, path: str, overwrite: bool) -> Result | None:
@@ -146,7 +152,7 @@ class WorkspaceFiles:
         opened = self._handles.get(int(request.get("handle") or 0))
         if opened is None:
             return refused(404, "RESOURCE_DOES_NOT_EXIST", "The handle does not exist")
-        self._write(opened[0], bytes(opened[1]))
+        self.write(opened[0], bytes(opened[1]))
         return json_result(200, {})
 
     def _delete(self, path: str, request: dict[str, Any]) -> Result:
@@ -171,6 +177,7 @@ class WorkspaceFiles:
 
     def answer(self, method: str, target: str, body: bytes) -> Result:
         """Answer one of the Files API's routes, for volumes and for versions of models."""
+        self.volumes.read()
         parts = urlsplit(target)
         kind, _, rest = parts.path.removeprefix(FILES_API).partition("/")
         path = f"/{unquote(rest)}".rstrip("/")
@@ -194,10 +201,15 @@ class WorkspaceFiles:
                 return refused(404, "NOT_FOUND", f"The directory {parent} does not exist")
             problem = self._write_problem(path, overwrite)
             if problem is None:
-                self._write(path, body)
+                self.write(path, body)
             return problem or Result(204, b"", {})
         if path not in self.files:
             return refused(404, "NOT_FOUND", f"The file {path} does not exist")
+        if method == "DELETE":
+            with self._lock:
+                del self.files[path]
+                self.volumes.remove(path)
+            return Result(204, b"", {})
         content, changed = self.files[path]
         headers = {"Last-Modified": formatdate(changed / 1000, usegmt=True)}
         headers["Content-Type"] = "application/octet-stream"

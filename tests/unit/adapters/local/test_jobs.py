@@ -109,10 +109,11 @@ def test_a_variable_that_looks_like_a_secret_is_warned_of(rig: Rig) -> None:
         {"environment": Environment(conda_file="conda.yaml")},
         {"compute": Compute(cluster="gpu")},
         {"compute": Compute(instance_type="big")},
-        {"inputs": {"data": "/data"}},
-        {"outputs": {"model": "/model"}},
+        {"compute": Compute(instance_count=2)},
+        {"inputs": {"data": "models:/wine/1"}},
+        {"outputs": {"model": "s3://bucket/model"}},
     ],
-    ids=["image", "conda", "cluster", "instance", "inputs", "outputs"],
+    ids=["image", "conda", "cluster", "instance", "machines", "inputs", "outputs"],
 )
 def test_what_one_machine_does_not_have_is_refused_with_the_reason(
     rig: Rig, fields: dict[str, object]

@@ -304,6 +304,8 @@ def test_jobs_wait_for_nodes_in_the_order_of_their_submission(rig: Rig, tmp_path
     submit(rig, "second", f"echo second >> {order}")
     eventually(lambda: job_of(rig, "second").status == "Queued")
     submit(rig, "third", f"echo third >> {order}")
+    made = {"computeType": "AmlCompute", "properties": {"vmSize": "Standard_DS2_v2"}}
+    rig.ask("PUT", "computes/other", {"properties": made})
     submit(rig, "elsewhere", computeId=f"{rig.workspace}/computes/other")
     eventually(lambda: job_of(rig, "third").status == "Queued")
     assert ended(rig, "elsewhere")["status"] == "Completed"
@@ -534,3 +536,97 @@ def test_runs_have_their_jobs_names_outside_and_the_servers_ids_inside() -> None
     assert names.outward({"run": {"info": {"run_id": "abc", "run_uuid": "abc", "name": "abc"}}}) == {
         "run": {"info": {"run_id": "job-1", "run_uuid": "job-1", "name": "abc"}}
     }
+
+
+# Nodes that are taken away, and what is brought away from them meanwhile.
+
+FOREVER = "while true; do sleep 0.02; done"
+
+
+def is_stored(rig: Rig, path: str, output: str = "artifacts") -> bool:
+    place = place_of(rig.cloud, rig.workspace, f"azureml://jobs/job-1/outputs/{output}")
+    assert place is not None
+    return place.read(rig.cloud, path) is not None
+
+
+def test_what_a_job_writes_is_stored_while_it_runs(rig: Rig) -> None:
+    mounted = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": f"{BLOBS}/kept"}
+    submit(
+        rig,
+        command=f"printf half; echo x > outputs/a; echo y > ${{{{outputs.kept}}}}/b; {FOREVER}",
+        outputs={"kept": mounted},
+    )
+
+    eventually(lambda: is_stored(rig, "outputs/a") and is_stored(rig, "b", "kept"))
+    eventually(lambda: is_stored(rig, "user_logs/std_log.txt"))
+
+    assert read(rig, "user_logs/std_log.txt") == "half", "as it was written, without an end of line"
+    rig.ask("POST", "jobs/job-1/cancel")
+    ended(rig)
+
+
+def test_a_mounted_folder_shows_what_lies_there_and_forgets_what_is_deleted(rig: Rig) -> None:
+    rig.storage.put("kept/old", b"old")
+    mounted = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": f"{BLOBS}/kept"}
+
+    run(rig, command="cd ${{outputs.kept}} && cat old > new && rm old", outputs={"kept": mounted})
+
+    assert read(rig, "new", output="kept") == "old"
+    assert not is_stored(rig, "old", "kept")
+
+
+def test_nodes_that_vanish_take_along_what_was_not_stored(rig: Rig) -> None:
+    submit(rig, command=f"trap 'echo asked > outputs/asked; exit' TERM; echo begun; {FOREVER}")
+    eventually(lambda: is_stored(rig, "user_logs/std_log.txt"))
+
+    rig.cloud.part(Jobs).lose_nodes(job_of(rig))
+
+    assert ended(rig)["status"] == "Failed"
+    details = rig.history("GET", "runs/job-1/details").content
+    assert "sent no heartbeat" in details["error"]["error"]["message"]
+    assert not is_stored(rig, "outputs/asked"), "nobody asked it"
+
+
+def test_nodes_that_are_taken_away_are_replaced(rig: Rig) -> None:
+    mounted = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": f"{BLOBS}/kept"}
+    program = (
+        "cd ${{outputs.kept}}; if [ -e step ]; then echo again; exit 0; fi; echo 1 > step; "
+        f"trap 'echo asked; exit 1' TERM; echo begun; {FOREVER}"
+    )
+    submit(rig, command=program, outputs={"kept": mounted})
+    eventually(lambda: is_stored(rig, "user_logs/std_log.txt"))
+
+    rig.cloud.part(Jobs).take_away(job_of(rig), notice_s=30.0)
+
+    assert ended(rig)["status"] == "Completed"
+    assert log(rig) == ["begun", "asked"]
+    assert read(rig, "retry_001/user_logs/std_log.txt") == "again\n"
+    assert sorted(rig.history("GET", "runs/job-1/details").content["logFiles"]) == [
+        "retry_001/user_logs/std_log.txt",
+        "user_logs/std_log.txt",
+    ]
+
+
+def test_nodes_that_are_taken_away_may_fail_the_job(rig: Rig) -> None:
+    submit(rig, command=FOREVER)
+    eventually(lambda: job_of(rig).status == "Running")
+
+    rig.cloud.part(Jobs).take_away(job_of(rig), notice_s=0.1, restarts=False)
+
+    assert ended(rig)["status"] == "Failed"
+    message = rig.history("GET", "runs/job-1/details").content["error"]["error"]["message"]
+    assert "PreemptionError" in message
+
+
+def test_a_job_ends_with_all_that_it_has_put_in_sessions_of_its_own(rig: Rig, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    rig.cloud.part(Jobs).grace_s = 0.2 / PACE
+    submit(
+        rig, command=f"trap '' TERM; setsid sleep 600 & echo $! > {pid}.new; mv {pid}.new {pid}; {FOREVER}"
+    )
+    eventually(pid.exists)
+
+    rig.ask("POST", "jobs/job-1/cancel")
+
+    assert ended(rig)["status"] == "Canceled"
+    eventually(lambda: not is_alive(int(pid.read_text())))

@@ -122,7 +122,7 @@ except Exception as error:
 """
     account = scenes.cloud.account
     packages = sysconfig.get_paths()["purelib"]
-    role = f"arn:aws:iam::{account}:role/team/weak"
+    role = scenes.emulator.make_role("weak", path="/team/")
     told = scenes.train("j", program, RoleArn=role, Environment={"PACKAGES": packages})
     assert told["TrainingJobStatus"] == "Completed", said(scenes, "j")
     assert said(scenes, "j") == [

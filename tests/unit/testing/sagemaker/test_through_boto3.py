@@ -39,7 +39,7 @@ def train(emulator: SageMakerEmulator, name: str) -> None:
     client.create_experiment(ExperimentName="digits")
     client.create_training_job(
         TrainingJobName=name,
-        RoleArn=f"arn:aws:iam::{emulator.cloud.account}:role/trainer",
+        RoleArn=emulator.make_role("trainer"),
         HyperParameters={"lr": "0.1"},
         Tags=[{"Key": "team", "Value": "vision"}],
         AlgorithmSpecification={

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trackbridge.testing.emulators.azureml.addresses import Suffixes
+from trackbridge.testing.emulators.azureml.vaults import SUFFIX as VAULT_SUFFIX
 
 LASTS = timedelta(days=30)
 
@@ -50,6 +51,7 @@ def hosts_of(suffixes: Suffixes, region: str) -> list[str]:
         f"*.{region}.inference.{suffixes.studio}",
         f"{region}.{suffixes.metrics}",
         suffixes.logs,
+        f"*.{VAULT_SUFFIX}",
     ]
 
 

@@ -45,6 +45,7 @@ __all__ = [
     "SERVICE",
     "SUBSCRIPTION",
     "TENANT",
+    "VAULT",
     "WORKSPACE",
     "WORKSPACE_NAME",
     "Answer",
@@ -71,8 +72,8 @@ _PROVIDERS = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/provider
 WORKSPACE = f"{_PROVIDERS}/workspaces/{{workspace}}"
 """The template of a workspace's path in ARM; routes below it begin so."""
 REGISTRY = f"{_PROVIDERS}/registries/{{registry}}"
-ARM, SERVICE, SCORING = "arm", "service", "scoring"
-"""Planes: Resource Manager; a workspace's or registry's own services; endpoints that models answer."""
+ARM, SERVICE, SCORING, VAULT = "arm", "service", "scoring", "vault"
+"""Planes: Resource Manager; a workspace's or registry's own services; what models answer; secrets."""
 
 _PLACE = re.compile(r"\\\{(\w+)(\\\.\\\.\\\.)?\\\}")
 

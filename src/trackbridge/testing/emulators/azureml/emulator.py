@@ -32,6 +32,7 @@ from trackbridge.testing.emulators.azureml.server import Call, Services
 from trackbridge.testing.emulators.azureml.slow_operations import SlowOperations
 from trackbridge.testing.emulators.azureml.storage import ACCOUNT, REGISTRY_ACCOUNT, Storage
 from trackbridge.testing.emulators.azureml.tokens import IDENTITY_HEADER, IDENTITY_PATH, EmulatedCredential
+from trackbridge.testing.emulators.azureml.vaults import SUFFIX as VAULT_SUFFIX
 from trackbridge.testing.emulators.azureml.workspaces import Workspaces
 from trackbridge.testing.emulators.listener import Listener
 from trackbridge.testing.emulators.whole import Emulator
@@ -203,6 +204,7 @@ class AzureMlEmulator(Emulator[Services]):
             "arm_endpoint": self.url,
             "endpoint": self.url,
             "blob_endpoint": f"{self.blob_url}/{{account}}",
+            "vault_endpoint": f"{self.url}/keyvault/{{vault}}",
         }
 
     @property
@@ -299,7 +301,12 @@ class AzureMlEmulator(Emulator[Services]):
             suffixes.logs,
             f"{self.cloud.region}.{suffixes.metrics}",
         )
-        ends = (f".{suffixes.service}", f".inference.{suffixes.studio}", f".{suffixes.studio}")
+        ends = (
+            f".{suffixes.service}",
+            f".inference.{suffixes.studio}",
+            f".{suffixes.studio}",
+            f".{VAULT_SUFFIX}",
+        )
         return ("127.0.0.1", self._https.port) if host in known or host.endswith(ends) else None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trackbridge.testing.emulators.azureml import assets
+from trackbridge.testing.emulators.azureml.computes import check_compute
 from trackbridge.testing.emulators.azureml.core import (
     Answer,
     Cloud,
@@ -200,7 +201,9 @@ def _put(cloud: Cloud, request: Request) -> Answer:
         if held is not None:
             _change(held, request.properties)
             return Answer(200, _told(cloud, request, held))
-        resource = start_job(cloud, workspace_id, name, request.properties)
+        given = request.properties
+        check_compute(cloud, str(given.get("computeId") or ""), nodes_of(given))
+        resource = start_job(cloud, workspace_id, name, given)
         return Answer(201, _told(cloud, request, resource))
 
 

@@ -34,6 +34,11 @@ def shell(command: str) -> list[str]:
     return [shutil.which("bash") or "/bin/sh", "-c", command]
 
 
+def logged(command: list[str], file: str) -> list[str]:
+    """Return the command line whose output goes to a file, byte by byte, as Azure keeps ``std_log.txt``."""
+    return [*shell('log=$1; shift; exec "$@" >>"$log" 2>&1'), "bash", file, *command]
+
+
 def filled(command: str, values: Mapping[str, str]) -> str:
     """Return a command with every ``${{inputs.x}}`` and ``${{outputs.x}}`` in its place.
 

@@ -44,7 +44,7 @@ class Layout:
 
     def __init__(self, folder: Path) -> None:
         base = f"{ROOT}/cr/j/{uuid.uuid4().hex}"
-        self._folder = folder
+        self._folder, self._base = folder, base
         self.work = f"{base}/exe/wd"
         self._data = f"{base}/cap/data-capability/wd"
         self.real(self.work).mkdir(parents=True)
@@ -53,6 +53,10 @@ class Layout:
     def real(self, path: str) -> Path:
         """Return where a path of the program really is."""
         return self._folder / path.lstrip("/")
+
+    def log(self, name: str) -> str:
+        """Return where the program's output goes, such as ``std_log.txt``."""
+        return f"{self._base}/{name}"
 
     def input(self, name: str) -> str:
         """Return where an input lies."""

@@ -21,7 +21,7 @@ from trackbridge.testing.emulators.azureml.storage import READ
 from trackbridge.testing.emulators.azureml.workspaces import require
 
 HISTORY, DATA, MODELS = "history/v1.0", "data/v1.0", "modelregistry/v1.0"
-LOG_FOLDERS = ("user_logs/", "system_logs/", "logs/")
+LOG_FOLDERS = ("user_logs/", "system_logs/", "logs/", "retry_")
 _KINDS = {
     "uri_folder": "UriFolder",
     "uri_file": "UriFile",
@@ -117,6 +117,30 @@ def _resolved(cloud: Cloud, request: Request) -> Answer:
     return Answer(200, {"values": found})
 
 
+def _by_query(cloud: Cloud, request: Request) -> Answer:
+    """Answer with the runs of an experiment that a filter names: so azureml-core asks for several of them.
+
+    Of filters, ``RunId eq A or RunId eq B`` alone is known.
+    """
+    workspace_id, experiment = require(cloud, request), request.names["experiment"]
+    wanted = []
+    for part in str(request.content.get("filter") or "").split(" or "):
+        field, _, name = part.strip().partition(" eq ")
+        if field != "RunId" or not name:
+            raise Refused(400, "UserError", f"The emulator knows no filter {part[:100]!r}")
+        wanted.append(name.strip().strip('"'))
+    jobs = [cloud.part(Jobs).find(f"{workspace_id}/jobs/{name}") for name in wanted]
+    found = [
+        {"runId": job.name, "rootRunId": job.name, **details_of(cloud, request, workspace_id, job.name)}
+        for job in jobs
+        if job is not None and job.asked["experimentName"] == experiment
+    ]
+    for run in found:
+        del run["logFiles"]  # of the details alone
+    top = int(request.content.get("top") or len(found) or 1)
+    return Answer(200, {"value": found[:top], "nextLink": None, "continuationToken": None})
+
+
 def _children(cloud: Cloud, request: Request) -> Answer:
     _require(cloud, request, request.names["run"])
     return Answer(200, {"value": [], "nextLink": None, "continuationToken": None})
@@ -129,6 +153,7 @@ def _services(cloud: Cloud, request: Request) -> Answer:
 
 ROUTES: tuple[Route, ...] = (
     of_service(HISTORY, "rundata", "POST", _run_data, right="read"),
+    of_service(HISTORY, "experiments/{experiment}/runs:query", "POST", _by_query, right="read"),
     of_service(HISTORY, "runs/{run}/children", "GET", _children),
     of_service(HISTORY, "runs/{run}/serviceinstances/{node}", "GET", _services),
     of_service(DATA, "dataversion/batchGetResolvedUris", "POST", _resolved, right="read"),

@@ -18,11 +18,24 @@ CLOSE_S = 20.0
 """How long a job may take to be gone when the emulator closes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How nodes are taken away from a job.
+
+    ``notice_s`` is the time between SIGTERM and the end, in seconds of this machine; None for an end without
+    a word. ``restarts`` says whether other nodes take over.
+    """
+
+    notice_s: float | None
+    restarts: bool
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """A job, in the thread that it lives in.
 
     ``asked`` are its properties as they are kept; ``wanted_end`` says why it is to end before its time;
+    ``taken`` how its nodes are taken away, ``starts`` how often its program was started;
     ``run_id`` and ``experiment_id`` are the MLflow server's; ``cancels`` end when it has ended.
     """
 
@@ -41,6 +54,8 @@ class Job:
     ended_s: float | None = None
     error: dict[str, Any] | None = None
     cancels: list[SlowOperation] = field(default_factory=list)
+    taken: Taken | None = None
+    starts: int = 0
     thread: threading.Thread | None = None
     is_done: threading.Event = field(default_factory=threading.Event)
 
@@ -99,6 +114,18 @@ class Jobs:
             queue.popleft()
             self._taken[job.compute] = self._taken.get(job.compute, 0) + job.nodes
             return True
+
+    def lose_nodes(self, job: Job) -> None:
+        """Let a job's nodes vanish without notice; it fails."""
+        job.taken = Taken(None, restarts=False)
+
+    def take_away(self, job: Job, *, notice_s: float = 30.0, restarts: bool = True) -> None:
+        """Take spot capacity away: SIGTERM, then the end after the notice; other nodes take over, or not.
+
+        "A preempted job is restarted, not resumed", says Azure; others saw it fail
+        (MachineLearningNotebooks#1242).
+        """
+        job.taken = Taken(notice_s, restarts=restarts)
 
     def leave(self, job: Job, *, had_nodes: bool) -> None:
         """Give nodes back, or a place in the queue; those that wait look again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from trackbridge.testing.emulators.azureml.core import Cloud
 from trackbridge.testing.emulators.azureml.jobs_commands import (
     Process,
     filled,
+    logged,
     processes_of,
     shell,
     timeout_s,
@@ -22,7 +24,6 @@ from trackbridge.testing.emulators.azureml.jobs_files import (
     Failed,
     Layout,
     bring,
-    files_below,
     kind_of,
     leave,
     mode_of,
@@ -31,7 +32,16 @@ from trackbridge.testing.emulators.azureml.jobs_files import (
     source_of,
 )
 from trackbridge.testing.emulators.azureml.jobs_logs import JobLogs
-from trackbridge.testing.emulators.azureml.jobs_records import CANCEL, Job, Jobs, request_cancel, set_status
+from trackbridge.testing.emulators.azureml.jobs_processes import kill_all
+from trackbridge.testing.emulators.azureml.jobs_records import (
+    CANCEL,
+    Job,
+    Jobs,
+    Taken,
+    request_cancel,
+    set_status,
+)
+from trackbridge.testing.emulators.azureml.jobs_storing import Stored, StoredOfRun
 from trackbridge.testing.emulators.azureml.jobs_tracking import JobRun, job_variables, network_variables
 from trackbridge.testing.emulators.azureml.refusal import Refused
 from trackbridge.testing.emulators.azureml.run_files import RunFiles, artifact_place
@@ -41,14 +51,30 @@ from trackbridge.testing.emulators.containers import Container, Launch
 POLL_S = 0.02
 """How often the processes of a job are looked at."""
 KEEP_S = 0.5
-"""How often logs are brought to Blob storage while the program runs."""
+"""How often logs, outputs and mounted folders are brought to Blob storage while the program runs."""
+RETRY = "retry_{:03d}"
+"""The folder of the logs of a job that was started again."""
 KEPT_FOLDERS = ("outputs", "logs")
 """Folders of the working directory whose files become the run's."""
 TIMED_OUT = "TimedOut"
+PREEMPTED = (
+    "AzureMLCompute job failed. PreemptionError: Nodes of this job got pre-empted. Check if the run has "
+    "failed or restarted. Reason: Received pre-emption warning signal"
+)
+"""The service's own words (MachineLearningNotebooks#1242)."""
+LOST = "AzureMLCompute job failed. NodeLost: The node of this job sent no heartbeat and was given up."
 
 
 class Closing(Exception):
     """The emulator is closing: the job is left as it is."""
+
+
+class Preempted(Exception):
+    """The job's nodes were taken away; it begins again on others."""
+
+
+class Lost(Failed):
+    """The job's nodes are gone, and with them what was not brought away."""
 
 
 class JobLife:
@@ -62,6 +88,7 @@ class JobLife:
         self._logs, self._run = JobLogs(cloud, job), JobRun(cloud, job)
         self._folder: Path | None = None
         self._started: list[tuple[Process, Container]] = []
+        self._stored: list[Stored] = []
         self._has_nodes = False
 
     def open(self) -> None:
@@ -118,16 +145,36 @@ class JobLife:
             self._enter(status)
             if self.job.wanted_end:
                 return self._canceled()
-        self._set("Queued")
-        self.job.pauses.wait_for(lambda: bool(self.job.wanted_end) or self._took_nodes())
-        self._check_open()
-        if self.job.wanted_end:
-            return self._canceled()
+        while True:
+            self._set("Queued")
+            self.job.pauses.wait_for(lambda: bool(self.job.wanted_end) or self._took_nodes())
+            self._check_open()
+            if self.job.wanted_end:
+                return self._canceled()
+            try:
+                return self._ran()
+            except Preempted:
+                self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Give the nodes back, and wait for others."""
+        self._jobs.leave(self.job, had_nodes=True)
+        self._has_nodes, self.job.taken = False, None
+        for _, container in self._started:
+            self._containers.forget(container)
+        self._started, self._stored = [], []
+        self._logs.let_go()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._jobs.enqueue(self.job)
+
+    def _ran(self) -> tuple[str, dict[str, Any] | None]:
+        """Run the program on nodes that were taken: the status that follows, and what is wrong."""
         layout, values = self._prepare()
-        self.job.started_s = self.cloud.now_s()
+        self._limit()
+        self.job.started_s = self.job.started_s or self.cloud.now_s()
         self._set("Running")
         self._start(layout, values)
-        self._limit()
         codes = self._watch(layout)
         if codes is None:
             self._keep(layout, has_succeeded=False)
@@ -220,8 +267,16 @@ class JobLife:
         if mode_of(given, "ReadWriteMount") == "direct":
             return str(given["uri"])
         path = layout.output(name)
-        if kind_of(given, "jobOutputType") != "uri_file":
-            layout.real(path).mkdir(parents=True, exist_ok=True)
+        if kind_of(given, "jobOutputType") == "uri_file":
+            return path
+        folder = layout.real(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        if mode_of(given, "ReadWriteMount") == "readwritemount":
+            with self.cloud.lock:
+                place = place_of_output(self.cloud, self.job.workspace_id, self.job.name, name)
+            if place.blobs(self.cloud):
+                bring(self.cloud, place, folder)
+            self._stored.append(Stored(self.cloud, folder, place, is_mount=True))
         return path
 
     def _start(self, layout: Layout, values: dict[str, str]) -> None:
@@ -240,11 +295,16 @@ class JobLife:
             **job_variables(self.cloud, job),
         }
         assert self._folder is not None
+        job.starts += 1
         for process in processes_of(job.asked):
+            log = process.log if job.starts == 1 else f"{RETRY.format(job.starts - 1)}/{process.log}"
+            process = replace(process, log=log)
+            file = layout.log(log.rpartition("/")[2])
+            self._logs.follow(log, layout.real(file))
             try:
                 container = self._containers.launch(
                     Launch(
-                        command,
+                        logged(command, file),
                         self._folder,
                         {**variables, **process.variables},
                         self._to(process.log),
@@ -261,7 +321,7 @@ class JobLife:
 
     def _limit(self) -> None:
         seconds = timeout_s(self.job.asked)
-        if seconds is not None:
+        if seconds is not None and self.job.starts == 0:
             self.cloud.later(seconds, lambda: request_cancel(self.cloud, self.job, TIMED_OUT))
 
     def _watch(self, layout: Layout) -> list[int] | None:
@@ -273,27 +333,64 @@ class JobLife:
         while True:
             self._check_open()
             codes = [container.exit_code for _, container in self._started]
-            if any(codes) or all(code is not None for code in codes):
-                self._stop_processes()
+            if self.job.taken is None and (any(codes) or all(code is not None for code in codes)):
+                self._stop_processes(self._jobs.grace_s * self.cloud.pace)
                 return [code or 0 for code in codes]
             if self.job.wanted_end:
-                self._stop_processes()
+                self._stop_processes(self._jobs.grace_s * self.cloud.pace)
                 return None
+            if self.job.taken is not None:
+                self._lose(self.job.taken, layout)
             if time.monotonic() >= due_s:
                 self._logs.keep()
+                self._bring_away(layout)
                 due_s = time.monotonic() + KEEP_S
-            running = next(c for _, c in self._started if c.exit_code is None)
-            running.wait(POLL_S)
+            running = next((c for _, c in self._started if c.exit_code is None), None)
+            if running is not None:
+                running.wait(POLL_S)
 
-    def _stop_processes(self) -> None:
-        """Ask the processes to end; kill those that do not within the grace."""
+    def _lose(self, taken: Taken, layout: Layout) -> None:
+        """Take the nodes away.
+
+        Raises:
+            Preempted: Others take over.
+            Failed: Nobody does.
+        """
+        if taken.notice_s is None:
+            for _, container in self._started:
+                kill_all(container)
+            self._logs.let_go()
+            raise Lost(LOST, "ServiceError")
+        self._stop_processes(taken.notice_s)
+        self._logs.keep()
+        self._bring_away(layout)
+        if taken.restarts:
+            raise Preempted
+        raise Lost(PREEMPTED)
+
+    def _bring_away(self, layout: Layout) -> None:
+        """Bring to storage what the program has written since the last time."""
+        if not any(isinstance(stored, StoredOfRun) for stored in self._stored):
+            artifacts = artifact_place(self.cloud, self.job.workspace_id).below(self.job.folder)
+            for folder in KEPT_FOLDERS:
+                source = layout.real(f"{layout.work}/{folder}")
+                self._stored.append(StoredOfRun(self.cloud, source, artifacts.below(folder), folder))
+        for stored in self._stored:
+            added = stored.bring_away()
+            if added and isinstance(stored, StoredOfRun):
+                with self.cloud.lock:
+                    paths = [f"{stored.name}/{path}" for path in added]
+                    self._files.add(self.job.workspace_id, self.job.name, paths)
+
+    def _stop_processes(self, seconds: float) -> None:
+        """Ask the processes to end; kill those that do not within some seconds, with all below them."""
         for _, container in self._started:
             container.terminate()
-        until_s = time.monotonic() + self._jobs.grace_s * self.cloud.pace
+        until_s = time.monotonic() + seconds
         for _, container in self._started:
             while not container.ends_within(POLL_S) and time.monotonic() < until_s:
                 self._check_open()
-            container.kill()
+            kill_all(container)
 
     def _told(self, process: Process, code: int) -> str:
         return (
@@ -307,18 +404,10 @@ class JobLife:
         self._check_open()
         job = self.job
         self._logs.keep()
-        artifacts = artifact_place(self.cloud, job.workspace_id).below(job.folder)
-        paths = []
-        for folder in KEPT_FOLDERS:
-            source = layout.real(f"{layout.work}/{folder}")
-            if source.is_dir() and any(files_below(source)):
-                leave(self.cloud, source, artifacts.below(folder))
-                paths += [f"{folder}/{path}" for path in files_below(source)]
-        with self.cloud.lock:
-            self._files.add(job.workspace_id, job.name, paths)
+        self._bring_away(layout)
         for name, given in job.asked["outputs"].items():
             mode = mode_of(given, "ReadWriteMount")
-            # What is mounted is written as the program goes; what is uploaded waits for its success.
+            # What is uploaded waits for the program's success.
             if mode == "readwritemount" or (mode == "upload" and has_succeeded):
                 self._keep_output(layout, name, given, has_succeeded=has_succeeded)
 
@@ -326,7 +415,8 @@ class JobLife:
         source = layout.real(layout.output(name))
         with self.cloud.lock:
             place = place_of_output(self.cloud, self.job.workspace_id, self.job.name, name)
-        if source.exists():
+        is_stored = source.is_dir() and mode_of(given, "ReadWriteMount") == "readwritemount"
+        if source.exists() and not is_stored:  # that is there already
             leave(self.cloud, source, place)
         if has_succeeded:
             with self.cloud.lock:

@@ -20,6 +20,8 @@ MODULES = (
     "registries",
     "run_history",
     "jobs",
+    "computes",
+    "vaults",
     "online_endpoints",
     "batch_endpoints",
     "monitor",

@@ -19,6 +19,7 @@ from trackbridge.testing.emulators.azureml.core import (
     PROVIDER,
     SCORING,
     SERVICE,
+    VAULT,
     Answer,
     Cloud,
     Request,
@@ -28,6 +29,7 @@ from trackbridge.testing.emulators.azureml.faults import Faults
 from trackbridge.testing.emulators.azureml.refusal import Refused
 from trackbridge.testing.emulators.azureml.routes import VERSIONS, all_routes, has_version
 from trackbridge.testing.emulators.azureml.tokens import JOB_AUDIENCE, query_of
+from trackbridge.testing.emulators.azureml.vaults import SUFFIX as VAULT_SUFFIX
 from trackbridge.testing.emulators.azureml.workspaces import Workspaces
 from trackbridge.testing.emulators.listener import Arrived, Sent
 
@@ -68,6 +70,7 @@ class Services:
             (re.compile(rf"(?P<name>[\w-]+)\.[\w-]+{inference}"), "/endpoints/{name}"),
             (re.compile(rf"[\w-]+\.{re.escape(suffixes.metrics)}"), "/metrics-monitor"),
             (re.compile(re.escape(suffixes.logs)), "/loganalytics"),
+            (re.compile(rf"(?P<name>[\w-]+)\.{re.escape(VAULT_SUFFIX)}"), "/keyvault/{name}"),
         )
 
     def answer(self, arrived: Arrived) -> Sent:
@@ -223,6 +226,10 @@ def told(refused: Refused, plane: str) -> Answer:
         if refused.code not in ("ResourceNotFound", "AuthorizationFailed", "SubscriptionNotFound"):
             error |= {"details": refused.details, "additionalInfo": []}
         return Answer(refused.status, {"error": error}, refused.headers)
+    if plane == VAULT:
+        return Answer(
+            refused.status, {"error": {"code": refused.code, "message": refused.message}}, refused.headers
+        )
     error = {"code": refused.code, "severity": None, "message": refused.message, "innerError": None}
     body = {
         "error": {**error, "details": refused.details},

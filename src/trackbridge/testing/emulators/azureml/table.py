@@ -84,6 +84,18 @@ AREAS = (
         note="command jobs run as processes of this machine, also several (PyTorch, MPI); no image is pulled",
     ),
     Area(
+        name="Computes, sizes of machines, quota",
+        how=OWN,
+        modules=("computes",),
+        note="clusters bound the nodes of jobs; no machine is started",
+    ),
+    Area(
+        name="Key vault",
+        how=OWN,
+        modules=("vaults",),
+        note="the workspace's own, with the public cloud's name: secrets and their versions",
+    ),
+    Area(
         name="Online endpoints",
         how=OWN,
         modules=("online_endpoints",),
@@ -102,7 +114,7 @@ AREAS = (
         note="metrics of what ran, and its logs by a part of KQL; no alerts",
     ),
     Area(
-        name="Compute, pipelines, sweeps, schedules, features, private links, roles",
+        name="Pipelines, sweeps, schedules, features, private links, roles",
         how=ABSENT,
         note="404, as jobs 400; rights are taken by permissions",
     ),

@@ -80,6 +80,11 @@ class Access:
                 message = f"User: {caller} is not authorized to perform: {action} on resource: * {told}"
                 raise Refused("AccessDeniedException", message, 403 if request.service == "s3" else 400)
 
+    def denies(self, action: str) -> bool:
+        """Tell whether a right was taken away from who calls now."""
+        caller = self.cloud.caller
+        return any(fnmatchcase(action, denied) and fnmatchcase(caller, who) for denied, who in self._denied)
+
     def _signer_of_address(self, request: Request) -> Key:
         asked = request.query
         access_key, region, service = request.scope

@@ -28,7 +28,9 @@ class LogStream:
         return f"arn:{place}:log-group:{self.group}:log-stream:{self.name}"
 
     def write(self, text: str) -> None:
-        """Add an event."""
+        """Add an event; CloudWatch has none without a message."""
+        if not text:
+            return
         logs = self._cloud.logs()
         event = {"timestamp": int(self._cloud.now_s() * 1000), "message": text[:EVENT_CHARS_MAX]}
         with _LOCK:

@@ -43,6 +43,8 @@ class Cloud(EmulatedCloud):
         self.skew_s = 0.0
         """How far AWS's clock is ahead of this machine's: for signatures and times alike."""
         self.tags = Tags()
+        self.denies: Callable[[str], bool] = lambda _: False
+        """Tells whether a right, such as ``iam:PassRole``, was taken away from who calls."""
         self.role_environment: Callable[[str], Mapping[str, str]] = lambda _: self.environment
         """``environment`` for a role, by its ARN: with keys of its own, as a job or a model has them."""
 
@@ -84,6 +86,14 @@ class Cloud(EmulatedCloud):
     def logs(self) -> Any:
         """Return moto's backend of CloudWatch Logs."""
         return _backend("logs", self.account, self.region)
+
+    def iam(self) -> Any:
+        """Return moto's backend of IAM."""
+        return _backend("iam", self.account, self.partition)
+
+    def ecr(self) -> Any:
+        """Return moto's backend of ECR."""
+        return _backend("ecr", self.account, self.region)
 
     def cloudwatch(self) -> Any:
         """Return moto's backend of CloudWatch."""

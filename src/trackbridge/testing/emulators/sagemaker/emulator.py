@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 from collections.abc import Sequence
 from types import TracebackType
@@ -54,6 +56,7 @@ class SageMakerEmulator(Emulator[Services]):
         self.cloud: Cloud = Cloud(region, account, pace=pace)
         self.faults = Faults(self.cloud.now_s)
         self.access = Access(self.cloud, check_signatures=check_signatures)
+        self.cloud.denies = self.access.denies
         self.key: Key = self.keys.issue()
         """The key that ``environment`` tells of."""
         self._pace, self._port = pace, port
@@ -152,6 +155,38 @@ class SageMakerEmulator(Emulator[Services]):
     def deny(self, action: str, *, principal: str = "*") -> None:
         """Take a right away, such as ``sagemaker:Create*`` or ``s3:PutObject``."""
         self.access.deny(action, principal=principal)
+
+    def make_role(self, name: str, service: str = "sagemaker.amazonaws.com", *, path: str = "/") -> str:
+        """Make a role that a service may take on; returns its ARN."""
+        statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        made = self.client("iam").create_role(Path=path, RoleName=name, AssumeRolePolicyDocument=policy)
+        return str(made["Role"]["Arn"])
+
+    def push_image(self, name: str, kind: str = "application/vnd.oci.image.manifest.v1+json") -> str:
+        """Put an image without content into the account's registry; returns its URI.
+
+        Args:
+            name: Repository and tag, such as ``train:1``.
+            kind: The media type of its manifest.
+        """
+        repository, _, tag = name.partition(":")
+        registry = self.client("ecr")
+        with contextlib.suppress(registry.exceptions.RepositoryAlreadyExistsException):
+            registry.create_repository(repositoryName=repository)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": kind,
+            "layers": [],
+            "config": {"digest": f"sha256:{name}"},
+        }
+        registry.put_image(
+            repositoryName=repository,
+            imageTag=tag,
+            imageManifest=json.dumps(manifest),
+            imageManifestMediaType=kind,
+        )
+        return f"{self.cloud.account}.dkr.ecr.{self.region}.amazonaws.com/{name}"
 
     def reset(self) -> None:
         """Make everything new but the keys: nothing is there, nothing runs, nothing goes wrong."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fnmatch import fnmatchcase
 
 from trackbridge.testing.emulators import containers as shared
 from trackbridge.testing.emulators.containers import COMMAND_VARIABLE, Image
@@ -24,3 +25,7 @@ class Images(shared.Images):
         scoring = (sys.executable, "-m", f"{__package__}.scoring", "{port}")
         for pattern in SCORING_IMAGES:
             self.declare(pattern, Image(serve=scoring))
+
+    def knows(self, name: str) -> bool:
+        """Tell whether an image was declared."""
+        return any(fnmatchcase(name, pattern) for pattern, _ in self._declared)

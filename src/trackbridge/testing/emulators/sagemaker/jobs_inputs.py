@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from trackbridge.testing.emulators.sagemaker.core import Cloud, Refused
+from trackbridge.testing.emulators.sagemaker.jobs_rules import check_region
 from trackbridge.testing.emulators.sagemaker.jobs_runs import Failed
-from trackbridge.testing.emulators.sagemaker.storage import Place, download, objects
+from trackbridge.testing.emulators.sagemaker.storage import Place, download, objects, place_of
 
 
 def refuse(message: str) -> Refused:
@@ -25,6 +26,7 @@ def check_source(cloud: Cloud, source: Mapping[str, Any], role: str) -> None:
     kind = source["S3DataType"]
     if kind not in ("S3Prefix", "ManifestFile"):
         raise refuse(f"The emulator has no inputs of the type {kind}; it has S3Prefix and ManifestFile")
+    check_region(cloud, place_of(source["S3Uri"]), "the input data source")
     if objects(cloud, source["S3Uri"], is_manifest=kind == "ManifestFile"):
         return
     bucket = source["S3Uri"].partition("://")[2].partition("/")[0]

@@ -12,6 +12,7 @@ from trackbridge.testing.emulators.sagemaker.core import Cloud, Operation
 from trackbridge.testing.emulators.sagemaker.images import Images, unknown_image
 from trackbridge.testing.emulators.sagemaker.jobs_components import check, follow
 from trackbridge.testing.emulators.sagemaker.jobs_inputs import check_source, fetch, refuse
+from trackbridge.testing.emulators.sagemaker.jobs_kept import KeptFolder
 from trackbridge.testing.emulators.sagemaker.jobs_records import (
     PROCESSING,
     Job,
@@ -22,9 +23,10 @@ from trackbridge.testing.emulators.sagemaker.jobs_records import (
     stop,
     summary,
 )
+from trackbridge.testing.emulators.sagemaker.jobs_rules import check_image, check_region, check_role
 from trackbridge.testing.emulators.sagemaker.jobs_runs import Failed, Host, Run, text_of
 from trackbridge.testing.emulators.sagemaker.jobs_training_run import FAILURE_CHARS_MAX
-from trackbridge.testing.emulators.sagemaker.storage import place_of, upload_folder
+from trackbridge.testing.emulators.sagemaker.storage import bucket_exists, place_of, upload_folder
 
 _DAY_S = 86_400
 
@@ -42,7 +44,10 @@ def _create(cloud: Cloud, asked: dict[str, Any]) -> dict[str, Any]:
         if "S3Output" not in output:
             raise refuse(f"The emulator has outputs to S3 only; {output['OutputName']} is another kind")
         _check_local(output["S3Output"].get("LocalPath", ""), output["OutputName"])
+        _check_target(cloud, output)
     _check_names(asked)
+    check_role(cloud, asked["RoleArn"])
+    check_image(cloud, asked["AppSpecification"]["ImageUri"])
     check(cloud, asked)
     cloud.part(Jobs).check_quota(PROCESSING, asked)
     job = cloud.part(Jobs).add(PROCESSING, asked)
@@ -50,6 +55,13 @@ def _create(cloud: Cloud, asked: dict[str, Any]) -> dict[str, Any]:
     change(cloud, job, "InProgress", "Starting")
     ProcessingRun(cloud, job).begin()
     return {"ProcessingJobArn": job.arn}
+
+
+def _check_target(cloud: Cloud, output: Mapping[str, Any]) -> None:
+    target = place_of(output["S3Output"]["S3Uri"])
+    if not bucket_exists(cloud, target.bucket):
+        raise refuse(f"The bucket of the output {output['OutputName']}, {target}, does not exist")
+    check_region(cloud, target, f"the output {output['OutputName']}")
 
 
 def _check_local(path: str, name: str) -> None:
@@ -82,6 +94,11 @@ class ProcessingRun(Run):
         self.enter("Downloading", "", self.settings.step_s)
         command = self._command()
         count = asked["ProcessingResources"]["ClusterConfig"].get("InstanceCount", 1)
+        self.kept = [
+            KeptFolder(self.cloud, output["S3Output"]["LocalPath"], output["S3Output"]["S3Uri"])
+            for output in _outputs(asked)
+            if output["S3Output"]["S3UploadMode"] == "Continuous"
+        ]
         self.hosts = [Host(self.cloud, self.job, number + 1) for number in range(count)]
         for number, host in enumerate(self.hosts):
             self._prepare(host, number, count)
@@ -92,11 +109,15 @@ class ProcessingRun(Run):
         own = {"PROCESSING_JOB_NAME": self.job.name, "PROCESSING_JOB_ARN": self.job.arn}
         for host in self.hosts:
             host.start(command, own | asked.get("Environment", {}), lambda _: None)
-        codes = self.watch(lambda: None)
+        codes = self.watch(self._bring)
         if codes is None:
             self.end_containers()
             return self._end()
         return self._finish(codes)
+
+    def _bring(self) -> None:
+        for folder in self.kept:
+            folder.bring(self.hosts)
 
     def _finish(self, codes: list[int]) -> None:
         said = text_of(self.hosts[0].ml / "output" / "message")

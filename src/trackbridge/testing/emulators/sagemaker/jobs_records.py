@@ -90,6 +90,8 @@ class Jobs:
         """How long each of the other steps takes besides its work."""
         self.grace_s = 120.0
         """From SIGTERM to SIGKILL."""
+        self.logs_late_s = 0.0
+        """How long lines take to come to CloudWatch; they come late from a job that has ended, too."""
         self._jobs: dict[tuple[str, str], Job] = {}
 
     def check_quota(self, kind: Kind, asked: Mapping[str, Any]) -> None:

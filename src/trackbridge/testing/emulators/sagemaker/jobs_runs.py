@@ -32,6 +32,8 @@ class Host:
 
     def __init__(self, cloud: Cloud, job: Job, number: int) -> None:
         self.name = f"algo-{number}"
+        self._cloud = cloud
+        self._jobs = cloud.part(Jobs)
         self._containers = cloud.part(Containers)
         self.folder = self._containers.folder(f"{job.name}-{self.name}")
         self.ml = self.folder / "opt" / "ml"
@@ -50,7 +52,7 @@ class Host:
         """
 
         def take(line: str) -> None:
-            self.log.write(line)
+            self._log(line)
             on_line(line)
 
         try:
@@ -60,6 +62,13 @@ class Host:
         except OSError as error:
             told = f"unable to start container process: {error.strerror or error}: {command[0]}"
             raise Failed(f"AlgorithmError: {told}, exit code: 127") from error
+
+    def _log(self, line: str) -> None:
+        late_s = self._jobs.logs_late_s
+        if late_s:
+            self._cloud.later(late_s, lambda: self.log.write(line))
+        else:
+            self.log.write(line)
 
     def leave(self) -> None:
         """End the container, and remove what it wrote here."""

@@ -21,6 +21,7 @@ from trackbridge.testing.emulators.sagemaker.jobs_records import (
     stop,
     summary,
 )
+from trackbridge.testing.emulators.sagemaker.jobs_rules import check_image, check_region, check_role
 from trackbridge.testing.emulators.sagemaker.jobs_training_run import CHECKPOINTS, TrainingRun, keep_pool
 from trackbridge.testing.emulators.sagemaker.storage import bucket_exists, place_of
 
@@ -31,6 +32,8 @@ def _create(cloud: Cloud, asked: dict[str, Any]) -> dict[str, Any]:
     _check_algorithm(asked["AlgorithmSpecification"])
     _check_resources(asked)
     _check_stopping(asked)
+    check_role(cloud, asked["RoleArn"])
+    check_image(cloud, asked["AlgorithmSpecification"]["TrainingImage"])
     mode = asked["AlgorithmSpecification"]["TrainingInputMode"]
     check_channels(cloud, asked.get("InputDataConfig", ()), mode, asked["RoleArn"])
     _check_outputs(cloud, asked)
@@ -98,9 +101,13 @@ def _check_outputs(cloud: Cloud, asked: Mapping[str, Any]) -> None:
     output = asked["OutputDataConfig"]["S3OutputPath"]
     if not bucket_exists(cloud, place_of(output).bucket):
         raise refuse(f"Please make sure that the S3 output location {output} exists in region {cloud.region}")
+    check_region(cloud, place_of(output), "OutputDataConfig")
     checkpoints = asked.get("CheckpointConfig")
     if checkpoints is None:
         return
+    if not bucket_exists(cloud, place_of(checkpoints["S3Uri"]).bucket):
+        raise refuse(f"The bucket of CheckpointConfig, {checkpoints['S3Uri']}, does not exist")
+    check_region(cloud, place_of(checkpoints["S3Uri"]), "CheckpointConfig")
     local = checkpoints.get("LocalPath", CHECKPOINTS)
     if opt_ml.inside(Path("/"), local) is None:
         raise refuse(f"The emulator keeps files below /opt/ml only; CheckpointConfig.LocalPath is {local}")

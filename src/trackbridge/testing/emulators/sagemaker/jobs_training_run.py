@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from trackbridge.testing.emulators.sagemaker.containers import Containers
 from trackbridge.testing.emulators.sagemaker.core import Cloud
 from trackbridge.testing.emulators.sagemaker.images import Images, unknown_image
 from trackbridge.testing.emulators.sagemaker.jobs_inputs import fetch
+from trackbridge.testing.emulators.sagemaker.jobs_kept import KeptFolder
 from trackbridge.testing.emulators.sagemaker.jobs_records import Job, change
 from trackbridge.testing.emulators.sagemaker.jobs_runs import Failed, Host, Run, text_of
 from trackbridge.testing.emulators.sagemaker.metrics import Metrics
@@ -29,8 +29,6 @@ from trackbridge.testing.emulators.sagemaker.storage import (
 )
 
 CHECKPOINTS = "/opt/ml/checkpoints"
-SYNC_S = 0.5
-"""How often checkpoints are brought to S3."""
 INTERNAL = "InternalServerError: We encountered an internal error. Please try again."
 FAILURE_CHARS_MAX = 900
 """How much of what a program wrote goes into the FailureReason, which holds 1,024."""
@@ -53,8 +51,8 @@ class TrainingRun(Run):
         if job.asked["AlgorithmSpecification"].get("EnableSageMakerMetricsTimeSeries"):
             self.series.append(job.arn)
         self.retries_left = job.asked.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
-        self.synced: dict[str, int] = {}
-        self._sync_due_s = 0.0
+        config = job.asked.get("CheckpointConfig")
+        self.kept = config and KeptFolder(cloud, config.get("LocalPath", CHECKPOINTS), config["S3Uri"])
         self._has_limit = False
 
     def live(self) -> None:
@@ -98,10 +96,11 @@ class TrainingRun(Run):
             self._sync(is_last=True)
             self.enter("Interrupted", "Instances were taken back by Spot", self.settings.step_s)
             return False
+        # What was not in S3 by then is lost with the machines, which were told nothing.
         if not self.retries_left:
             raise Failed(INTERNAL)
         self.retries_left -= 1
-        self._sync(is_last=True)
+        self.leave_hosts()
         self.enter("Restarting", "Restarting after an internal error", self.settings.step_s)
         return False
 
@@ -204,28 +203,16 @@ class TrainingRun(Run):
             put_metrics(self.cloud, "/aws/sagemaker/TrainingJobs", dimensions, [(name, value, "None")])
 
     def _fetch_checkpoints(self, host: Host) -> None:
-        config = self.asked.get("CheckpointConfig")
-        if config is not None:
-            folder = opt_ml.inside(host.folder, config.get("LocalPath", CHECKPOINTS))
+        if self.kept is not None:
+            folder = opt_ml.inside(host.folder, self.kept.path)
             assert folder is not None
             folder.mkdir(parents=True, exist_ok=True)
-            download(self.cloud, objects(self.cloud, config["S3Uri"]), folder)
+            download(self.cloud, objects(self.cloud, self.kept.address), folder)
 
     def _sync(self, *, is_last: bool = False) -> None:
         """Bring to S3 what is new among the checkpoints."""
-        config = self.asked.get("CheckpointConfig")
-        if config is None or (not is_last and time.monotonic() < self._sync_due_s):
-            return
-        self._sync_due_s = time.monotonic() + SYNC_S
-        target = place_of(config["S3Uri"])
-        for host in self.hosts:
-            folder = opt_ml.inside(host.folder, config.get("LocalPath", CHECKPOINTS))
-            assert folder is not None
-            for path in files_below(folder):
-                changed = path.stat().st_mtime_ns
-                if self.synced.get(str(path)) != changed:
-                    write(self.cloud, target.below(path.relative_to(folder).as_posix()), path.read_bytes())
-                    self.synced[str(path)] = changed
+        if self.kept is not None:
+            self.kept.bring(self.hosts, is_last=is_last)
 
     def _upload(self) -> None:
         output = self._output()

@@ -23,6 +23,7 @@ MODULES = (
     "inference_components",
     "invocations",
     "autoscaling",
+    "service_quotas",
 )
 TABLES = {
     "sagemaker": "OPERATIONS",
@@ -30,6 +31,7 @@ TABLES = {
     "sagemaker-runtime": "RUNTIME_OPERATIONS",
     "application-autoscaling": "AUTOSCALING_OPERATIONS",
     "application-autoscaling checks": "AUTOSCALING_CHECKS",
+    "service-quotas": "QUOTAS_OPERATIONS",
 }
 """What a module calls its operations of each service; checks come before what moto answers."""
 

@@ -25,6 +25,7 @@ from trackbridge.testing.emulators.sagemaker.requests import Request
 
 CALLS_MAX = 100_000
 PATH_LOCKS = 64
+READS_MAX = 5
 _CODE = re.compile(rb"<Code>(\w+)</Code>")
 _REST_SERVICES = ("sagemaker-metrics", "sagemaker-runtime")
 
@@ -100,6 +101,8 @@ class Services:
             answer = self._of_rest(request, call, *rest, request_id)
         elif request.service == "sagemaker":
             answer = self._of_sagemaker(request, call, request_id)
+        elif request.service == "servicequotas":
+            answer = self._of_quotas(request, call, request_id)
         elif request.service == "application-autoscaling":
             answer = self._of_autoscaling(request, call, request_id)
         else:
@@ -146,6 +149,16 @@ class Services:
             return self._of_moto(request)
         return protocol.write_json(operation.output_shape, self._called(function, call.params), request_id)
 
+    def _of_quotas(self, request: Request, call: Call, request_id: str) -> Answer:
+        model, operation = _operation_model("service-quotas", call.operation)
+        function = self._operations["service-quotas"].get(call.operation)
+        if model is None or function is None:
+            known = "" if model is None else f"The emulator does not have {call.operation}"
+            raise Refused("UnknownOperationException", known)
+        call.params = protocol.read_json(operation.input_shape, request.body)
+        limits.check(operation.input_shape, call.params)
+        return protocol.write_json(operation.output_shape, self._called(function, call.params), request_id)
+
     def _of_moto(self, request: Request) -> Answer:
         if request.service != "s3":
             return self.moto.answer(request)
@@ -153,7 +166,13 @@ class Services:
         # One at a time for an object: a condition must hold until the write is done, and moto closes the
         # buffer of what is overwritten under whoever still reads it.
         with self._of_path[hash(request.path) % len(self._of_path)]:
-            return self.moto.answer(request)
+            for tries_left in reversed(range(READS_MAX if request.method in ("GET", "HEAD") else 1)):
+                try:
+                    return self.moto.answer(request)
+                except ValueError:  # it meets an object that is being overwritten: moto closes its file
+                    if not tries_left:
+                        raise
+        raise AssertionError("not reached")
 
     def _of_tokens(self, request: Request, call: Call) -> Answer:
         if not self.access.check_signatures:

@@ -37,6 +37,11 @@ def bucket_exists(cloud: Cloud, bucket: str) -> bool:
     return bucket in cloud.s3().buckets
 
 
+def region_of(cloud: Cloud, bucket: str) -> str | None:
+    """Return where a bucket is; None when there is none."""
+    return str(cloud.s3().buckets[bucket].region_name) if bucket_exists(cloud, bucket) else None
+
+
 def read(cloud: Cloud, place: Place) -> bytes | None:
     """Return an object's content; None when it is not there."""
     if not bucket_exists(cloud, place.bucket):

@@ -63,7 +63,7 @@ AREAS = (
         how=OWN,
         module="jobs",
         note="the container's command runs as a process of this machine, with the user's rights; "
-        "an image is never pulled",
+        "an image is never pulled; the role must be in IAM, an image of the account in ECR or declared",
     ),
     Area(name="Models", how=OWN, module="models", note="containers and model packages; no image is pulled"),
     Area(name="Endpoint configs", how=OWN, module="endpoint_configs", note="instances are only counted"),
@@ -88,6 +88,12 @@ AREAS = (
         note="targets must exist; policies are kept, and nothing scales by itself",
     ),
     Area(
+        name="Service Quotas",
+        how=OWN,
+        module="service_quotas",
+        note="how many instances of each type SageMaker's jobs and endpoints may have",
+    ),
+    Area(
         name="STS",
         how=OWN,
         note="roles, also by web identity, session tokens and who one is; a role must be allowed first",
@@ -97,6 +103,7 @@ AREAS = (
         how=MOTO,
         note="signatures, regions, owners and conditional writes as AWS; of a policy only whom it names",
     ),
+    Area(name="Secrets Manager and SSM", how=MOTO, note="secrets and parameters, for programs of jobs too"),
     Area(
         name="CloudWatch and Logs",
         how=MOTO,

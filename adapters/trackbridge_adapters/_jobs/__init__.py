@@ -1,0 +1,9 @@
+"""What the backends of jobs on other machines share: the code that is sent, and the program that starts it.
+
+====================  =====================================================================
+``code_files``        which files of a folder are sent, and what stays behind
+``ignore_patterns``   what git's patterns mean, one by one
+``plan``              what the machine is told: one JSON file
+``bootstrap``         the program that carries the plan out there; only the standard library
+====================  =====================================================================
+"""

@@ -1,0 +1,1 @@
+"""Projects in the shape of mlflow's own examples."""
