@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trackbridge.domain.jobs import Compute
-from trackbridge.errors import NotFound
+from trackbridge.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from trackbridge.api.client import Client
@@ -55,16 +54,10 @@ def sweep(
     max_failures: int | None = None,
     register: str | None = None,
     key: str | None = None,
-    name: str | None = None,
     experiment_name: str | None = None,
     on: UriArgument = None,
-    requirements: Sequence[str] = (),
-    code_dir: str | os.PathLike[str] | None = None,
-    variables: Mapping[str, str] | None = None,
-    secrets: Mapping[str, str] | None = None,
-    compute: str | Compute | None = None,
-    time_limit_s: int | None = None,
     on_trial: Callable[[Trial], None] | None = None,
+    **job: Any,
 ) -> SweepResult:
     """Run a script, a project or a command many times with other parameters each, and return the best.
 
@@ -84,19 +77,14 @@ def sweep(
         max_failures: No further trial is begun after so many failed ones; 10 by default.
         register: Register the model that the best trial has logged under this name.
         key: The same key is the same sweep: called again, it goes on where it was.
-        name: Name of the sweep and of its runs; by default that of what is run.
         experiment_name: The runs' experiment; by default the one in use.
         on: Where the jobs run: ``local``, a remote's name or a URI.
-        requirements: Packages to run with, as pip takes them.
-        code_dir: The folder that a script or a command runs in.
-        variables: Variables of the jobs' environment, none of them secret.
-        secrets: Variables whose values are read where a job starts: ``{"TOKEN": "env:TOKEN"}``.
-        compute: Machines; by default those of the place.
-        time_limit_s: End a trial after so many seconds.
         on_trial: Told of each trial whenever it has come further.
+        job: What else may be said of a job, as a job file says it in ``JobRequest``: ``name requirements
+            code_dir variables secrets compute image time_limit_s attempts_max`` …
 
     Raises:
-        InvalidInput: The space cannot be read, or does not go with the sampler.
+        InvalidInput: The space cannot be read or does not go with the sampler, or a word of the job is none.
         Rejected: The jobs cannot run there.
         Conflict: The key was used for another sweep.
         Locked: Another process goes on with the sweep.
@@ -104,19 +92,8 @@ def sweep(
         NotFound: The best trial has logged no model, and one is to be registered.
         KeyboardInterrupt: Ctrl-C; the jobs go on, and the same call with the same key takes them up.
     """
-    from trackbridge.operations.job_sources.requests import JobRequest
     from trackbridge.operations.sweeps.requests import SweepRequest
 
-    job = JobRequest(
-        words=(os.fspath(command),) if isinstance(command, (str, os.PathLike)) else tuple(command),
-        name=name,
-        code_dir=None if code_dir is None else os.fspath(code_dir),
-        requirements=tuple(requirements),
-        variables=dict(variables or {}),
-        secrets=dict(secrets or {}),
-        compute=compute,
-        time_limit_s=time_limit_s,
-    )
     request = SweepRequest(
         space=dict(space),
         metric=metric,
@@ -130,7 +107,35 @@ def sweep(
         register=register,
         key=key,
     )
-    return _run(request, job, experiment_name=experiment_name, on=on, on_trial=on_trial)
+    asked = _job_request(command, job)
+    return _run(request, asked, experiment_name=experiment_name, on=on, on_trial=on_trial)
+
+
+def _job_request(command: str | os.PathLike[str] | Sequence[str], said: Mapping[str, Any]) -> JobRequest:
+    """Return what was said of the jobs.
+
+    Raises:
+        InvalidInput: A word is none, or its value is of the wrong type.
+    """
+    import msgspec
+
+    from trackbridge.operations.job_sources.requests import JobRequest
+
+    unknown = sorted(said.keys() - set(JobRequest.__struct_fields__))
+    if unknown:
+        raise InvalidInput(
+            f"a job has no {unknown[0]!r}",
+            operation="sweep",
+            hint=f"there are {', '.join(JobRequest.__struct_fields__)}",
+        )
+    words = (os.fspath(command),) if isinstance(command, (str, os.PathLike)) else tuple(command)
+    values = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in said.items()
+    }
+    try:
+        return msgspec.convert({**values, "words": words}, JobRequest)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the job is not as it has to be: {error}", operation="sweep") from error
 
 
 def _run(

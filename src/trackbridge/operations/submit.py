@@ -25,11 +25,12 @@ from pathlib import Path
 
 import msgspec
 
+from trackbridge._version import __version__
 from trackbridge.domain.batches import Batch, Setting
 from trackbridge.domain.ids import experiment_id_of, is_minted, mint_id
 from trackbridge.domain.job_tags import TAG_JOB as TAG_JOB
 from trackbridge.domain.job_tags import TAG_JOB_PLACE, TAG_JOB_SECRETS
-from trackbridge.domain.jobs import JobSpec, JobState
+from trackbridge.domain.jobs import Environment, JobSpec, JobState
 from trackbridge.domain.runs import TAG_SOURCE_NAME, TAG_SOURCE_TYPE, RunSpec, RunStatus
 from trackbridge.errors import (
     BridgeError,
@@ -177,16 +178,24 @@ def _cancel_of_run(jobs: JobBackend, run_id: str) -> bool:
 def with_run(spec: JobSpec, run: RunWanted, run_id: str) -> JobSpec:
     """Return the spec with its run, and with the variables by which its program finds that.
 
-    A program that knows only mlflow finds it by mlflow's own variables, unless the spec has those already.
+    A program that knows only mlflow finds it by mlflow's own variables and our plugin, unless the spec has
+    those variables already.
     """
+    has_own = VARIABLE_MLFLOW_URI in spec.variables
     variables = {
-        **({} if VARIABLE_MLFLOW_URI in spec.variables else _mlflow_variables(run_id)),
+        **({} if has_own else _mlflow_variables(run_id)),
         **spec.variables,
         VARIABLE_TRACKING_URI: run.tracking_uri,
         VARIABLE_RUN_ID: run_id,
         VARIABLE_EXPERIMENT: run.experiment,
     }
-    return msgspec.structs.replace(spec, run_id=run_id, tracking_uri=run.tracking_uri, variables=variables)
+    return msgspec.structs.replace(
+        spec,
+        run_id=run_id,
+        tracking_uri=run.tracking_uri,
+        variables=variables,
+        environment=spec.environment if has_own else _with_plugin(spec.environment),
+    )
 
 
 def _mlflow_variables(run_id: str) -> dict[str, str]:
@@ -205,19 +214,17 @@ def _checked(spec: JobSpec, jobs: JobBackend) -> tuple[Finding, ...]:
         told = "; ".join(f"{finding.subject}: {finding.message}" for finding in errors)
         fixes = "; ".join(finding.fix for finding in errors if finding.fix)
         raise Rejected(f"the job cannot run: {told}", operation="jobs.check", hint=fixes or None)
-    warnings = tuple(finding for finding in findings if finding.severity is Severity.WARNING)
-    return warnings + _lacks_plugin(spec)
+    return tuple(finding for finding in findings if finding.severity is Severity.WARNING)
 
 
-def _lacks_plugin(spec: JobSpec) -> tuple[Finding, ...]:
-    """Warn of an environment in which mlflow does not know the address that it is given for the job's run."""
-    names = {found[0].lower() for line in spec.environment.requirements if (found := _PACKAGE.match(line))}
-    has_ours = spec.variables.get(VARIABLE_MLFLOW_URI) == OUR_URI_OF_MLFLOW
-    if not has_ours or not names & {"mlflow", "mlflow-skinny"} or "trackbridge" in names:
-        return ()
-    message = "mlflow is among the requirements and trackbridge is not: mlflow cannot log to the job's run"
-    fix = "add trackbridge[mlflow] to them"
-    return (Finding(severity=Severity.WARNING, subject="environment", message=message, fix=fix),)
+def _with_plugin(environment: Environment) -> Environment:
+    """Return an environment with us beside mlflow, which does not know the address of the run without us."""
+    listed = environment.requirements
+    names = {found[0].lower() for line in listed if (found := _PACKAGE.match(line))}
+    if not names & {"mlflow", "mlflow-skinny"} or any("trackbridge" in line.lower() for line in listed):
+        return environment
+    ours = f"trackbridge{'[mlflow]' if 'mlflow' in names else ''}=={__version__}"
+    return msgspec.structs.replace(environment, requirements=(*listed, ours))
 
 
 def _exists(tracking: TrackingStore, run_id: str) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tests.support.memory_adapter import MemoryAdapter
+from trackbridge._version import __version__
 from trackbridge.domain.jobs import Compute, Environment, JobSpec, JobStatus
 from trackbridge.domain.runs import RunStatus
 from trackbridge.errors import (
@@ -27,7 +28,6 @@ from trackbridge.operations.submit import (
     TAG_JOB,
     RunWanted,
     Submitted,
-    _lacks_plugin,
     command_line,
     requirement_lines,
     submit,
@@ -361,24 +361,24 @@ def test_requirements_without_comments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("requirements", "is_warned"),
+    ("requirements", "added"),
     [
-        (("mlflow==3.1", "numpy"), True),
-        (("MLflow-skinny>=3",), True),
-        (("mlflow", "trackbridge[mlflow]"), False),
-        (("mlflow-extension",), False),
-        ((), False),
+        (("mlflow==3.1", "numpy"), (f"trackbridge[mlflow]=={__version__}",)),
+        (("MLflow-skinny>=3",), (f"trackbridge=={__version__}",)),
+        (("mlflow", "trackbridge[mlflow]"), ()),
+        (("mlflow", "/wheels/trackbridge-1.whl"), ()),
+        (("mlflow-extension",), ()),
+        ((), ()),
     ],
 )
-def test_an_environment_whose_mlflow_does_not_know_us_is_told(
-    requirements: tuple[str, ...], is_warned: bool
+def test_an_environment_with_mlflow_gets_our_plugin(
+    requirements: tuple[str, ...], added: tuple[str, ...]
 ) -> None:
     run = Backend().run
     spec = JobSpec(name="j", command=("true",), environment=Environment(requirements=requirements))
-    found = _lacks_plugin(with_run(spec, run, "a" * 32))
-    assert [finding.subject for finding in found] == ["environment"] * is_warned
+    assert with_run(spec, run, "a" * 32).environment.requirements == (*requirements, *added)
     own = msgspec.structs.replace(spec, variables={"MLFLOW_TRACKING_URI": "https://mlflow.example"})
-    assert _lacks_plugin(with_run(own, run, "a" * 32)) == ()
+    assert with_run(own, run, "a" * 32).environment.requirements == requirements
 
 
 def test_mlflow_finds_the_run_by_its_own_variables_unless_they_are_given() -> None:

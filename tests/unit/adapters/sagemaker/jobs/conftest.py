@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -56,11 +57,11 @@ class Place:
         """What the emulator lets befall jobs."""
         return self.emulator.cloud.part(Jobs)
 
-    def spec(self, code: str = "", **fields: object) -> JobSpec:
+    def spec(self, code: str = "", **fields: Any) -> JobSpec:
         """Return a spec that runs some code of Python."""
         return msgspec.structs.replace(JobSpec(name="job", command=(sys.executable, "-c", code)), **fields)
 
-    def submit(self, code: str = "", *, key: str | None = None, **fields: object) -> JobState:
+    def submit(self, code: str = "", *, key: str | None = None, **fields: Any) -> JobState:
         """Submit some code."""
         return self.jobs.submit(self.spec(code, **fields), key=key or mint_id())
 

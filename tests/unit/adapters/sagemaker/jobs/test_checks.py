@@ -23,12 +23,12 @@ from trackbridge_adapters.sagemaker.jobs_settings import JobSettings, job_settin
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
-def found(place: Place, severity: Severity = Severity.ERROR, **fields: object) -> list[Finding]:
+def found(place: Place, severity: Severity = Severity.ERROR, **fields: Any) -> list[Finding]:
     """Return what is found of a spec."""
     return [each for each in place.jobs.check(place.spec(**fields)) if each.severity is severity]
 
 
-def only(place: Place, subject: str, **fields: object) -> str:
+def only(place: Place, subject: str, **fields: Any) -> str:
     """Demand one error about a part of the spec, and that it is refused; return what is wrong and the fix."""
     (error,) = found(place, **fields)
     assert error.subject == subject
@@ -39,7 +39,7 @@ def only(place: Place, subject: str, **fields: object) -> str:
     return f"{error.message} | {error.fix}"
 
 
-def image(name: str) -> dict[str, object]:
+def image(name: str) -> dict[str, Any]:
     return {"environment": Environment(image=name)}
 
 
@@ -109,10 +109,11 @@ def test_buckets_of_other_regions(place: Place) -> None:
     s3 = place.emulator.cloud.s3()
     if "far-away" not in s3.buckets:
         s3.create_bucket("far-away", "eu-west-1")
-    for subject, fields in {
+    wrong: dict[str, dict[str, Any]] = {
         "outputs": {"outputs": {"model": "s3://far-away/out"}},
         "checkpoints": {"checkpoints": "s3://far-away/kept"},
-    }.items():
+    }
+    for subject, fields in wrong.items():
         (error,) = found(place, **fields)
         assert (error.subject, "eu-west-1" in error.message + error.fix) == (subject, True), error
 
@@ -163,7 +164,7 @@ def test_quotas(place: Place) -> None:
     ],
 )
 def test_bad_specs_are_found_with_what_to_do(
-    place: Place, subject: str, fields: dict[str, object], told: str
+    place: Place, subject: str, fields: dict[str, Any], told: str
 ) -> None:
     assert told in only(place, subject, **fields)
 
