@@ -60,7 +60,7 @@ live-azure: $(VENV)/.ready-dev  ## the contract suites against Azure ML itself; 
 
 # demo.txt and bench.txt are compiled against dev.txt, so that all three agree on every version.
 lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
-	@$(compile) requirements/dev.in --all-extras --upgrade --output-file requirements/dev.txt
+	@$(compile) requirements/dev.in --extra all --extra testing --upgrade --output-file requirements/dev.txt
 	@$(compile) requirements/demo.in --extra demo --extra images --extra system --extra mlflow --extra serve --upgrade \
 	    --constraints requirements/dev.txt --output-file requirements/demo.txt
 	@$(compile) requirements/bench.in --extra system --extra mlflow --extra serve --extra jobs --extra sweeps --extra aws --extra emulators --upgrade \
