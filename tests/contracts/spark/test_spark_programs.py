@@ -59,13 +59,14 @@ def test_a_program_on_executors_logs_from_its_driver(place: str, tmp_path: Path)
     assert run.data.tags["bridge.job"] == job.id
 
 
-def test_the_example_project_gives_what_it_gives_anywhere(place: str) -> None:
+@pytest.mark.parametrize("entry", ["main", "network"])
+def test_the_example_project_gives_what_it_gives_anywhere(entry: str, place: str) -> None:
     job = tb.submit(
         project_runs.PROJECT,
-        entry_point="main",
+        entry_point=entry,
         env_manager="local",
         on=place,
-        parameters=project_runs.QUICK["main"],
+        parameters=project_runs.QUICK[entry],
     )
     assert job.wait(timeout_s=PATIENCE_S).status is JobStatus.SUCCEEDED, "".join(job.logs())
-    assert project_runs.tracked(tb.Client(), job.run_id) == project_runs.expected("main")
+    assert project_runs.tracked(tb.Client(), job.run_id) == project_runs.expected(entry)
