@@ -75,6 +75,8 @@ def number(value: float) -> str:
 
 
 def _peer(figure: Figure, peer: str) -> str:
+    if figure.ours <= 0:  # a difference that the noise of the machine hides
+        return f"{peer}: {number(figure.peers[peer])} {figure.unit}; ours is too small to be measured"
     ratio = figure.ratio(peer)
     compared = f"{number(ratio)} times better" if ratio >= 1 else f"{number(1 / ratio)} times worse"
     return f"{peer}: {number(figure.peers[peer])} {figure.unit}; ours is {compared}"

@@ -61,3 +61,8 @@ def test_the_lag_is_that_of_the_first_point_behind_the_cursor(tmp_path: Path) ->
     writer.append(msgspec.msgpack.encode(MetricLogged("run", "loss", 0.5, 200, 3)))
     assert oldest_pending_ms(tmp_path / "journal") == 200
     writer.close()
+
+
+def test_what_is_too_small_to_be_measured_has_no_ratio() -> None:
+    (line,) = markdown([Figure("overhead", "ms", -3.0, {"peer": 6.0})]).splitlines()[2:3]
+    assert "| overhead | -3 ms | peer: 6 ms; ours is too small to be measured |" in line
