@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +101,15 @@ def test_a_command_finds_it_and_ends_it() -> None:
     program = 'echo "$BRIDGE_TRACKING_URI $AWS_REGION"; exit 7'
     process = bridge_process("emulate", "sagemaker", "--region", "eu-west-1", "--", "sh", "-c", program)
     assert rest_of(process) == (7, "sagemaker://eu-west-1 eu-west-1\n", "")
+
+
+def test_a_job_needs_no_more_than_it_tells(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print('trained')")
+    plan = [sys.executable, "-m", "trackbridge", "run", "train.py", "--on", "sagemaker:", "--plan"]
+    process = bridge_process("emulate", "sagemaker", "--", *plan, cwd=tmp_path)
+    code, out, errors = rest_of(process)
+    assert (code, errors) == (0, "nothing was started\n"), out + errors
+    assert "OK" in out
 
 
 def test_who_ends_it_ends_the_command() -> None:

@@ -85,6 +85,11 @@ def test_from_start_to_show(bridge: Bridge, train: str) -> None:
     assert "space" in changed.err
 
 
+def test_a_sweep_without_a_best_trial_lists_none(bridge: Bridge, train: str) -> None:
+    bridge("sweep", train, "-P", "x=3", "--metric", "nosuch", "--key", "none", code=1)
+    assert "nosuch" not in bridge("sweep", "list").out
+
+
 def test_trials_that_fail(bridge: Bridge, train: str) -> None:
     some = bridge("sweep", train, "-P", "x=3,13", "--metric", "loss", "--json", code=3)
     assert (some.summary["complete"], some.summary["failed"]) == (1, 1)

@@ -19,6 +19,7 @@ from trackbridge.domain.ids import experiment_id_of, mint_id
 from trackbridge.domain.job_tags import LOG_TAIL_PATH, TAG_JOB_JOURNAL, TAG_JOB_STATUS
 from trackbridge.domain.jobs import JobFacts, JobState, JobStatus
 from trackbridge.domain.runs import Run, RunSpec, RunStatus
+from trackbridge.journal.format import FRAME, FRAME_BYTES, HEADER_BYTES
 from trackbridge.operations.following import wait_for_job
 from trackbridge.operations.job_homecoming import bring_home
 from trackbridge.operations.opening import open_place
@@ -128,6 +129,16 @@ class Job:
         return str(copy)
 
 
+def old_copy(machine: Path, copy: Path) -> None:
+    """Copy what a machine keeps as it was when only the first record of its journal was written."""
+    shutil.copytree(machine, copy)
+    (segment,) = copy.glob("journal/*/00000001.log")
+    (copy / "journal" / segment.parent.name / "closed").unlink(missing_ok=True)
+    with segment.open("r+b") as file:
+        length, *_ = FRAME.unpack_from(file.read(HEADER_BYTES + FRAME_BYTES), HEADER_BYTES)
+        file.truncate(HEADER_BYTES + FRAME_BYTES + length)
+
+
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("BRIDGE_", "MLFLOW_"))}
 
@@ -162,6 +173,36 @@ def test_a_machine_that_vanished_does_not_undo_the_attempt_after_it(job: Job, or
     assert job.status is RunStatus.FINISHED
     assert settle_where_it_is(job.state("first"))
     assert job.status is RunStatus.FINISHED
+
+
+@pytest.mark.parametrize(("end", "status"), [("", RunStatus.FINISHED), ("fail", RunStatus.FAILED)])
+def test_an_old_copy_of_what_was_delivered_undoes_nothing(job: Job, end: str, status: RunStatus) -> None:
+    job.attempt("first", 0, 50, end)
+    old_copy(job.folder / "first", job.folder / "old")  # as a bucket keeps it
+    assert job.sync((job.folder / "first").as_uri()).returncode == 0
+    ended = job.run.info
+    shutil.rmtree(job.store / "journal", ignore_errors=True)  # which another machine does not have
+    outcome = JobStatus.SUCCEEDED if status is RunStatus.FINISHED else JobStatus.FAILED
+    assert settle_where_it_is(job.state("old", outcome))
+    assert (job.status, job.run.info.end_time) == (status, ended.end_time)
+    assert sorted(set(job.steps())) == list(range(50))
+
+
+def test_a_run_that_is_taken_up_twice_by_one_program(job: Job) -> None:
+    again = """
+import os, signal
+import trackbridge as tb
+
+run_id = os.environ["BRIDGE_RUN_ID"]
+for step in range(2):
+    with tb.start_run(run_id=run_id):
+        tb.log_metric("loss", 0.5, step=step)
+        if step:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert job.attempt("first", 0, 2, code=again).returncode == -signal.SIGKILL
+    assert settle_where_it_is(job.state("first", JobStatus.FAILED))
+    assert (job.status, job.steps()) == (RunStatus.KILLED, [0, 1])
 
 
 def test_an_attempt_that_goes_on_keeps_the_run_open(job: Job) -> None:

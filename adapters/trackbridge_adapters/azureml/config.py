@@ -49,11 +49,13 @@ OPTIONS = frozenset(
     }
 )
 FROM_SURROUNDINGS = ("azureml:", "azureml", "azureml://")
-"""What leaves it to the job's variables, or to a config.json, which workspace is meant."""
+"""What leaves it to variables, or to a config.json, which workspace is meant."""
 PARENTS_MAX = 20
 CONFIG_FILES = (".azureml/config.json", "aml_config/config.json", "config.json")
 PROJECT_FILES = (".azureml/project.json", "aml_config/project.json", "project.json")
 JOB_VARIABLES = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")
+NAMING_VARIABLES = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_WORKSPACE_NAME")
+"""What Azure's own examples read; the last resort, since they may be meant for another program."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SCOPE = re.compile(
     r"/subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)"
@@ -184,6 +186,9 @@ def _of_surroundings(options: Mapping[str, str], environment: Mapping[str, str],
         found = _read(file)
         if found is not None:
             return found
+    named_parts = [environment.get(name, "") for name in NAMING_VARIABLES]
+    if all(named_parts):
+        return Workspace(*named_parts)
     looked = f"; {', '.join(map(str, seen))} is not one of a workspace" if seen else ""
     raise ConfigError(
         f"there is no config.json of an Azure ML workspace in {folder} or above it{looked}",

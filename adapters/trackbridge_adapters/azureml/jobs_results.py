@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from trackbridge.errors import ConfigError, NotFound
+from trackbridge.errors import AuthError, ConfigError, NotFound
 from trackbridge_adapters._jobs.plan import JobResult
 from trackbridge_adapters._mlflow_rest.artifacts_files import Files
 from trackbridge_adapters.azureml.jobs_request import RESULT_OF_RUN
@@ -40,6 +40,8 @@ class JobResults:
             with self._opened(uri, job, experiment) as file:
                 return msgspec.json.decode(file.read(RESULT_BYTES_MAX), type=JobResult)
         except (NotFound, ConfigError):  # it was lost with its machine, before it was brought away
+            return None
+        except AuthError:  # not ours to read: what Azure says is enough
             return None
         except msgspec.DecodeError:  # a part of it, which a machine that was lost has left
             return None

@@ -80,9 +80,12 @@ class JobFolder:
         return f"{self.path}/{folder}"
 
     def result(self) -> JobResult | None:
-        """Return how the last attempt stands, None before the first."""
+        """Return how the last attempt stands; None before the first, and where the file was torn."""
         found = self._read(f"{RUN_FOLDER}/result.json")
-        return None if found is None else msgspec.json.decode(found, type=JobResult)
+        try:
+            return None if found is None else msgspec.json.decode(found, type=JobResult)
+        except msgspec.DecodeError:  # Databricks itself says how the run has ended
+            return None
 
     def log_piece(self, number: int) -> str | None:
         """Return a piece of the log, from 1; None where there is none (yet)."""

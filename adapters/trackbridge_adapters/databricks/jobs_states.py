@@ -8,7 +8,8 @@ PENDING                          STARTING
 RUNNING, TERMINATING             RUNNING, once the job has told of its first attempt; before STARTING
 TERMINATED, with SUCCESS         SUCCEEDED
 TERMINATED, with …CANCELED       CANCELLED; so is one that failed because it was asked to end
-TERMINATED, with anything else   FAILED
+TERMINATED, with anything else   FAILED; so are SKIPPED and INTERNAL_ERROR
+a state that is not listed here  RUNNING: only the three above are ends
 ===============================  ==========================================================================
 
 A successful run of one attempt needs no file of the job to be described: a listing of a thousand costs no
@@ -39,6 +40,7 @@ STATUS = {
     "RUNNING": JobStatus.RUNNING,
     "TERMINATING": JobStatus.RUNNING,
 }
+ENDS = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
 CANCELLED = frozenset({"USER_CANCELED", "CANCELED"})
 SUCCESS = "SUCCESS"
 TIMED_OUT = "TIMEDOUT"
@@ -70,7 +72,7 @@ def task_of(run: Run) -> Run:
 def status_of(run: Run) -> JobStatus | None:
     """Return the status of a run that goes on; None at its end."""
     name = (run.get("status") or {}).get("state") or (run.get("state") or {}).get("life_cycle_state")
-    return STATUS.get(str(name))
+    return None if name in ENDS else STATUS.get(str(name), JobStatus.RUNNING)
 
 
 def state_of(run: Run, folder_at: Callable[[str], JobFolder]) -> JobState:

@@ -22,7 +22,7 @@ import msgspec
 from trackbridge.domain.job_checks import shown_spec
 from trackbridge.domain.jobs import JobPreview, JobSpec, JobState, LogChunk
 from trackbridge.domain.paging import Page
-from trackbridge.errors import AuthError, BridgeError, Conflict, NotFound, Rejected
+from trackbridge.errors import AuthError, BridgeError, Conflict, NotFound, Rejected, Unavailable
 from trackbridge.ports.findings import Finding, Severity
 from trackbridge.ports.jobs import JobBackend
 from trackbridge_adapters._jobs.code_files import digest_of, list_code
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from trackbridge_adapters.sagemaker.registry import SageMakerRegistry
     from trackbridge_adapters.sagemaker.tracking import SageMakerTracking
 
+RESULT_BYTES_MAX = 1_000_000
 ENDED_MAX = 10_000
 """How many jobs that have ended are remembered: nothing of them changes any more."""
 TRIAL_KEY = "0" * 32
@@ -278,9 +279,14 @@ class SageMakerJobs(JobBackend):
                 yield self._read_result(bucket, name)
 
     def _read_result(self, bucket: str, key: str) -> JobResult | None:
+        from botocore.exceptions import BotoCoreError
+
         try:
             body = self._clients.call("s3", "GetObject", Bucket=bucket, Key=key)["Body"]
-            return msgspec.json.decode(body.read(), type=JobResult)
+            return msgspec.json.decode(body.read(RESULT_BYTES_MAX), type=JobResult)
+        except BotoCoreError as error:  # while it was read: the call itself has its own words
+            message = "the file in which the job tells its end broke off as it was read"
+            raise Unavailable(message, adapter=ADAPTER, operation="jobs.status") from error
         except (
             NotFound,
             AuthError,

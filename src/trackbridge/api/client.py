@@ -272,7 +272,8 @@ class Client(RegistryMethods):
         if is_attempt(run_id):
             writer = self.session.writer
             writer.enter_process()
-            texts[TAG_JOB_JOURNAL] = writer.folder.journal_id
+            if not writer.folder.resumes(run_id):  # the first time; see delivery/attempts.py
+                texts[TAG_JOB_JOURNAL] = writer.folder.journal_id
         return self._reopened(run_id, OpenMode.RESUME, texts)
 
     def _reopened(self, run_id: str, how: OpenMode, tags: dict[str, str]) -> RunRecorder:

@@ -13,6 +13,7 @@ from trackbridge.domain.runs import (
     TAG_PARENT,
     TAG_SOURCE_TYPE,
 )
+from trackbridge.operations.job_notes import notes_folder
 from trackbridge.operations.job_plans import PlannedJob, plan_job
 from trackbridge.operations.job_sources.sources import (
     PROJECT,
@@ -40,10 +41,11 @@ class PreparedJob:
     run: RunWanted
     tracking: Opened
     place: Opened
+    notes: Path | None = None
 
     def submit(self, *, key: str | None = None) -> Submitted:
         """Open the run and start the job; see ``operations.submit``."""
-        return submit(self.spec, self.place.jobs, self.run, key=key, place=self.place.uri)
+        return submit(self.spec, self.place.jobs, self.run, key=key, place=self.place.uri, notes=self.notes)
 
     def plan(self) -> PlannedJob:
         """Check it, and say what would be sent."""
@@ -113,7 +115,7 @@ def prepare_spec(
             **({TAG_PARENT: parent_run_id} if parent_run_id else {}),
         },
     )
-    return PreparedJob(spec, run, tracking, place)
+    return PreparedJob(spec, run, tracking, place, notes_folder(place.uri, settings))
 
 
 def _backend_tag(source: JobSource, place: Opened) -> dict[str, str]:

@@ -32,6 +32,7 @@ UNSET_AZURE = (
     "AZURE_FEDERATED_TOKEN_FILE",
     "AZURE_AUTHORITY_HOST",
 )
+URI_VARIABLE = "BRIDGE_TRACKING_URI"
 TABLE_CELL_CHARS_MAX = 120
 SIGNALLED = 128
 """What a shell adds to the number of the signal that ended a command."""
@@ -84,7 +85,7 @@ def sagemaker(output: Output, port: int, region: str, pace: float, command: tupl
     that with the variables, and ends when it does, with its exit code.
     """
     begin = partial(_begun_sagemaker, port=port, region=region, pace=pace)
-    _serve(output, command, begin, _tell, port=port, unset=UNSET)
+    _serve(output, command, begin, _tell, port=port, unset=UNSET, prepare=_for_jobs)
 
 
 @emulate.command(
@@ -118,24 +119,23 @@ def _serve(
     output: Output,
     command: tuple[str, ...],
     begin: Callable[[ExitStack], Emulated],
-    tell: Callable[[Output, Emulated], None],
+    tell: Callable[[Output, Emulated, Mapping[str, str]], None],
     *,
     port: int,
     unset: tuple[str, ...],
+    prepare: Callable[[Emulated], dict[str, str]] = lambda emulator: {},
 ) -> None:
-    """Run an emulator until a command or an interrupt ends it."""
+    """Run an emulator until a command or an interrupt ends it; ``prepare`` returns further variables."""
     _check(command, output)
     with _stopping() as stop, _started(begin, port) as emulator:
+        variables = {**emulator.environment(), **prepare(emulator)}
+        own = len(emulator.calls)
         if command:
-            output.end(_ran(command, _variables(emulator), stop, unset=unset))
-        tell(output, emulator)
+            output.end(_ran(command, {**variables, URI_VARIABLE: emulator.uri}, stop, unset=unset))
+        tell(output, emulator, variables)
         stop.wait()
-        refused = sum(call.status >= 400 for call in emulator.calls)
-        output.summary({"requests": len(emulator.calls), "refused": refused})
-
-
-def _variables(emulator: AzureMlEmulator | SageMakerEmulator) -> dict[str, str]:
-    return {**emulator.environment(), "BRIDGE_TRACKING_URI": emulator.uri}
+        calls = emulator.calls[own:]
+        output.summary({"requests": len(calls), "refused": sum(call.status >= 400 for call in calls)})
 
 
 def _check(command: tuple[str, ...], output: Output) -> None:
@@ -194,6 +194,10 @@ def _begun_sagemaker(stack: ExitStack, port: int, region: str, pace: float) -> S
     return stack.enter_context(SageMakerEmulator(region=region, port=port, pace=pace))
 
 
+def _for_jobs(emulator: SageMakerEmulator) -> dict[str, str]:
+    return emulator.prepare_jobs()
+
+
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
     """Return what is set by Ctrl-C and by SIGTERM: both are the ordinary end."""
@@ -210,23 +214,26 @@ def _stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _tell(output: Output, emulator: SageMakerEmulator) -> None:
+def _tell(output: Output, emulator: SageMakerEmulator, variables: Mapping[str, str]) -> None:
     from trackbridge.testing.emulators.sagemaker import table
 
-    environment = emulator.environment()
-    output.event("ready", {"uri": emulator.uri, "url": emulator.url, "env": environment})
+    output.event("ready", {"uri": emulator.uri, "url": emulator.url, "env": variables})
     output.table(("AWS", "how", "calls", "note"), table.rows(), cell_chars_max=TABLE_CELL_CHARS_MAX)
-    _tell_variables(output, emulator, "SageMaker", UNSET)
+    _tell_variables(output, emulator, "SageMaker", UNSET, variables)
 
 
 def _tell_variables(
-    output: Output, emulator: AzureMlEmulator | SageMakerEmulator, name: str, unset: tuple[str, ...]
+    output: Output,
+    emulator: AzureMlEmulator | SageMakerEmulator,
+    name: str,
+    unset: tuple[str, ...],
+    variables: Mapping[str, str],
 ) -> None:
     output.show()
     output.show(f"{name} answers at {emulator.url} until Ctrl-C. In another terminal:")
     output.show()
     output.show(f"unset {' '.join(unset)}")
-    for variable, value in _variables(emulator).items():
+    for variable, value in {**variables, URI_VARIABLE: emulator.uri}.items():
         output.show(f"export {variable}={shlex.quote(value)}")
 
 
@@ -275,13 +282,12 @@ def _begun_azure(stack: ExitStack, port: int, region: str, pace: float) -> Azure
     return emulator
 
 
-def _tell_azure(output: Output, emulator: AzureMlEmulator) -> None:
+def _tell_azure(output: Output, emulator: AzureMlEmulator, variables: Mapping[str, str]) -> None:
     from trackbridge.testing.emulators.azureml import table
 
-    environment = emulator.environment()
     places = {"url": emulator.url, "tls_url": emulator.tls_url, "blob_url": emulator.blob_url}
     trusted = str(emulator.certificates.trusted)
-    told = {"uri": emulator.uri, **places, "certificate": trusted, "env": environment}
+    told = {"uri": emulator.uri, **places, "certificate": trusted, "env": variables}
     output.event("ready", told)
     output.table(("Azure", "how", "routes", "note"), table.rows(), cell_chars_max=TABLE_CELL_CHARS_MAX)
-    _tell_variables(output, emulator, "Azure ML", UNSET_AZURE)
+    _tell_variables(output, emulator, "Azure ML", UNSET_AZURE, variables)

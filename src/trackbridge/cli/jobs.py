@@ -124,8 +124,10 @@ def _list_everywhere(output: Output, limit: int) -> list[Listing]:
 
 def _listed(output: Output, label: str, place: Opened, limit: int) -> Listing:
     from trackbridge.operations.job_listing import newest_jobs, settle_listed
+    from trackbridge.operations.job_notes import finish_submissions
     from trackbridge.resolve.config import Settings
 
+    finish_submissions(place, settings=Settings(), on_trouble=output.warn)
     page = newest_jobs(place, limit)
     if place.capabilities.is_local:
         settle_listed(page.items, place, settings=Settings(), on_waiting=output.note, on_trouble=output.warn)

@@ -91,6 +91,7 @@ def run(
     import msgspec
 
     from trackbridge.api.job_submission import prepare_job
+    from trackbridge.operations.job_notes import finish_submissions
     from trackbridge.resolve.config import Settings
 
     request = msgspec.structs.replace(request, words=words, parameters=pairs_of(params, "-P"))
@@ -100,6 +101,7 @@ def run(
 
         show_job_plan(output, prepared)
         return
+    finish_submissions(prepared.place, settings=Settings(), on_trouble=output.warn)
     submitted = prepared.submit(key=key)
     if is_detached:
         _tell_submitted(output, submitted)

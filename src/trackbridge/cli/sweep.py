@@ -234,7 +234,7 @@ def list_(output: Output, uri: str | None) -> None:
         definition, _ = folder.read()
         trials = folder.trials()
         outcome = Outcome(trials, best_of(trials, definition))
-        best = "" if outcome.best is None else f"{outcome.best.value:g}"
+        best = "" if outcome.best is None else f"{definition.metric} {outcome.best.value:g}"
         counts, is_running = outcome.counts, folder.is_held()
         rows.append(
             (
@@ -243,7 +243,7 @@ def list_(output: Output, uri: str | None) -> None:
                 definition.sampler.value,
                 counts["trials"],
                 counts["failed"],
-                f"{definition.metric} {best}",
+                best,
                 "running" if is_running else "",
             )
         )

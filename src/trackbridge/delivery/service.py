@@ -103,6 +103,7 @@ class JournalDelivery:
             for lane in self.lanes:
                 last.callback(lane.close)
             if self.finished:
+                self.folder.note_delivered()
                 self.folder.remove()
 
     def _committed(self, lane: Lane, staged: list[str]) -> None:

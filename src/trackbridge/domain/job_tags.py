@@ -14,6 +14,9 @@ TAG_JOB_JOURNAL = "bridge.job.journal"
 TAG_JOB_SECRETS = "bridge.job.secrets"
 """A JSON list of the references of its secrets, whose values are kept out of the log on its run."""
 
+TAG_JOB_REFUSED = "bridge.job.refused"
+"""Why no job was started for the run, which is closed for that; absent where there is a job."""
+
 TAG_JOB_STATUS = "bridge.job.status"
 """How the job ended. It is written last: where it stands, everything else of the job is on the run."""
 TAG_JOB_REASON = "bridge.job.reason"

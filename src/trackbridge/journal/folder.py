@@ -39,6 +39,10 @@ class Description:
     created_ms: int
 
 
+DELIVERED = "delivered"
+"""The folder of notes beside journals: see ``JournalFolder.note_delivered``."""
+
+
 class Lock:
     """A held ``flock``; it is released by ``release`` or by the death of the process.
 
@@ -116,15 +120,16 @@ class JournalFolder:
     def _described(self, file: Path) -> Description:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            if not content["destinations"]:
+            named = content["destinations"]
+            if not named or not isinstance(named, list) or not all(isinstance(uri, str) for uri in named):
                 raise ValueError("it names no destination")
             return Description(
-                destinations=tuple(self._absolute(uri) for uri in content["destinations"]),
+                destinations=tuple(self._absolute(uri) for uri in named),
                 pid=int(content["pid"]),
                 host=str(content["host"]),
                 created_ms=int(content["created_ms"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise JournalCorrupt(
                 f"the description of journal {self.journal_id} cannot be read: {error}",
                 resource=str(self.path),
@@ -251,6 +256,17 @@ class JournalFolder:
         except FileNotFoundError:
             return False
         return True
+
+    def note_delivered(self) -> None:
+        """Leave word, in the home that a platform keeps for a job, that the journal was delivered whole.
+
+        What is deleted here stays in the platform's copy, as it was some time before: without the note,
+        whoever brings it home would take old values for new ones.
+        """
+        if os.environ.get("BRIDGE_JOB_ID") and os.environ.get("BRIDGE_HOME"):
+            note = self.path.parent / DELIVERED / self.journal_id
+            note.parent.mkdir(mode=0o700, exist_ok=True)
+            note.write_text("delivered\n", encoding="ascii")
 
     def remove(self) -> None:
         """Delete the folder; it is hidden first, so that nobody adopts or writes to what is left.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from trackbridge.domain.batches import Batch, Setting
@@ -18,12 +19,13 @@ from trackbridge.domain.job_tags import (
     TAG_JOB_LOG,
     TAG_JOB_PLACE,
     TAG_JOB_REASON,
+    TAG_JOB_REFUSED,
     TAG_JOB_SPOT,
     TAG_JOB_STATUS,
     TAG_JOB_URL,
 )
 from trackbridge.domain.jobs import JobState
-from trackbridge.domain.runs import Run
+from trackbridge.domain.runs import Run, RunStatus
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import Rejected
 from trackbridge.ports.artifacts import ArtifactStore
@@ -62,8 +64,14 @@ def has_all(run: Run, state: JobState) -> bool:
     return run.info.status.is_final and run.data.tags.get(TAG_JOB_STATUS) == state.status.value
 
 
-def write_tags(tracking: TrackingStore, run_id: str, tags: dict[str, str]) -> None:
-    """Write tags of a run.
+def is_refused(run: Run) -> bool:
+    """Tell whether a run is closed because there was no job for it: see ``refuse_run``."""
+    tags = run.data.tags
+    return run.info.status.is_final and TAG_JOB_REFUSED in tags and TAG_JOB_STATUS not in tags
+
+
+def write_tags(tracking: TrackingStore, run_id: str, tags: Mapping[str, str | None]) -> None:
+    """Write tags of a run; None deletes one.
 
     Raises:
         Rejected: The store does not take all of them; the others are there.
@@ -78,6 +86,25 @@ def write_tags(tracking: TrackingStore, run_id: str, tags: dict[str, str]) -> No
             operation="jobs.settle",
             resource=f"run {run_id}",
         )
+
+
+def refuse_run(
+    tracking: TrackingStore,
+    run_id: str,
+    reason: str,
+    *,
+    end_time: int,
+    status: RunStatus = RunStatus.FAILED,
+) -> None:
+    """Close the run of a job that there is not; the tag says why, and that it may be opened again for one.
+
+    Raises:
+        NotFound: There is no such run.
+    """
+    try:
+        write_tags(tracking, run_id, {TAG_JOB_REFUSED: shown(reason, chars_max=REASON_CHARS_MAX)})
+    finally:
+        tracking.close_run(run_id, status=status, end_time=end_time)
 
 
 def write_facts(

@@ -10,6 +10,9 @@ anywhere, or lack files and empty folders. What is damaged is told by delivery, 
 of it is trusted: names that no journal has are left out, and a journal that names a destination which nobody
 here asked for is not taken.
 
+A journal that its own machine has delivered whole is noted there (``journal/delivered/<id>``), and does not
+come: the platform's copy of it is of an earlier moment.
+
 An interrupted call is gone on with: files that are whole are not fetched again. What was delivered is noted
 (``<root>/arrived/<id>``), so that another call has nothing to do until more was written; delivering a journal
 again changes nothing.
@@ -29,9 +32,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trackbridge.domain.ids import is_minted
+from trackbridge.domain.secrets import shown
 from trackbridge.errors import JournalCorrupt, NotFound, Unavailable
 from trackbridge.journal.cursors import expect_sent, load_cursor
-from trackbridge.journal.folder import JournalFolder
+from trackbridge.journal.folder import DELIVERED, JournalFolder
 from trackbridge.operations.uri_files import UriFiles
 from trackbridge.transport.file_locks import held
 
@@ -88,13 +92,14 @@ def bring_home(
         BridgeError: They cannot be read at all.
     """
     place = files if files.address.rstrip("/").endswith(f"/{JOURNALS}") else files.below(JOURNALS)
-    found = _journals_in(place.listed())
+    listed = place.listed()
+    found = _journals_in(listed)
     came: dict[str, str] = {}
     known: list[str] = []
     left: list[LeftBehind] = []
     for journal_id, sizes in sorted(found.items()):
         fingerprint = _fingerprint(sizes)
-        if _noted(root, journal_id) == fingerprint:
+        if f"{DELIVERED}/{journal_id}" in listed or _noted(root, journal_id) == fingerprint:
             known.append(journal_id)
             continue
         with held(root / "arrived" / ".lock"):
@@ -192,7 +197,8 @@ class _Fetching:
             return None  # it goes where whoever delivers it says
         strange = [uri for uri in destinations if not accepts(uri)]
         if strange:
-            return f"it is for {', '.join(strange)}; to deliver it there, say --uri {strange[0]}"
+            told = [shown(uri, chars_max=200) for uri in strange]
+            return f"it is for {', '.join(told)}; to deliver it there, say --uri {told[0]}"
         cursors = [load_cursor(self._hidden, uri) for uri in destinations]
         return _DELIVERED if all(cursor.finished for cursor in cursors) else None
 

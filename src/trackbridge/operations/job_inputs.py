@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
-from trackbridge.errors import BridgeError, NotFound, Rejected
+from trackbridge.errors import BridgeError, NotFound, Rejected, Unavailable
 from trackbridge.operations.uri_files import UriFiles, open_files
 
 
@@ -67,6 +67,13 @@ def _copy(files: UriFiles, path: str, size: int, target: Path) -> None:
     partial = target.with_name(f"{target.name}.part")
     with closing(files.open(path)) as source, partial.open("wb") as copy:
         shutil.copyfileobj(source, copy, 1024 * 1024)
+    got = partial.stat().st_size
+    if got < size:
+        raise Unavailable(
+            f"{path} ended after {got:,} of {size:,} bytes",
+            resource=files.address,
+            hint="submit the job again",
+        )
     os.replace(partial, target)
 
 

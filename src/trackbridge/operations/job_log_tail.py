@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import time
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from trackbridge.domain.jobs import LogChunk
 from trackbridge.domain.secrets import MASK, is_secret_name, redact
 from trackbridge.errors import Rejected
+from trackbridge.operations.waiting import Pace
 
 TAIL_BYTES_MAX = 64 * 1024
 _MARGIN_BYTES = 8 * 1024
@@ -18,6 +19,7 @@ _MARGIN_BYTES = 8 * 1024
 READ_BYTES_MAX = 256 * 1024 * 1024
 """A log beyond this is not read to its end: backends give it out from the beginning only."""
 READ_S_MAX = 60.0
+SECRET_BYTES_MAX = 1024 * 1024
 SECRET_CHARS_MIN = 4
 """Shorter values are no secrets: masking them would leave nothing to be read."""
 
@@ -37,17 +39,19 @@ def tail_of_file(path: Path) -> bytes:
         return b""
 
 
-def tail_of_job(read: Callable[[str], LogChunk], *, clock: Callable[[], float] = time.monotonic) -> bytes:
+def tail_of_job(read: Callable[[str], LogChunk], *, pace: Pace | None = None) -> bytes:
     """Read the log of a job that has ended, from the beginning; return its end, and a little before it.
 
     Args:
         read: Returns what comes after a cursor; "" is the beginning.
-        clock: Seconds that never go back.
+        pace: How to wait while nothing comes: a platform may be late with a log, and done later still.
 
     Raises:
         Rejected: It is too long, or comes too slowly, to be read to its end.
     """
-    deadline_s = clock() + READ_S_MAX
+    pace = pace or Pace(wait_s_min=0.1)
+    last_s = pace.clock()
+    deadline_s = last_s + READ_S_MAX
     kept, cursor, seen_bytes = b"", "", 0
     while True:
         chunk = read(cursor)
@@ -56,13 +60,17 @@ def tail_of_job(read: Callable[[str], LogChunk], *, clock: Callable[[], float] =
         kept = (kept + content)[-TAIL_BYTES_MAX - _MARGIN_BYTES :]
         if chunk.done:
             return kept
-        if seen_bytes > READ_BYTES_MAX or clock() > deadline_s:
+        if seen_bytes > READ_BYTES_MAX or pace.clock() > deadline_s:
             raise Rejected(
                 "the log is too long, or comes too slowly: its end was not reached after "
                 f"{seen_bytes / 1024**2:,.0f} MiB",
                 operation="jobs.logs",
             )
         cursor = chunk.cursor
+        if chunk.text:
+            last_s = pace.clock()
+        else:
+            pace.wait(last_s)
 
 
 def kept_tail(tail: bytes, secrets: Iterable[str] = ()) -> bytes:
@@ -100,7 +108,12 @@ def secret_values(references: Iterable[str]) -> list[str]:
 
 
 def _content(path: str) -> str:
+    """Return what a file holds; references come from a run's tag, so a pipe or a device may be named."""
     try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").rstrip("\r\n")
-    except OSError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            is_plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            content = file.read(SECRET_BYTES_MAX) if is_plain else b""
+    except (OSError, ValueError):  # ValueError: a NUL
         return ""
+    return content.decode("utf-8", "replace").rstrip("\r\n")

@@ -4,11 +4,12 @@
 
     check -> open the run (RUNNING) -> submit -> note the job on the run
                                          |
-                                         +-- refused: the run is closed as FAILED
+                                         +-- refused: the run is closed as FAILED, and says why
                                          +-- Ctrl-C: what was started by then is cancelled
 
-The key makes it repeatable: the same key is the same run and the same job. Who closes the run at the job's
-end is told in ``settle``.
+The key makes it repeatable: the same key is the same run and the same job. A run that was closed because
+there was no job is opened again for one. What becomes of a run whose submitter dies here is told in
+``job_notes``, who closes the run at the job's end in ``settle``.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from trackbridge._version import __version__
 from trackbridge.domain.batches import Batch, Setting
 from trackbridge.domain.ids import experiment_id_of, is_minted, mint_id
 from trackbridge.domain.job_tags import TAG_JOB as TAG_JOB
-from trackbridge.domain.job_tags import TAG_JOB_PLACE, TAG_JOB_SECRETS
+from trackbridge.domain.job_tags import TAG_JOB_PLACE, TAG_JOB_REFUSED, TAG_JOB_SECRETS
 from trackbridge.domain.jobs import Environment, JobSpec, JobState
-from trackbridge.domain.runs import TAG_SOURCE_NAME, TAG_SOURCE_TYPE, RunSpec, RunStatus
+from trackbridge.domain.runs import TAG_SOURCE_NAME, TAG_SOURCE_TYPE, Run, RunSpec, RunStatus
 from trackbridge.errors import (
     BridgeError,
     ConfigError,
@@ -42,7 +43,8 @@ from trackbridge.errors import (
     Transient,
     Unsupported,
 )
-from trackbridge.operations.job_facts import link_tags
+from trackbridge.operations.job_facts import is_refused, link_tags, refuse_run, write_tags
+from trackbridge.operations.job_notes import noted
 from trackbridge.operations.plans import refuse_secrets
 from trackbridge.ports.findings import Finding, Severity
 from trackbridge.ports.jobs import JobBackend
@@ -90,7 +92,13 @@ class Submitted:
 
 
 def submit(
-    spec: JobSpec, jobs: JobBackend, run: RunWanted, *, key: str | None = None, place: str = ""
+    spec: JobSpec,
+    jobs: JobBackend,
+    run: RunWanted,
+    *,
+    key: str | None = None,
+    place: str = "",
+    notes: Path | None = None,
 ) -> Submitted:
     """Open the job's run and start the job, or queue it; called again with the same key it is the same job.
 
@@ -100,6 +108,7 @@ def submit(
         run: The run to open for it.
         key: Makes it repeatable; by default a new one.
         place: The URI of the job backend, for the run's tags and events.
+        notes: Where submissions that are under way are noted, see ``job_notes``.
 
     Raises:
         InvalidInput: A variable, a parameter or an option looks like a secret, or a secret's reference is
@@ -110,30 +119,38 @@ def submit(
     refuse_unfit(spec)
     is_minted_here = key is None
     key = mint_id() if key is None else _checked_key(key)
-    run_id = key if is_minted(key) else hashlib.sha256(b"trackbridge job\0" + key.encode()).hexdigest()[:32]
+    run_id = run_id_of(key)
     complete = with_run(spec, run, run_id)
     warnings = _checked(complete, jobs)
-    is_new = is_minted_here or not _exists(run.tracking, run_id)
-    try:
-        _open_run(run, run_id, _first_tags(complete, place))
-        state = jobs.submit(complete, key=key)
-    except (Transient, Exhausted) as error:  # it may have been taken all the same: the run stays open
-        error.hint = f"submit it again with --key {key}: it is the same job, started once"
-        raise
-    except (BridgeError, KeyboardInterrupt) as error:
-        if is_new and not (isinstance(error, KeyboardInterrupt) and _cancel_of_run(jobs, run_id)):
-            _close_refused(run.tracking, run_id, error)
-        raise
-    try:
-        _note_job(run.tracking, run_id, state, place)
-        _tell(state, run_id, place)
-    except KeyboardInterrupt:
-        if is_new:
-            jobs.cancel(state.job_id)
-        raise
-    except BridgeError as error:
-        error.hint = f"the job goes on all the same: bridge jobs show {state.job_id}"
-        raise
+    with noted(notes, run_id, tracking_uri=run.tracking_uri, place=place) as note:
+        existing = None if is_minted_here else _find(run.tracking, run_id)
+        is_again = existing is not None and is_refused(existing)
+        is_new = existing is None or is_again
+        opening = _run_spec(run, run_id, _first_tags(complete, place), is_again=is_again)
+        try:
+            _open_run(run, opening)
+            state = jobs.submit(complete, key=key)
+        except (Transient, Exhausted) as error:  # it may have been taken all the same: the run stays open
+            error.hint = f"submit it again with --key {key}: it is the same job, started once"
+            raise
+        except (BridgeError, KeyboardInterrupt) as error:
+            if is_new and not (isinstance(error, KeyboardInterrupt) and cancel_of_run(jobs, run_id)):
+                _close_refused(run.tracking, run_id, error)
+                note.done()
+            raise
+        try:
+            if existing is not None:
+                _open_again(run, opening)
+            _note_job(run.tracking, run_id, state, place)
+            note.done()
+            _tell(state, run_id, place)
+        except KeyboardInterrupt:
+            if is_new:
+                jobs.cancel(state.job_id)
+            raise
+        except BridgeError as error:
+            error.hint = f"the job goes on all the same: bridge jobs show {state.job_id}"
+            raise
     return Submitted(state, run_id, warnings)
 
 
@@ -165,14 +182,19 @@ def _named_words(command: Sequence[str]) -> Iterable[tuple[str, str]]:
             yield f"word {number}", word
 
 
-def _cancel_of_run(jobs: JobBackend, run_id: str) -> bool:
-    """Cancel the job of a run, where one was started; True when there is one."""
+def run_id_of(key: str) -> str:
+    """Return the id of the run that a key stands for."""
+    return key if is_minted(key) else hashlib.sha256(b"trackbridge job\0" + key.encode()).hexdigest()[:32]
+
+
+def cancel_of_run(jobs: JobBackend, run_id: str) -> str | None:
+    """Cancel the job of a run, where one was started; return its id."""
     with contextlib.suppress(Unsupported):
         for state in jobs.list_jobs(max_results=JOBS_LOOKED_AT).items:
             if state.run_id == run_id:
                 jobs.cancel(state.job_id)
-                return True
-    return False
+                return state.job_id
+    return None
 
 
 def with_run(spec: JobSpec, run: RunWanted, run_id: str) -> JobSpec:
@@ -227,12 +249,11 @@ def _with_plugin(environment: Environment) -> Environment:
     return msgspec.structs.replace(environment, requirements=(*listed, ours))
 
 
-def _exists(tracking: TrackingStore, run_id: str) -> bool:
+def _find(tracking: TrackingStore, run_id: str) -> Run | None:
     try:
-        tracking.get_run(run_id)
+        return tracking.get_run(run_id)
     except NotFound:
-        return False
-    return True
+        return None
 
 
 def _first_tags(spec: JobSpec, place: str) -> dict[str, str]:
@@ -242,32 +263,44 @@ def _first_tags(spec: JobSpec, place: str) -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
-def _open_run(run: RunWanted, run_id: str, first_tags: Mapping[str, str]) -> None:
-    """Open the run with its tags and params."""
-    tags = {**first_tags, **run.tags}
-    experiment_id = experiment_id_of(run.experiment)
-    run.tracking.ensure_experiment(run.experiment, experiment_id=experiment_id)
-    run.tracking.open_run(
-        RunSpec(
-            run_id=run_id,
-            experiment_id=experiment_id,
-            experiment_name=run.experiment,
-            name=run.name,
-            user=run.user,
-            start_time=time.time_ns() // 1_000_000,
-            tags=tags,
-        )
+def _run_spec(run: RunWanted, run_id: str, first_tags: Mapping[str, str], *, is_again: bool) -> RunSpec:
+    return RunSpec(
+        run_id=run_id,
+        experiment_id=experiment_id_of(run.experiment),
+        experiment_name=run.experiment,
+        name=run.name,
+        user=run.user,
+        start_time=time.time_ns() // 1_000_000,
+        tags={**first_tags, **run.tags},
+        resume=is_again,
     )
+
+
+def _open_run(run: RunWanted, opening: RunSpec) -> None:
+    """Open the run with its tags and params."""
+    run.tracking.ensure_experiment(run.experiment, experiment_id=opening.experiment_id)
+    run.tracking.open_run(opening)
     if run.params:
         params = [Setting(name, value, number) for number, (name, value) in enumerate(run.params.items())]
-        _write(run.tracking, Batch(run_id=run_id, params=params))
+        _write(run.tracking, Batch(run_id=opening.run_id, params=params))
+
+
+def _open_again(run: RunWanted, opening: RunSpec) -> None:
+    """Have a run no longer say that there is no job; one that was closed for that meanwhile is opened."""
+    found = run.tracking.get_run(opening.run_id)
+    if is_refused(found):
+        run.tracking.open_run(msgspec.structs.replace(opening, resume=True))
+    if TAG_JOB_REFUSED in found.data.tags:
+        write_tags(run.tracking, opening.run_id, {TAG_JOB_REFUSED: None})
 
 
 def _close_refused(tracking: TrackingStore, run_id: str, error: BaseException) -> None:
     """Close the run of a job that was not taken: there is nobody else to do it."""
-    status = RunStatus.FAILED if isinstance(error, BridgeError) else RunStatus.KILLED
+    is_error = isinstance(error, BridgeError)
+    status = RunStatus.FAILED if is_error else RunStatus.KILLED
+    reason = str(error) if is_error else "its submitter was interrupted"
     with contextlib.suppress(NotFound):  # it was not opened either
-        tracking.close_run(run_id, status=status, end_time=time.time_ns() // 1_000_000)
+        refuse_run(tracking, run_id, reason, end_time=time.time_ns() // 1_000_000, status=status)
 
 
 def _note_job(tracking: TrackingStore, run_id: str, state: JobState, place: str) -> None:

@@ -38,6 +38,25 @@ def held(file: Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def try_held(file: Path, *, makes_it: bool = False) -> Iterator[bool]:
+    """Hold the lock of a file unless somebody else does; yield whether it is held.
+
+    Raises:
+        OSError: There is no such file, it cannot be made, or its file system has no locks.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if makes_it else 0), 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
 def _take(descriptor: int, file: Path, wait_s: float) -> None:
     deadline_s, pause_s = time.monotonic() + wait_s, PAUSE_S_MIN
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from trackbridge.operations import job_log_tail
 from trackbridge.operations.job_facts import end_tags, link_tags
 from trackbridge.operations.job_log_tail import kept_tail, secret_values, tail_of_file, tail_of_job
 from trackbridge.operations.settle import settle_job
+from trackbridge.operations.waiting import Pace
 
 URI = "memory:"
 END_MS = 1_700_000_600_000
@@ -229,9 +230,18 @@ def test_a_log_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(job_log_tail, "READ_BYTES_MAX", 1000)
     with pytest.raises(Rejected, match="end was not reached"):
         tail_of_job(lambda cursor: LogChunk(text="x" * 300, cursor="c", done=False))
-    seconds: Iterator[float] = iter(range(0, 1000, 20))
+    now_s, asked = [0.0], []
+
+    def pause(seconds: float) -> None:
+        now_s[0] += seconds
+
+    def read(cursor: str) -> LogChunk:
+        asked.append(cursor)
+        return LogChunk(text="", cursor="c", done=False)
+
     with pytest.raises(Rejected, match="too slowly"):
-        tail_of_job(lambda cursor: LogChunk(text="", cursor="c", done=False), clock=lambda: next(seconds))
+        tail_of_job(read, pace=Pace(wait_s_min=0.1, clock=lambda: now_s[0], pause=pause))
+    assert 10 < len(asked) < 200  # who is late is not asked all the time
 
 
 def test_no_log(tmp_path: Path) -> None:
@@ -247,6 +257,12 @@ def test_secrets_stay_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     values = secret_values(["env:MODEL_STORE", f"file:{tmp_path}/key", "env:UNSET", "vault:x", "file:/no"])
     text = "open sesame, second line; of this program; AKIAABCDEFGHIJKLMNOP; loss 1.0"
     assert kept_tail(text.encode(), values) == b"***, ***; ***; ***; loss 1.0"
+
+
+def test_a_reference_that_leads_to_no_plain_file_holds_up_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    places = ["/dev/zero", f"{tmp_path}/pipe", f"{tmp_path}", "a\0b"]
+    assert secret_values(f"file:{place}" for place in places) == secret_values([])
 
 
 def test_a_secret_on_the_edge_of_the_tail_is_not_cut_before_it_is_known() -> None:

@@ -117,6 +117,32 @@ def test_what_was_delivered_from_there_is_not_there_twice(
     scene.check()
 
 
+def test_an_old_copy_of_what_its_machine_has_delivered_does_not_come(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_JOB_ID", "job")
+    monkeypatch.setenv("BRIDGE_HOME", str(scene.away.root.parent))
+    scene.recorder.tags({"phase": "begun"})
+    scene.keep()
+    scene.recorder.tags({"phase": "done"})
+    scene.recorder.close(RunStatus.FINISHED)
+    scene.away.writer.close()
+    assert HandDelivery(scene.away.root, open_backend=scene.away.backend).run() == []
+    assert not scene.away.writer.folder.path.exists()
+    scene.keep()  # adds what is new, and deletes nothing
+    arrival = scene.bring()
+    assert (dict(arrival.journals), arrival.known) == ({}, (scene.journal_id,))
+    run = scene.home.backend(URI).tracking.get_run(scene.recorder.run_id)
+    assert (run.data.tags["phase"], run.info.status) == ("done", RunStatus.FINISHED)
+
+
+def test_a_machine_of_ones_own_keeps_no_notes(scene: Scene) -> None:
+    scene.recorder.close(RunStatus.FINISHED)
+    scene.away.writer.close()
+    assert HandDelivery(scene.away.root, open_backend=scene.away.backend).run() == []
+    assert not (scene.away.root / "delivered").exists()
+
+
 def test_a_journal_that_has_grown_comes_again(scene: Scene) -> None:
     scene.keep()
     assert scene.deliver(scene.bring()) == []
@@ -229,6 +255,16 @@ def test_a_journal_for_another_place_is_not_taken(scene: Scene) -> None:
     (left,) = arrival.left_behind
     assert "--uri https://elsewhere.example" in left.why
     assert not (scene.root / scene.journal_id).exists()
+
+
+@pytest.mark.parametrize("named", ["[5]", '"x"', '{"a": 1}', "[]", "[" * 100_000])
+def test_a_description_that_is_none_is_told_as_a_damaged_one(scene: Scene, named: str) -> None:
+    scene.vanish()
+    (scene.copy / "journal.json").write_text(
+        f'{{"format": 1, "pid": 1, "host": "h", "created_ms": 1, "destinations": {named}}}'
+    )
+    (left,) = scene.deliver(scene.bring())
+    assert "cannot be read" in str(left)
 
 
 def test_names_that_no_journal_has_stay_where_they_are(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trackbridge.errors import Unavailable
-from trackbridge.transport.file_locks import held
+from trackbridge.transport.file_locks import held, try_held
 
 WAIT_S = 60
 HOLDS = """
@@ -64,3 +64,13 @@ def test_it_ends_with_an_error(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with held(tmp_path / "lock", wait_s=0.0):
         pass
+
+
+def test_who_does_not_wait_is_told_whether_it_is_held(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    with pytest.raises(FileNotFoundError), try_held(file):
+        pass
+    with try_held(file, makes_it=True) as is_first, try_held(file) as is_second:
+        assert (is_first, is_second) == (True, False)
+    with try_held(file) as is_free:
+        assert is_free

@@ -135,8 +135,16 @@ def read_document(path: Path) -> Document:
     return Document(
         path=str(path),
         content={str(key): value for key, value in content.items()},
-        lines=_lines(node.value, path),
+        lines=_all_lines(node, path),
     )
+
+
+def _all_lines(node: Any, path: Path) -> dict[str, int]:
+    """Return the lines of a file's keys; those of the mappings below them may not stand twice, either."""
+    for _, value in node.value:
+        if value.id == "mapping":
+            _lines(value.value, path)
+    return _lines(node.value, path)
 
 
 def _lines(pairs: Iterable[tuple[Any, Any]], path: Path) -> dict[str, int]:

@@ -34,7 +34,9 @@ from trackbridge.transport.redaction import strip_credentials
 GIT_S_MAX = 900.0
 """How long one call of git may take; a large repository is slow to come."""
 
-_ADDRESS = re.compile(r"(?:https?|ssh|git|git\+ssh|file)://.+|[A-Za-z0-9_.\-]+@[A-Za-z0-9_.\-]+:.+")
+_ADDRESS = re.compile(
+    r"(?:https?|ssh|git|git\+ssh|file)://.+|[A-Za-z0-9_][A-Za-z0-9_.\-]*@[A-Za-z0-9_.\-]+:.+"
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _BEGINNING = re.compile(r"[0-9a-f]{7,63}")
 _AWAY = re.compile(r"could not resolve|timed out|connection|connect to|network|early eof", re.IGNORECASE)
@@ -104,6 +106,12 @@ def fetch(source: str, version: str | None, cache: Path) -> Checkout:
             operation="submit",
             resource=f"{address} at {commit[:12]}",
             hint="name a folder of that commit behind #",
+        )
+    if not folder.resolve().is_relative_to(whole.resolve()):
+        raise ConfigError(
+            f"the folder {subfolder!r} is a link that leads out of the repository",
+            operation="submit",
+            resource=f"{address} at {commit[:12]}",
         )
     return Checkout(folder=str(folder), address=address, subfolder=subfolder, commit=commit, branch=branch)
 
@@ -179,7 +187,7 @@ def _check_out(address: str, commit: str, whole: Path) -> None:
             _git(*words, folder=draft, address=address)
 
         git("init", "--quiet")
-        git("remote", "add", "origin", address)
+        git("remote", "add", "--", "origin", address)
         try:
             git("fetch", "--quiet", "--depth", "1", "origin", commit)
         except NotFound:

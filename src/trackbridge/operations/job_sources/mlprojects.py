@@ -40,12 +40,15 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         if program is not None and Path(self.folder, name).is_file():
             script = f"./{name}" if name.startswith("-") else name
             return EntryPoint(name=name, script=(program, script))
-        known = ", ".join(self.entry_points) or "none"
+        known = ", ".join(self.entry_points)
+        there = (
+            f"its entry points are: {known};" if known else "the folder has no file MLproject that names one;"
+        )
         raise NotFound(
             f"there is no entry point {name!r}{close_match(name, self.entry_points)}",
             operation="submit",
             resource=self.folder,
-            hint=f"its entry points are: {known}; or name a script of it that ends in .py or .sh with -e",
+            hint=f"{there} name a script of it that ends in .py or .sh with -e",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -99,7 +99,10 @@ def _source(request: JobRequest, around: Surroundings, home: Path) -> JobSource:
         return _git_source(request, first, around)
     folder = _project_folder(around.cwd / Path(first).expanduser()) if len(request.words) == 1 else None
     if folder is None:
-        return _command_source(request, around, Path(request.code_dir or home))
+        code = Path(request.code_dir or home)
+        if len(request.words) == 1:
+            _refuse_missing(first, (around.cwd, code))
+        return _command_source(request, around, code)
     if request.code_dir is not None:
         raise InvalidInput(
             f"a folder of code is named, and {folder} is one itself",
@@ -221,6 +224,23 @@ def _command_source(request: JobRequest, around: Surroundings, folder: Path) -> 
         experiment=request.experiment,
         place=request.place,
     )
+
+
+def _refuse_missing(word: str, folders: Iterable[Path]) -> None:
+    """Refuse a path that is not there, rather than run it as a command; a whole one may be the image's.
+
+    Raises:
+        NotFound: There is neither a folder nor a file of that name; scripts have an error of their own.
+    """
+    is_path = word.endswith("/") or ("/" in word and not os.path.isabs(word))
+    if not is_path or word.endswith(".py") or "\0" in word:
+        return
+    if not any(os.path.exists(folder / Path(word).expanduser()) for folder in folders):
+        raise NotFound(
+            f"there is neither a folder nor a file {word!r}",
+            operation="submit",
+            hint="name a script, a folder, a job file, a git address, or a command behind --",
+        )
 
 
 def _project_folder(path: Path) -> Path | None:

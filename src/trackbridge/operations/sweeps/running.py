@@ -71,7 +71,8 @@ class Surroundings:
     """What a sweep works with.
 
     ``spec_of`` makes the job of a trial out of its parameters. ``tracking_uri`` is what jobs get to know,
-    ``place`` the URI of the job backend. ``journal_root`` is where journals of this machine lie.
+    ``place`` the URI of the job backend. ``journal_root`` is where journals of this machine lie, ``notes``
+    where submissions are noted.
     """
 
     jobs: JobBackend
@@ -83,6 +84,7 @@ class Surroundings:
     place: str
     journal_root: Path
     spec_of: Callable[[Mapping[str, str]], JobSpec]
+    notes: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,8 @@ class Sweeping:
         try:
             spec = msgspec.structs.replace(self.around.spec_of(trial.params), name=run.name)
             key = trial_key(definition.key, trial.number)
-            submitted = submit(spec, self.around.jobs, run, key=key, place=self.around.place)
+            place, notes = self.around.place, self.around.notes
+            submitted = submit(spec, self.around.jobs, run, key=key, place=place, notes=notes)
         except (Transient, Exhausted) as error:
             self._bear(error)
             return False

@@ -12,13 +12,15 @@ from trackbridge.domain.jobs import JobSpec
 from trackbridge.domain.runs import RunStatus
 from trackbridge.domain.sweeps import Choice, Space, ValueOf
 from trackbridge.errors import InvalidInput, NotFound, Rejected
+from trackbridge.operations.job_notes import notes_folder
 from trackbridge.operations.job_sources.sources import JobSource, job_spec, refuse_elsewhere
 from trackbridge.operations.opening import Opened, UriArgument, find_place, open_place
-from trackbridge.operations.submit import RunWanted
+from trackbridge.operations.submit import RunWanted, cancel_of_run, run_id_of
 from trackbridge.operations.sweeps.definition import (
     SweepDefinition,
     SweepLimits,
     refuse_unfit,
+    trial_key,
 )
 from trackbridge.operations.sweeps.parent import close_parent, status_of
 from trackbridge.operations.sweeps.records import SweepFolder, Trial, TrialState, all_sweeps
@@ -176,6 +178,7 @@ class Sweep:
             place=self.place.uri,
             journal_root=self._journal_root,
             spec_of=self._spec_of,
+            notes=notes_folder(self.place.uri, self._settings),
         )
 
     def _spec_of(self, params: Mapping[str, str]) -> JobSpec:
@@ -201,15 +204,23 @@ class Sweep:
     def cancel(self) -> list[str]:
         """Ask the jobs to stop that are under way; return their ids.
 
+        Among them is one that was submitted by a process which died before it noted that.
+
         Raises:
             Locked: A process goes on with the sweep, and would begin the next ones.
         """
         asked = []
         with self.folder.held():
             for trial in self.folder.trials().values():
-                if trial.job_id and not trial.state.is_final:
-                    self.place.jobs.cancel(trial.job_id)
-                    asked.append(trial.job_id)
+                if trial.state.is_final:
+                    continue
+                job_id: str | None = trial.job_id
+                if job_id:
+                    self.place.jobs.cancel(job_id)
+                else:
+                    run_id = run_id_of(trial_key(self.definition.key, trial.number))
+                    job_id = cancel_of_run(self.place.jobs, run_id)
+                asked += [job_id] if job_id else []
         return asked
 
 

@@ -115,6 +115,15 @@ def test_a_job_is_in_its_own_workspace(tmp_path: Path) -> None:
     assert (parts(found), found.host) == (EXPECTED, HOST)
 
 
+def test_variables_name_it_where_no_file_does(tmp_path: Path) -> None:
+    environment = {"AZURE_SUBSCRIPTION_ID": "S", "AZURE_RESOURCE_GROUP": "G", "AZURE_WORKSPACE_NAME": "W"}
+    assert parts(workspace_of("azureml:", {}, environment, tmp_path)) == EXPECTED
+    with pytest.raises(ConfigError, match="no config"):
+        workspace_of("azureml:", {}, {**environment, "AZURE_WORKSPACE_NAME": ""}, tmp_path)
+    written(tmp_path / "config.json", {**CONFIG, "workspace_name": "nearer"})
+    assert workspace_of("azureml:", {}, environment, tmp_path).name == "nearer"
+
+
 def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the option 'colour' is unknown"):
         workspace_of("azureml://S/G/W", {"colour": "red"}, {}, tmp_path)

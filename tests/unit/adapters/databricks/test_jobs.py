@@ -319,7 +319,7 @@ def add_runs(
             {"status": {"state": "TERMINATED", "termination_details": {"code": "CLUSTER_ERROR"}}},
             JobStatus.FAILED,
         ),
-        ({"status": {"state": "A_STATE_OF_TOMORROW"}}, JobStatus.FAILED),
+        ({"status": {"state": "A_STATE_OF_TOMORROW"}}, JobStatus.STARTING),  # it is no end
     ],
 )
 def test_each_state_of_a_run_is_one_of_a_job(
@@ -330,6 +330,12 @@ def test_each_state_of_a_run_is_one_of_a_job(
     found = state_of(described, jobs._folder)  # type: ignore[attr-defined]
     assert found.status is status
     assert bool(found.reason) == (status in (JobStatus.FAILED, JobStatus.CANCELLED))
+
+
+def test_a_result_that_was_torn_is_none(jobs: JobBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = jobs._folder(f"{FOLDER}/token")  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(folder), "_read", lambda self, path: b'{"job_id": "1", "att')
+    assert folder.result() is None
 
 
 def test_settings_have_a_default() -> None:

@@ -179,6 +179,16 @@ def test_a_folder_that_there_is_not(repository: Path, tmp_path: Path) -> None:
         fetch(f"{repository.as_uri()}#none", None, tmp_path / "cache")
 
 
+def test_a_folder_that_is_a_link_out_of_the_repository(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (repository / "link").symlink_to(tmp_path / "private")
+    git = git_in(repository)
+    git("add", ".")
+    git("commit", "--quiet", "-m", "link")
+    with pytest.raises(ConfigError, match="a link that leads out of the repository"):
+        fetch(f"{repository.as_uri()}#link", None, tmp_path / "cache")
+
+
 def test_what_is_no_repository(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="git ls-remote failed"):
         fetch((tmp_path / "none").as_uri(), None, tmp_path / "cache")
@@ -221,7 +231,7 @@ def test_addresses(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["train.py", "./x", "/a/b", "make", "a:b", "s3://b/x", "user@host", "ext::sh"]
+    "text", ["train.py", "./x", "/a/b", "make", "a:b", "s3://b/x", "user@host", "ext::sh", "-tx@h:x"]
 )
 def test_no_addresses(text: str) -> None:
     assert not is_git_address(text)

@@ -154,6 +154,8 @@ def test_it_can_be_read_alone(file: Path) -> None:
         ("source: a.py\ncommand: [b]\n", "either as source or as command", 2),
         ("command: make train\n", "has to be a list of words", 1),
         ("source: a.py\nsource: b.py\n", "stands there twice", 2),
+        ("source: a.py\nparameters:\n  lr: 1\n  lr: 2\n", "'lr' stands there twice, first in line 3", 4),
+        ("source: a.py\nenv: {A: x, A: y}\n", "'A' stands there twice", 2),
     ],
 )
 def test_a_file_that_is_wrong(write: Write, read: Read, text: str, told: str, line: int) -> None:

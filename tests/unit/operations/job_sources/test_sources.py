@@ -32,6 +32,25 @@ def test_nothing_to_run(read: Read) -> None:
         read()
 
 
+@pytest.mark.parametrize("word", ["nowhere/", "projects/wnie", "./wnie"])
+def test_a_path_that_is_not_there_is_no_command(read: Read, word: str) -> None:
+    with pytest.raises(NotFound, match=f"there is neither a folder nor a file '{word}'"):
+        read(word)
+
+
+def test_a_program_by_its_path_is_a_command(write: Write, read: Read) -> None:
+    write("bin/train", "")
+    assert read("bin/train").words == ("bin/train",)
+    assert read("/opt/image/train").words == ("/opt/image/train",)  # it may be the image's
+
+
+def test_a_folder_without_entry_points(write: Write, read: Read) -> None:
+    write("train.py", "")
+    with pytest.raises(NotFound, match="there is no entry point 'main'") as caught:
+        read(".")
+    assert "no file MLproject" in str(caught.value.hint)
+
+
 def test_what_does_not_go_together(write: Write, read: Read) -> None:
     write("train.py", "")
     write("MLproject", "entry_points: {main: {command: 'true'}}\n")

@@ -188,6 +188,13 @@ class SageMakerEmulator(Emulator[Services]):
         )
         return f"{self.cloud.account}.dkr.ecr.{self.region}.amazonaws.com/{name}"
 
+    def prepare_jobs(self) -> dict[str, str]:
+        """Make a role and an image for jobs; return the variables by which trackbridge finds them."""
+        return {
+            "BRIDGE_SAGEMAKER_ROLE": self.make_role("jobs"),
+            "BRIDGE_SAGEMAKER_IMAGE": self.push_image("python:3.11"),
+        }
+
     def reset(self) -> None:
         """Make everything new but the keys: nothing is there, nothing runs, nothing goes wrong."""
         self.faults.clear()
