@@ -3,6 +3,7 @@
 ====================  =====================================================================
 ``code_files``        which files of a folder are sent, and what stays behind
 ``ignore_patterns``   what git's patterns mean, one by one
+``refusals``          refusing a job by what its check has found
 ``plan``              what the machine is told: one JSON file
 ``bootstrap``         the program that carries the plan out there; only the standard library
 ====================  =====================================================================

@@ -31,6 +31,7 @@ from trackbridge.ports.jobs import JobBackend
 from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._jobs.code_files import list_code
 from trackbridge_adapters._jobs.plan import JobPlan
+from trackbridge_adapters._jobs.refusals import refuse_errors
 from trackbridge_adapters._mlflow_rest.errors import message_of
 from trackbridge_adapters._mlflow_rest.wire import encoded
 from trackbridge_adapters.azureml.arm import Arm, Json, path_of
@@ -242,14 +243,9 @@ class AzureJobs(JobBackend):
         if self._good and self._good == _digest(spec):
             self._good = ""
             return
-        for finding in findings_of(spec, self._places, self._data, self._assets):
-            if finding.severity is Severity.ERROR:
-                raise Rejected(
-                    f"the job cannot run: {finding.subject}: {finding.message}",
-                    adapter=ADAPTER,
-                    operation=operation,
-                    hint=finding.fix,
-                )
+        refuse_errors(
+            findings_of(spec, self._places, self._data, self._assets), adapter=ADAPTER, operation=operation
+        )
 
     def _put(self, spec: JobSpec, name: str) -> Json:
         plan = plan_for(spec, name, is_built=is_built(spec.environment))

@@ -14,8 +14,9 @@ from trackbridge.domain.paging import Page
 from trackbridge.errors import BridgeError, Conflict, NotFound, Rejected
 from trackbridge.ports.adapter import AdapterContext
 from trackbridge.ports.capabilities import Capabilities
-from trackbridge.ports.findings import Finding, Severity
+from trackbridge.ports.findings import Finding
 from trackbridge.ports.jobs import JobBackend
+from trackbridge_adapters._jobs.refusals import refuse_errors
 from trackbridge_adapters._mlflow_rest.wire import Json, Wire
 from trackbridge_adapters.databricks import jobs_files
 from trackbridge_adapters.databricks.config import ADAPTER
@@ -188,14 +189,7 @@ class DatabricksJobs(JobBackend):
     def _refuse(self, spec: JobSpec, operation: str) -> None:
         for feature in features_of(spec):
             self._capabilities.require(feature, operation=operation)
-        for finding in self.check(spec):
-            if finding.severity is Severity.ERROR:
-                raise Rejected(
-                    f"the job cannot run: {finding.subject}: {finding.message}",
-                    adapter=ADAPTER,
-                    operation=operation,
-                    hint=finding.fix,
-                )
+        refuse_errors(self.check(spec), adapter=ADAPTER, operation=operation)
 
     # Runs.
 

@@ -27,6 +27,7 @@ from trackbridge.ports.findings import Finding, Severity
 from trackbridge.ports.jobs import JobBackend
 from trackbridge_adapters._jobs.code_files import digest_of, list_code
 from trackbridge_adapters._jobs.plan import JobResult
+from trackbridge_adapters._jobs.refusals import refuse_errors
 from trackbridge_adapters.sagemaker import jobs_listing, jobs_logs
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.artifacts_linked import SCHEME
@@ -99,8 +100,8 @@ class SageMakerJobs(JobBackend):
 
     def submit(self, spec: JobSpec, *, key: str) -> JobState:
         """Upload what is not there yet, and let SageMaker start the job."""
-        errors = [finding for finding in spec_findings(spec, self._type_of(spec)) if _is_error(finding)]
-        _raise_first(errors, "jobs.submit")
+        findings = spec_findings(spec, self._type_of(spec))
+        refuse_errors(findings, adapter=ADAPTER, operation="jobs.submit")
         known = self._known(spec, key)
         if known is not None:
             return known
@@ -170,7 +171,7 @@ class SageMakerJobs(JobBackend):
         yield from self._checks.look(spec, draft.kind, parts)
 
     def _refuse(self, spec: JobSpec, operation: str) -> None:
-        _raise_first([finding for finding in self._findings(spec) if _is_error(finding)], operation)
+        refuse_errors(self._findings(spec), adapter=ADAPTER, operation=operation)
 
     def _type_of(self, spec: JobSpec) -> str:
         return spec.compute.instance_type or self._settings.instance_type
@@ -297,16 +298,6 @@ class SageMakerJobs(JobBackend):
 
 def _is_error(finding: Finding) -> bool:
     return finding.severity is Severity.ERROR
-
-
-def _raise_first(errors: list[Finding], operation: str) -> None:
-    for finding in errors:
-        raise Rejected(
-            f"the job cannot run: {finding.subject}: {finding.message}",
-            adapter=ADAPTER,
-            operation=operation,
-            hint=finding.fix,
-        )
 
 
 def _no_job(job_id: str, operation: str) -> BridgeError:

@@ -12,9 +12,10 @@ from trackbridge.domain.paging import Page
 from trackbridge.domain.secrets import redact
 from trackbridge.errors import Rejected
 from trackbridge.ports.capabilities import Capabilities
-from trackbridge.ports.findings import Finding, Severity
+from trackbridge.ports.findings import Finding
 from trackbridge.ports.jobs import JobBackend
 from trackbridge_adapters._jobs.code_files import CodeFile
+from trackbridge_adapters._jobs.refusals import refuse_errors
 from trackbridge_adapters.spark.config import ADAPTER, Settings
 from trackbridge_adapters.spark.errors import as_ours
 from trackbridge_adapters.spark.installation import spark_home_of
@@ -92,14 +93,7 @@ class SparkJobs(JobBackend):
     def _refuse(self, spec: JobSpec, operation: str) -> None:
         for feature in features_of(spec):
             self._capabilities.require(feature, operation=operation)
-        for finding in self.check(spec):
-            if finding.severity is Severity.ERROR:
-                raise Rejected(
-                    f"the job cannot run: {finding.subject}: {finding.message}",
-                    adapter=ADAPTER,
-                    operation=operation,
-                    hint=finding.fix,
-                )
+        refuse_errors(self.check(spec), adapter=ADAPTER, operation=operation)
 
 
 def _plain(spec: JobSpec) -> JobSpec:
