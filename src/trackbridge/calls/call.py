@@ -43,6 +43,7 @@ READS = frozenset(
         "registry.list_versions",
         "registry.list_changes",
         "jobs.check",
+        "jobs.preview",
         "jobs.status",
         "jobs.read_logs",
         "jobs.list_jobs",
