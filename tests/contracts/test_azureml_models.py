@@ -340,17 +340,15 @@ def test_nothing_is_printed_set_or_loaded(
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_endpoints_and_jobs_are_refused_and_nothing_is_sent(
+def test_endpoints_are_refused_and_nothing_is_sent(
     emulator: AzureMlEmulator, workspace: Adapter
 ) -> None:
-    """azure-ai-ml wipes the traffic, scores four times and loses the end of a job (7.1, 7.2, 7.8)."""
+    """azure-ai-ml wipes the traffic and scores four times (7.1, 7.2)."""
     place = Opened(emulator.uri, wrap_adapter(workspace))
     before = len(emulator.calls)
     with pytest.raises(Unsupported, match="azureml serves no models") as refused:
         place.target.observe("wine")
     assert "name another place" in str(refused.value.hint)
-    with pytest.raises(Unsupported, match="azureml runs no jobs"):
-        place.jobs.status("1")
     assert len(emulator.calls) == before
 
 
