@@ -19,6 +19,9 @@ IS_WHOLE := import pip, sys; sys.exit(sys.version_info < (3, 10))
 PIP_FLAGS := --quiet --no-input --disable-pip-version-check
 PYTEST_FLAGS ?= -n 2
 
+# Tests start thousands of processes; each would compile every module that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test lint bench peers-sagemaker peers-azureml azurite live-aws live-azure lock clean python
 .DELETE_ON_ERROR:
 
