@@ -340,9 +340,7 @@ def test_nothing_is_printed_set_or_loaded(
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_endpoints_are_refused_and_nothing_is_sent(
-    emulator: AzureMlEmulator, workspace: Adapter
-) -> None:
+def test_endpoints_are_refused_and_nothing_is_sent(emulator: AzureMlEmulator, workspace: Adapter) -> None:
     """azure-ai-ml wipes the traffic and scores four times (7.1, 7.2)."""
     place = Opened(emulator.uri, wrap_adapter(workspace))
     before = len(emulator.calls)
