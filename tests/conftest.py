@@ -46,3 +46,8 @@ def nothing_is_left_behind() -> Iterator[None]:
         from tests.support.program_state import forget
 
         forget()
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long bytes by their length: gzip puts the time into its own, and workers must collect the same."""
+    return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) and len(val) > 8 else None

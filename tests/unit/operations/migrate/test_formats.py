@@ -181,7 +181,9 @@ def test_a_damaged_header_is_not_taken_for_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04", b"\x1f\x8b\x08garbage", gzip.compress(b"no tar" * 200)]
+    "content",
+    [b"", b"PK\x03\x04", b"\x1f\x8b\x08garbage", gzip.compress(b"no tar" * 200)],
+    ids=["empty", "zip", "cut", "no tar"],
 )
 def test_what_is_no_archive_is_refused(content: bytes) -> None:
     with pytest.raises(Rejected, match=r"damaged, or no archive|holds no files"):
