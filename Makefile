@@ -17,7 +17,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 10))
 IS_WHOLE := import pip, sys; sys.exit(sys.version_info < (3, 10))
 PIP_FLAGS := --quiet --no-input --disable-pip-version-check
-PYTEST_FLAGS ?= -n 2
+PYTEST_FLAGS ?= -n 2 --dist loadfile
 
 # Tests start thousands of processes; each would compile every module that it imports.
 unexport PYTHONDONTWRITEBYTECODE

@@ -8,12 +8,22 @@ import tempfile
 import urllib.request
 from collections.abc import Generator, Iterator
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import pytest
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 6 << 30
+"""What is to be free there at the beginning."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep programs outside of projects away from the user's own journals, and servers here from a proxy."""
+    if "TMPDIR" not in os.environ and _has_memory():
+        files = tempfile.TemporaryDirectory(prefix="tb-", dir=MEMORY, ignore_cleanup_errors=True)
+        os.environ["TMPDIR"] = tempfile.tempdir = files.name
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)  # there, what a failed test wrote is kept
+        config.add_cleanup(files.cleanup)
     for name in ("NO_PROXY", "no_proxy"):
         if urllib.request.getproxies_environment():
             os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
@@ -25,6 +35,16 @@ def pytest_configure(config: pytest.Config) -> None:
     state = tempfile.TemporaryDirectory(prefix="trackbridge-tests-", ignore_cleanup_errors=True)
     os.environ["XDG_STATE_HOME"] = state.name
     config.add_cleanup(state.cleanup)
+
+
+def _has_memory() -> bool:
+    """Tell whether files can lie in memory: on a disk, tests of the local store mostly wait (fsync)."""
+    if not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK):
+        return False
+    place = os.statvfs(MEMORY)
+    told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = min(place.f_bavail * place.f_frsize, int(told["MemAvailable"].split()[0]) * 1024)
+    return free > MEMORY_BYTES_MIN and not place.f_flag & os.ST_NOEXEC  # tests run programs there
 
 
 @pytest.hookimpl(wrapper=True)

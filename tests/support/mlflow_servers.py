@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
+import atexit
+import functools
+import json
 import os
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,8 +27,6 @@ PYTHONS = {NEWEST: Path(sys.executable), FLOOR: REPOSITORY / ".venv-mlflow-floor
 PROXIED = "proxied"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 1 << 30
-PARENT_DIED_SIGNAL = 1
-"""The option of prctl(2) that names the signal."""
 READY_S = 240.0
 STARTS_MAX = 3
 KEPT_TABLES = ("alembic_version", "workspaces")
@@ -47,13 +47,13 @@ class MlflowServer:
         self.database = database or folder / "mlflow.db"
         self.artifacts = folder / "artifacts"
         self._artifacts_option = artifacts
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process_id: int | None = None
         self._has_run = False
         self._choose_port()
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        assert self._process is None, "it runs already"
+        assert self._process_id is None, "it runs already"
         for _ in range(1 if self._has_run else STARTS_MAX):
             self._begin()
             if self._is_ready():
@@ -71,25 +71,15 @@ class MlflowServer:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def _begin(self) -> None:
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(),
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                start_new_session=True,
-                env={**_without_mlflow(os.environ), **QUIET},
-                preexec_fn=_end_with_the_tests,
-            )
+        self._process_id = _forks(self.version).start(
+            self._arguments(), log=self.folder / "server.log", folder=self.folder
+        )
 
     def kill(self) -> None:
         """Kill it with all its workers, as a machine that loses power."""
-        if self._process is None:
-            return
-        with suppress(ProcessLookupError):  # it has ended by itself
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._process = None
+        if self._process_id is not None:
+            _forks(self.version).kill(self._process_id)
+            self._process_id = None
 
     def reset(self) -> None:
         """Empty the database; the server stays up and asks it anew for everything."""
@@ -109,14 +99,11 @@ class MlflowServer:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)) as database:
             return database.execute(query, parameters).fetchall()
 
-    def _command(self) -> list[str]:
+    def _arguments(self) -> list[str]:
         kind, _, destination = self._artifacts_option.partition(":")
         proxied = kind == PROXIED
         where = destination or str(self.artifacts) if proxied else self._artifacts_option
         return [
-            str(PYTHONS[self.version]),
-            "-m",
-            "mlflow",
             "server",
             *("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
             *("--backend-store-uri", f"sqlite:///{self.database}"),
@@ -126,11 +113,10 @@ class MlflowServer:
 
     def _is_ready(self) -> bool:
         """Wait until it answers, and tell whether it does."""
-        process = self._process
-        assert process is not None
+        assert self._process_id is not None
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
-            if process.poll() is not None:
+            if _forks(self.version).has_ended(self._process_id):
                 return False
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
@@ -139,6 +125,59 @@ class MlflowServer:
             except OSError:
                 time.sleep(0.1)
         return False
+
+
+class _Forks:
+    """The process whose forks are the servers of one version; it ends with the tests."""
+
+    def __init__(self, version: str) -> None:
+        self._lock = threading.Lock()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 as long as the process
+        self._process = subprocess.Popen(
+            [str(PYTHONS[version]), "-I", str(Path(__file__).with_name("mlflow_forks.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+            env={**_without_mlflow(os.environ), **QUIET},
+        )
+        atexit.register(self._close)
+
+    def start(self, arguments: list[str], *, log: Path, folder: Path) -> int:
+        """Start a server; return its process id."""
+        environment = {**_without_mlflow(os.environ), **QUIET}
+        started = self._ask(arguments=arguments, log=str(log), folder=str(folder), environment=environment)
+        assert started is not None
+        return started
+
+    def has_ended(self, process_id: int) -> bool:
+        """Tell whether a server has ended by itself."""
+        return self._ask(process_id=process_id, is_to_end=False) is not None
+
+    def kill(self, process_id: int) -> None:
+        """Kill a server, and wait for its end."""
+        self._ask(process_id=process_id, is_to_end=True)
+
+    def _ask(self, **order: object) -> int | None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        if not answer:
+            self._errors.seek(0)
+            raise AssertionError(f"mlflow was not imported:\n{self._errors.read().decode(errors='replace')}")
+        told: int | None = json.loads(answer)
+        return told
+
+    def _close(self) -> None:
+        self._process.communicate()
+
+
+@functools.cache
+def _forks(version: str) -> _Forks:
+    return _Forks(version)
 
 
 @contextmanager
@@ -173,11 +212,6 @@ def _database_folder(folder: Path, *, on_disk: bool) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="trackbridge-mlflow-", dir=MEMORY) as place:
         yield Path(place)
-
-
-def _end_with_the_tests() -> None:
-    """Ask the kernel for a SIGTERM when the tests are killed; the server then ends its workers."""
-    ctypes.CDLL(None).prctl(PARENT_DIED_SIGNAL, signal.SIGTERM)
 
 
 def _without_mlflow(environment: os._Environ[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ folder or a file of it is named: ``pytest tests/contracts/spark`` runs everythin
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,11 @@ REPEATED = ("test_a_hostile_name", "test_a_hostile_variable")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if is_asked_for(config, FOLDER):
         return
-    left = [item for item in items if FOLDER in item.path.parents and is_left_out(item)]
+    here = f"{FOLDER}{os.sep}"
+    left = [item for item in items if str(item.path).startswith(here) and is_left_out(item)]
     config.hook.pytest_deselected(items=left)
-    items[:] = [item for item in items if item not in left]
+    gone = set(left)
+    items[:] = [item for item in items if item not in gone]
 
 
 def is_left_out(item: pytest.Item) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from trackbridge.delivery.fitting import split
@@ -11,7 +12,7 @@ from trackbridge.domain.batches import Batch, Rejection
 from trackbridge.domain.ids import experiment_id_of
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import LifecycleStage, Run, RunStatus
-from trackbridge.errors import Rejected
+from trackbridge.errors import InvalidInput, Rejected
 from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.tracking import TrackingStore
 from trackbridge.testing.contracts.base import Contract
@@ -112,3 +113,28 @@ CONTRACT_EXPERIMENT_ID = experiment_id_of("contract")
 """Id of the experiment that ``run_spec`` names."""
 
 GARBAGE_TOKENS = ("garbage", "", "0", "-1", "AAAA", "eyJhIjoxfQ==", "\0", "💥", "9" * 5000)
+
+
+def pages_hold(
+    whole: Sequence[object],
+    read: Callable[[int, str | None], Page[Item]],
+    *,
+    sizes: Sequence[int],
+    item: Callable[[Item], object] = lambda item: item,
+) -> None:
+    """See that pages of each size together hold the whole, in its order."""
+    for size in sizes:
+        paged = all_pages(partial(read, size), size=size)
+        assert [item(found) for found in paged] == whole, f"in pages of {size}"
+
+
+def refuses_garbage(read: Callable[[str], object], tokens: Sequence[str] = GARBAGE_TOKENS) -> None:
+    """See that a listing refuses each token that nobody gave out."""
+    taken = []
+    for token in tokens:
+        try:
+            read(token)
+        except InvalidInput:
+            continue
+        taken.append(token)
+    assert taken == [], "these tokens were not given out, and taken"

@@ -19,7 +19,7 @@ from trackbridge.testing.contracts.samples import (
     bits_of,
     points_of,
 )
-from trackbridge.testing.contracts.tracking_base import TrackingTests
+from trackbridge.testing.contracts.tracking_base import CONTRACT_EXPERIMENT_ID, TrackingTests
 
 INF, NAN = float("inf"), float("nan")
 
@@ -197,34 +197,37 @@ class MetricTests(TrackingTests):
             ]
 
     @pytest.mark.parametrize("name", LAST_VALUES)
-    @pytest.mark.parametrize("at_once", [True, False])
-    @pytest.mark.parametrize("turned", [True, False])
-    def test_the_last_value_of_a_metric(self, name: str, at_once: bool, turned: bool) -> None:
+    def test_the_last_value_of_a_metric(self, name: str) -> None:
         points, expected = LAST_VALUES[name]
-        assert self.last_value(points, at_once=at_once, turned=turned) == expected
+        assert self.last_values(points) == [expected] * 4
 
     @pytest.mark.parametrize("name", NON_FINITE_LAST_VALUES)
-    @pytest.mark.parametrize("at_once", [True, False])
-    @pytest.mark.parametrize("turned", [True, False])
-    def test_the_last_value_among_those_that_are_not_finite(
-        self, name: str, at_once: bool, turned: bool
-    ) -> None:
+    def test_the_last_value_among_those_that_are_not_finite(self, name: str) -> None:
         points, expected = NON_FINITE_LAST_VALUES[name]
         unheld = [value for value, _, _ in points if not self.holds(value)]
         if unheld:
             assert not self.point_is_accepted(self.open_run(), unheld[0])
             return
-        found = self.last_value(points, at_once=at_once, turned=turned)
-        assert found == expected or (math.isnan(found) and math.isnan(expected))
+        for found in self.last_values(points):
+            assert found == expected or (math.isnan(found) and math.isnan(expected))
 
-    def last_value(self, points: list[tuple[float, int, int]], *, at_once: bool, turned: bool) -> float:
-        """Write points (value, step, milliseconds after now) and read the last value."""
-        run_id, now = self.open_run(), self.now
+    def last_values(self, points: list[tuple[float, int, int]]) -> list[float]:
+        """Write points (value, step, milliseconds after now) and read the last value.
+
+        Into four runs: at once and one by one, each in this order and the other way round.
+        """
+        now, found = self.now, {}
         rows = [("m", value, step, now + after) for value, step, after in points]
-        rows = rows[::-1] if turned else rows
-        for batch in [rows] if at_once else [[row] for row in rows]:
-            self.write_all(batch_of(run_id, metrics=batch))
-        (listed,) = self.store.list_runs(self.experiment_of(run_id))
-        found = self.store.get_run(run_id).data.metrics["m"]
-        assert bits_of(listed.data.metrics["m"]) == bits_of(found)
-        return found
+        for ordered in (rows, rows[::-1]):
+            for batches in ([ordered], [[row] for row in ordered]):
+                run_id = self.open_run()
+                for batch in batches:
+                    self.write_all(batch_of(run_id, metrics=batch))
+                found[run_id] = self.store.get_run(run_id).data.metrics["m"]
+        listed = {
+            run.info.run_id: run.data.metrics["m"] for run in self.store.list_runs(CONTRACT_EXPERIMENT_ID)
+        }
+        assert {key: bits_of(value) for key, value in listed.items()} == {
+            key: bits_of(value) for key, value in found.items()
+        }
+        return list(found.values())

@@ -9,15 +9,15 @@ from trackbridge.domain.batches import MetricColumns
 from trackbridge.domain.ids import mint_id
 from trackbridge.domain.paging import Page
 from trackbridge.domain.traces import LoggedModel, ModelLink, ModelMetric, Trace
-from trackbridge.errors import Conflict, InvalidInput, NotFound, Rejected
+from trackbridge.errors import Conflict, NotFound, Rejected
 from trackbridge.ports.capabilities import Feature
 from trackbridge.testing.contracts.base import requires
 from trackbridge.testing.contracts.samples import HOSTILE_TEXTS, batch_of
 from trackbridge.testing.contracts.tracking_base import (
     CONTRACT_EXPERIMENT_ID,
-    GARBAGE_TOKENS,
     TrackingTests,
     all_pages,
+    refuses_garbage,
 )
 
 TIME = 1_700_000_000_123
@@ -162,11 +162,9 @@ class LoggedModelTests(TrackingTests):
         assert self.store.list_logged_models(()).items == ()
 
     @requires(Feature.TRACKING_LOGGED_MODELS)
-    @pytest.mark.parametrize("token", GARBAGE_TOKENS)
-    def test_a_foreign_token_of_a_listing_of_logged_models_is_refused(self, token: str) -> None:
+    def test_a_foreign_token_of_a_listing_of_logged_models_is_refused(self) -> None:
         self.open_run()
-        with pytest.raises(InvalidInput):
-            self.models_page(token)
+        refuses_garbage(self.models_page)
 
     @requires(Feature.TRACKING_LOGGED_MODELS)
     def test_a_run_names_the_models_that_it_made_and_read(self) -> None:
@@ -303,11 +301,9 @@ class TraceTests(TrackingTests):
         assert self.store.list_traces(()).items == ()
 
     @requires(Feature.TRACKING_TRACES)
-    @pytest.mark.parametrize("token", GARBAGE_TOKENS)
-    def test_a_foreign_token_of_a_listing_of_traces_is_refused(self, token: str) -> None:
+    def test_a_foreign_token_of_a_listing_of_traces_is_refused(self) -> None:
         self.open_run()
-        with pytest.raises(InvalidInput):
-            self.traces_page(token)
+        refuses_garbage(self.traces_page)
 
     @requires(Feature.TRACKING_TRACES)
     def test_records_of_a_run_are_none_of_its_traces(self) -> None:
