@@ -260,7 +260,10 @@ def test_a_cluster_is_asked_for_by_its_id(machines: AzureMlEmulator, ours: Adapt
     assert asked["distribution"] == {"distributionType": "PyTorch", "processCountPerInstance": 1}
 
 
-def test_the_environment_is_made_once(machines: AzureMlEmulator, ours: Adapter) -> None:
+def test_the_environment_is_made_once(
+    machines: AzureMlEmulator, ours: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
     environment = Environment(requirements=("a==1",), python="3.11")
     for key in ("one", "two"):
         port_of(ours).submit(python("", environment=environment), key=key)

@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import trackbridge as tb
 from tests.support.azureml_emulators import PACE
+from tests.support.job_programs import GOES_ON
 from tests.support.processes import eventually
-from tests.support.project_runs import PROJECT, QUICK, expected, tracked
+from tests.support.project_runs import (
+    PROJECT,
+    QUICK,
+    expected,
+    runs_in_its_own_environment,
+    small_project,
+    tracked,
+)
+from trackbridge.cli.main import bridge as bridge_group
 from trackbridge.domain.job_tags import TAG_JOB, TAG_JOB_PLACE
 from trackbridge.domain.jobs import JobStatus, LogChunk
 from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
@@ -35,25 +45,6 @@ with tb.start_run() as run:
     print("logged", run.info.run_id, flush=True)
     while not pathlib.Path(sys.argv[1]).exists():
         time.sleep(0.02)
-"""
-GOES_ON = """
-import os, pathlib, signal, sys, time
-import trackbridge as tb
-
-kept = pathlib.Path(os.environ["BRIDGE_CHECKPOINTS"], "step")
-first = int(kept.read_text()) if kept.exists() else 0
-stopped = []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-with tb.start_run():
-    for step in range(first, 20):
-        tb.log_metric("loss", 1.0 / (step + 1), step=step)
-        kept.write_text(str(step + 1))
-        if step == 9 and not first:
-            print("half", flush=True)
-            while not stopped:
-                time.sleep(0.02)
-            tb.flush(20)
-            os._exit(143)
 """
 SUBMITS = """
 import os, signal, sys
@@ -203,12 +194,16 @@ def test_a_submitter_that_is_killed_leaves_a_job_that_is_found_again(azure: Azur
 
     code = [sys.executable, "-c", "print('ran')"]
     job = tb.submit(code, name="orphan", env_manager="local", key="k-1", on=os.environ["BRIDGE_TRACKING_URI"])
-    state = job.wait(WAIT_S)
+    eventually(lambda: job.state().status.is_final)
 
     assert job.id == killed.stdout.strip()
-    assert state.status is JobStatus.SUCCEEDED
-    assert tb.get_run(job.run_id).info.status == "FINISHED"
+    assert job.state().status is JobStatus.SUCCEEDED
     assert [item.job_id for item in job._place.jobs.list_jobs()] == [job.id]
+    assert tb.get_run(job.run_id).info.status == "RUNNING", "it does not track, and nobody has looked"
+    listed = CliRunner().invoke(bridge_group, ["jobs", "list", "--all"], catch_exceptions=False)
+    assert job.id in listed.output, "--all lists the jobs of the tracking URI, too"
+    assert tb.get_run(job.run_id).info.status == "FINISHED"
+    assert tb.get_run(job.run_id).data.tags["mlflow.user"]
 
 
 @pytest.mark.parametrize("entry_point", QUICK)
@@ -225,3 +220,10 @@ def test_the_example_gives_the_same_as_without_a_job(azure: AzureMlEmulator, ent
 
     assert state.status is JobStatus.SUCCEEDED, read_log(job)
     assert tracked(tb.Client(), job.run_id) == expected(entry_point)
+
+
+def test_a_project_runs_in_the_environment_that_it_declares(
+    azure: AzureMlEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_project(tmp_path, monkeypatch)
+    runs_in_its_own_environment(tmp_path, {}, on=os.environ["BRIDGE_TRACKING_URI"])

@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 
 import trackbridge as tb
+from tests.support.job_programs import GOES_ON
 from tests.support.processes import eventually
-from tests.support.project_runs import PROJECT, QUICK, expected, tracked
+from tests.support.project_runs import (
+    PROJECT,
+    QUICK,
+    expected,
+    runs_in_its_own_environment,
+    small_project,
+    tracked,
+)
 from tests.support.sagemaker_jobs import BUCKET, files_at, jobs_emulator
 from trackbridge.domain.ids import mint_id
 from trackbridge.domain.job_tags import TAG_JOB
@@ -31,25 +39,6 @@ with tb.start_run() as run:
     print("logged", run.info.run_id, flush=True)
     while True:
         time.sleep(0.02)
-"""
-GOES_ON = """
-import os, pathlib, signal, time
-import trackbridge as tb
-
-kept = pathlib.Path(os.environ["BRIDGE_CHECKPOINTS"], "step")
-first = int(kept.read_text()) if kept.exists() else 0
-stopped = []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-with tb.start_run():
-    for step in range(first, 20):
-        tb.log_metric("loss", 1.0 / (step + 1), step=step)
-        kept.write_text(str(step + 1))
-        if step == 9 and not first:
-            print("half", flush=True)
-            while not stopped:
-                time.sleep(0.02)
-            tb.flush(20)
-            os._exit(143)
 """
 
 
@@ -110,6 +99,13 @@ def test_the_example_gives_the_same_as_without_a_job(aws: SageMakerEmulator, ent
     assert tracked(tb.Client(), job.run_id) == expected(entry_point)
     run = tb.get_run(job.run_id)
     assert (run.info.status, run.data.tags[TAG_JOB]) == ("FINISHED", job.id)
+
+
+def test_a_project_runs_in_the_environment_that_it_declares(
+    aws: SageMakerEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = small_project(tmp_path, monkeypatch)
+    runs_in_its_own_environment(tmp_path, variables, on=place())
 
 
 def test_a_run_may_be_at_home_in_sagemaker_itself(

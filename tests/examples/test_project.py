@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 import trackbridge as tb
-from tests.support.project_runs import PROJECT, QUICK, expected, tracked
+from tests.support.project_runs import (
+    PROJECT,
+    QUICK,
+    expected,
+    runs_in_its_own_environment,
+    small_project,
+    tracked,
+)
 
 
 @pytest.fixture
@@ -37,3 +44,10 @@ def test_its_steps_are_nested_in_the_run_of_the_pipeline(client: tb.Client) -> N
     assert {step.data.tags["mlflow.parentRunId"] for step in steps} == {job.run_id}
     assert parent.data.tags["best"] in {step.info.run_id for step in steps}
     assert {step.info.status for step in (parent, *steps)} == {"FINISHED"}
+
+
+def test_a_project_runs_in_the_environment_that_it_declares(
+    client: tb.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_project(tmp_path, monkeypatch)
+    runs_in_its_own_environment(tmp_path, {})

@@ -77,8 +77,8 @@ class KillsAtOnce(MemoryJobs):
 
 
 class LosesAByteBetweenPieces(MemoryJobs):
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
-        chunk = super().read_logs(job_id, cursor=cursor)
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
+        chunk = super().read_logs(job_id, cursor=cursor, tail_bytes=tail_bytes)
         if chunk.done or not chunk.text:
             return chunk
         number = int(chunk.cursor.rpartition(":")[2])
@@ -93,7 +93,7 @@ class SendsTheWholeLog(MemoryJobs):
 class CutsCharacters(MemoryJobs):
     """Gives each piece as it comes, and with it halves of characters."""
 
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         job = self._find(job_id)
         start = int(cursor.rpartition(":")[2] or 0)
         piece = self.piece(job, start)
@@ -103,14 +103,21 @@ class CutsCharacters(MemoryJobs):
 
 
 class IsDoneTooEarly(MemoryJobs):
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
-        return msgspec.structs.replace(super().read_logs(job_id, cursor=cursor), done=True)
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
+        return msgspec.structs.replace(
+            super().read_logs(job_id, cursor=cursor, tail_bytes=tail_bytes), done=True
+        )
 
 
 class TakesAnyCursor(MemoryJobs):
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         offset = cursor.rpartition(":")[2]
         return super().read_logs(job_id, cursor=f"{job_id}:{offset}" if offset.isdigit() else "")
+
+
+class LeavesOutTooMuch(MemoryJobs):
+    def tail_start(self, job: MemoryJob, tail_bytes: int) -> int:
+        return super().tail_start(job, tail_bytes // 2)
 
 
 class CancelsTheEnded(MemoryJobs):

@@ -26,6 +26,7 @@ from trackbridge.ports.capabilities import Capabilities, Feature
 from trackbridge.ports.findings import Finding, Severity
 from trackbridge.ports.jobs import JobBackend, features_of
 from trackbridge_adapters._jobs.bootstrap import Machines, filled, launched
+from trackbridge_adapters._jobs.log_tails import begun_before
 from trackbridge_adapters.local import job_ranks
 
 LOG_BYTES_MAX = 64 * 1024
@@ -102,11 +103,13 @@ class MemoryJobs(JobBackend):
             self._find(job_id).cancelled.set()
             self.state.changed.notify_all()
 
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         self._require(Feature.JOBS_LOGS, "jobs.read_logs")
         with self.state.changed:
             job = self._find(job_id)
             start = _offset_of(job, cursor)
+            if tail_bytes is not None and not cursor:
+                start = self.tail_start(job, tail_bytes)
             piece = self.piece(job, start)
             has_all = start + len(piece) == len(job.log)
             end = start + len(piece)
@@ -123,6 +126,10 @@ class MemoryJobs(JobBackend):
         with self.state.changed:
             states = [self._state(job) for job in reversed(self.state.jobs.values())]
         return page_of(states, min(max_results, self.capabilities.limits.page_items_max), token, "list_jobs")
+
+    def tail_start(self, job: MemoryJob, tail_bytes: int) -> int:
+        start = max(0, len(job.log) - tail_bytes)
+        return start + begun_before(bytes(job.log[start:]))
 
     def _refuse(self, spec: JobSpec, operation: str) -> None:
         for feature in features_of(spec):

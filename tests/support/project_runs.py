@@ -22,7 +22,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 import trackbridge as tb
+from tests.support.wheels import write_wheel
 
 PROJECT = Path(__file__).resolve().parents[2] / "examples/project"
 QUICK: Mapping[str, Mapping[str, Any]] = {
@@ -35,7 +38,6 @@ COMMANDS = {
     "main": ("train_forest.py", "--depth", "3", "--trees", "8"),
     "network": ("train_network.py", "--epochs", "3", "--learning-rate", "0.05"),
 }
-OTHERS = ("BRIDGE_", "MLFLOW_")
 OF_THE_JOB = ("bridge/", "job/")
 """Artifacts that say where a run came from, not what its program computed."""
 
@@ -89,3 +91,37 @@ def expected(entry_point: str) -> Tracked:
         client.session.close(10.0)
     given = {name: str(value) for name, value in QUICK[entry_point].items()}
     return found._replace(params={**found.params, **given})
+
+
+def small_project(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Write a project whose python_env names a package that is nowhere else; who installs it finds it.
+
+    Returns the variables with which pip finds it on machines that do not get this process's.
+    """
+    wheels = write_wheel(folder / "wheels", "tiny").parent
+    project = folder / "small"
+    project.mkdir()
+    python = "{}.{}".format(*sys.version_info)
+    files = {
+        "MLproject": "name: small\npython_env: python_env.yaml\nentry_points:\n  main:\n"
+        "    parameters: {value: int}\n    command: python show.py {value}\n",
+        "python_env.yaml": f'python: "{python}"\ndependencies:\n  - -r requirements.txt\n',
+        "requirements.txt": "tiny==1.0\n",
+        "show.py": "import sys, tiny\nassert tiny.VALUE == int(sys.argv[1])\n",
+    }
+    for name, content in files.items():
+        (project / name).write_text(content, encoding="utf-8")
+    for name in [name for name in os.environ if name.startswith("UV_")]:
+        monkeypatch.delenv(name)
+    offline = {"UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
+    for name, value in {**offline, "UV_CACHE_DIR": str(folder / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": os.devnull}
+
+
+def runs_in_its_own_environment(folder: Path, variables: Mapping[str, str], **settings: Any) -> None:
+    """Demand that the small project runs in the environment that it declares, and in no other."""
+    job = tb.submit(folder / "small", {"value": 42}, variables=dict(variables), **settings)
+    assert job.wait(timeout_s=240.0).status == "SUCCEEDED", "".join(job.logs())
+    run = tb.get_run(job.run_id)
+    assert (run.data.params, run.data.tags["mlflow.project.env"]) == ({"value": "42"}, "virtualenv")

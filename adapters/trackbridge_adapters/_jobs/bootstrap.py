@@ -366,13 +366,14 @@ class Job:
 
     def _python(self, variables: dict[str, str], code_dir: str) -> str:
         """Make the environment of the requirements, enter it, and return its interpreter."""
+        self._tell_python()
         requirements = self._plan["requirements"]
         if not requirements:
             return sys.executable
         folder = self._temporary_folder("bridge-env-")
-        self._installed(
-            [sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", folder], variables
-        )
+        # Where the image's Python is an environment itself, what its system has may be none of its own.
+        options = ["--without-pip"] if _is_environment() else ["--without-pip", "--system-site-packages"]
+        self._installed([sys.executable, "-m", "venv", *options, folder], variables)
         python = os.path.join(folder, "bin", "python")
         _let_see_ours(folder)
         listed = os.path.join(folder, "requirements.txt")
@@ -382,6 +383,12 @@ class Job:
         variables["VIRTUAL_ENV"] = folder
         variables.pop("PYTHONHOME", None)
         return python
+
+    def _tell_python(self) -> None:
+        wanted = self._plan.get("python")
+        found = "{}.{}.{}".format(*sys.version_info[:3])
+        if wanted and not f"{found}.".startswith(f"{wanted}."):
+            sys.stderr.write(f"trackbridge: Python {wanted} is asked for, and the image has {found}\n")
 
     def _installed(self, words: list[str], variables: dict[str, str], folder: str | None = None) -> None:
         sys.stdout.flush()
@@ -598,9 +605,13 @@ def _installer(python: str) -> list[str]:
     return [uv, "pip", "install", "--python", python]
 
 
+def _is_environment() -> bool:
+    return sys.prefix != sys.base_prefix
+
+
 def _let_see_ours(folder: str) -> None:
     """Let an environment made from another one see the packages of that, as it sees those of a system."""
-    if sys.prefix == sys.base_prefix:
+    if not _is_environment():
         return
     packages = os.path.join(
         folder, "lib", "python{}.{}".format(*sys.version_info[:2]), "site-packages", "_outer.pth"

@@ -34,6 +34,8 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
 class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One job, as its machine sees it.
 
+    ``python`` is the version that is asked for; where the image has another, the log says so.
+
     ``secrets`` are references: ``env:NAME`` and ``file:PATH`` on the machine, or what the hooks of the
     platform resolve. Variables whose names match ``dropped_variables`` (as a shell matches) are taken away
     before ours are set. ``notice_s`` is how long the command has after SIGTERM.
@@ -43,6 +45,7 @@ class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]
     paths: Paths
     requirements: tuple[str, ...] = ()
+    python: str | None = None
     variables: dict[str, str] = msgspec.field(default_factory=dict)
     secrets: dict[str, str] = msgspec.field(default_factory=dict)
     dropped_variables: tuple[str, ...] = ("MLFLOW_*",)
@@ -81,6 +84,7 @@ def plan_of(
         command=spec.command,
         paths=paths,
         requirements=spec.environment.requirements,
+        python=spec.environment.python,
         variables=spec.variables,
         secrets=spec.secrets,
         launcher=spec.launcher,

@@ -162,10 +162,10 @@ class AzureJobs(JobBackend):
                 answer, json_of(answer), f"/workspaces/w/jobs/{job_id}", authentication=authentication
             )
 
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         """Return a piece of the log, from storage."""
         state = self._states.of(self._job(job_id))
-        return self._logs.read(job_id, cursor, is_final=state.status.is_final)
+        return self._logs.read(job_id, cursor, is_final=state.status.is_final, tail_bytes=tail_bytes)
 
     def list_jobs(self, *, max_results: int = 1000, token: str | None = None) -> Page[JobState]:
         """List the jobs of the workspace, those of other clients too."""

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from trackbridge.domain.job_checks import job_problems
 from trackbridge.domain.jobs import Compute, Environment, JobSpec, Launcher
-from trackbridge.domain.secrets import is_secret_name, redact, shown
+from trackbridge.domain.secrets import shown
 from trackbridge.errors import AuthError, BridgeError, ConfigError, InvalidInput, NotFound, Rejected
 from trackbridge.ports.findings import Finding, Severity
 from trackbridge_adapters._jobs.code_files import list_code
+from trackbridge_adapters._jobs.findings import error, problems_of, secret_variables, unfit_line, warning
 from trackbridge_adapters.azureml.jobs_assets import environment_of, is_named
 from trackbridge_adapters.azureml.jobs_data import NAME, OURS, output_problem
 from trackbridge_adapters.azureml.jobs_request import IMAGE
@@ -44,9 +44,8 @@ def findings_of(spec: JobSpec, places: JobPlaces, data: JobData, assets: JobAsse
 
 def _own_findings(spec: JobSpec) -> Iterator[Finding]:
     """Yield what is seen without asking anybody."""
-    problems = job_problems(spec)
-    for problem in problems:
-        yield error(problem.subject, problem.message, problem.fix)
+    problems = [*problems_of(spec)]
+    yield from problems
     if problems:
         return  # texts that are none cannot be looked at further
     yield from _name(spec.name)
@@ -91,7 +90,7 @@ def _launcher(spec: JobSpec) -> Iterator[Finding]:
         yield error(
             "attempts_max",
             "Azure ML starts the processes of MPI itself, and does not start them again",
-            "ask for one attempt, and submit it again when it fails",
+            "leave --retries out, and submit it again when it fails",
         )
 
 
@@ -116,21 +115,14 @@ def _environment(environment: Environment) -> Iterator[Finding]:
 
 def _requirements(requirements: Iterable[str]) -> Iterator[Finding]:
     for requirement in requirements:
-        if redact(requirement) != requirement:
-            yield error(
-                "environment",
-                f"{redact(requirement)!r} holds a secret",
-                "write ${NAME} there, and make NAME one of secrets",
-            )
+        unfit = unfit_line(requirement, secret_fix="write ${NAME} there, and make NAME one of secrets")
+        if unfit is not None:
+            yield unfit
         elif requirement.startswith((".", "/", "file:")) or "@ file:" in requirement:
             yield error(
                 "environment",
                 f"{requirement!r} is a path of this machine, which the job's does not have",
                 "put the wheel into the folder of the code's index, or name a released version",
-            )
-        elif "\n" in requirement or "\r" in requirement:
-            yield error(
-                "environment", f"{requirement!r} is more than one requirement", "give them one by one"
             )
 
 
@@ -166,11 +158,7 @@ def _places(spec: JobSpec) -> Iterator[Finding]:
 
 
 def _variables(spec: JobSpec) -> Iterator[Finding]:
-    for name in spec.variables:
-        if is_secret_name(name):
-            yield warning(
-                "variables", f"{name} looks like a secret, and variables are stored", "make it one of secrets"
-            )
+    yield from secret_variables(spec)
     for name, reference in spec.secrets.items():
         kind, _, place = reference.partition(":")
         if kind == "env":
@@ -304,13 +292,3 @@ def _stored_secrets(secrets: dict[str, str], places: JobPlaces) -> Iterator[Find
 def hours_of(seconds: int | None) -> float | None:
     """Return hours, rounded up to hundredths; None where there is no limit."""
     return None if seconds is None else math.ceil(seconds / 36) / 100
-
-
-def error(subject: str, message: str, fix: str) -> Finding:
-    """Return a finding that keeps a job from running."""
-    return Finding(severity=Severity.ERROR, subject=subject, message=message, fix=fix)
-
-
-def warning(subject: str, message: str, fix: str) -> Finding:
-    """Return a finding that does not."""
-    return Finding(severity=Severity.WARNING, subject=subject, message=message, fix=fix)

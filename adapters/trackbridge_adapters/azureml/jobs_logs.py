@@ -11,6 +11,7 @@ import codecs
 import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import urllib3
 
@@ -18,8 +19,12 @@ from trackbridge.domain.jobs import LogChunk
 from trackbridge.domain.page_tokens import listing_of, place_of, token_of
 from trackbridge.errors import InvalidInput, Rejected, Unavailable
 from trackbridge.transport.http import HttpClient
+from trackbridge_adapters._jobs.log_tails import CHARACTER_BYTES_MAX, begun_before
 from trackbridge_adapters.azureml.artifacts_upload import send_to_storage
 from trackbridge_adapters.azureml.clouds import ADAPTER
+
+if TYPE_CHECKING:
+    import requests
 
 PIECE_BYTES = 1024 * 1024
 READ_BYTES = 16 * 1024
@@ -40,8 +45,14 @@ class JobLogs:
         self._http = http
         self._log_files = log_files
 
-    def read(self, job_id: str, cursor: str, *, is_final: bool) -> LogChunk:
-        """Return the next piece; ``is_final`` when the job had ended before this was called.
+    def read(self, job_id: str, cursor: str, *, is_final: bool, tail_bytes: int | None = None) -> LogChunk:
+        """Return the next piece.
+
+        Args:
+            job_id: The job.
+            cursor: Where to go on; "" is the beginning.
+            is_final: Whether the job had ended before this was called.
+            tail_bytes: Without a cursor, how much of the end of each file is enough.
 
         Raises:
             InvalidInput: The cursor was not given out for this job.
@@ -51,6 +62,8 @@ class JobLogs:
         place = place_of(cursor or None, listing, adapter=ADAPTER, operation=OPERATION, types=(int, str))
         read = _offsets(place)
         files = {path: url for path, url in self._log_files(job_id).items() if _LOG.fullmatch(path)}
+        if tail_bytes is not None and not cursor:
+            read = {path: self._tail_start(url, tail_bytes) for path, url in files.items()}
         for path in sorted(files, key=_order):
             text, end = self._piece(files[path], read.get(path, 0), is_final=is_final)
             if end != read.get(path, 0):
@@ -58,15 +71,34 @@ class JobLogs:
                 return LogChunk(text=text, cursor=token_of(listing, _place(read)), done=False)
         return LogChunk(text="", cursor=token_of(listing, _place(read)), done=is_final)
 
+    def _tail_start(self, url: str, tail_bytes: int) -> int:
+        """Return the offset of a character so many bytes before the end of a file, or a few less."""
+        answer = self._range(url, 0, 1)  # storage takes no range that counts from the end
+        size = "" if answer is None else answer.headers.get("Content-Range", "").rpartition("/")[2]
+        if answer is not None:
+            answer.close()
+        start = int(size) - tail_bytes if size.isdecimal() else 0
+        found = self._range(url, start, CHARACTER_BYTES_MAX) if start > 0 else None
+        if found is None:
+            return 0
+        with closing(found):
+            return start + begun_before(found.raw.read(CHARACTER_BYTES_MAX))
+
+    def _range(self, url: str, start: int, size: int) -> requests.Response | None:
+        """Return the answer that brings a part of a file; None where the file ends before it."""
+        headers = {"Range": f"bytes={start}-{start + size - 1}"}
+        try:
+            return send_to_storage(self._http, "GET", url, headers=headers, stream=True)
+        except Rejected as error:
+            if str(_RANGE_BEYOND_END) in str(error):
+                return None
+            raise
+
     def _piece(self, url: str, start: int, *, is_final: bool) -> tuple[str, int]:
         """Return text of a file from an offset on, and where it ends."""
-        headers = {"Range": f"bytes={start}-{start + PIECE_BYTES - 1}"}
-        try:
-            answer = send_to_storage(self._http, "GET", url, headers=headers, stream=True)
-        except Rejected as error:
-            if str(_RANGE_BEYOND_END) in str(error):  # nothing has come since
-                return "", start
-            raise
+        answer = self._range(url, start, PIECE_BYTES)
+        if answer is None:  # nothing has come since
+            return "", start
         content = bytearray()
         with closing(answer):
             try:

@@ -170,8 +170,12 @@ class JobPlaces:
                 self._known = self._arm.get(quote(self._workspace.scope), "workspaces")
             return self._known
 
+    def location(self) -> str:
+        """Return the region of the workspace."""
+        return str(self._told().get("location") or "")
+
     def _region(self) -> str:
-        location = str(self._told().get("location") or "")
+        location = self.location()
         subscription = self._workspace.subscription
         return path_of("subscriptions", subscription, "providers", PROVIDER, "locations", location)
 

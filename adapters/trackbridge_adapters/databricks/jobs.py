@@ -15,14 +15,14 @@ from trackbridge.errors import BridgeError, Conflict, NotFound, Rejected
 from trackbridge.ports.adapter import AdapterContext
 from trackbridge.ports.capabilities import Capabilities
 from trackbridge.ports.findings import Finding
-from trackbridge.ports.jobs import JobBackend
+from trackbridge.ports.jobs import JobBackend, features_of
 from trackbridge_adapters._jobs.refusals import refuse_errors
 from trackbridge_adapters._mlflow_rest.wire import Json, Wire
 from trackbridge_adapters.databricks import jobs_files
 from trackbridge_adapters.databricks.config import ADAPTER
 from trackbridge_adapters.databricks.jobs_compute import Workspace, is_about_absence
 from trackbridge_adapters.databricks.jobs_files import JobFolder, code_of, plan_for
-from trackbridge_adapters.databricks.jobs_findings import features_of, findings_of
+from trackbridge_adapters.databricks.jobs_findings import findings_of
 from trackbridge_adapters.databricks.jobs_requests import limit_of, node_type_of, request_of
 from trackbridge_adapters.databricks.jobs_settings import JobSettings
 from trackbridge_adapters.databricks.jobs_states import state_of, status_of, told_by
@@ -30,6 +30,9 @@ from trackbridge_adapters.databricks.jobs_states import state_of, status_of, tol
 RUNS = "/api/2.2/jobs/runs"
 LIST_RUNS_MAX = 24
 """Runs in an answer (API: List job runs: "greater than 0 and less than 25")."""
+
+PAGES_MAX = 100
+"""How many pages of runs one call looks through: others may have many runs between ours."""
 
 RUN_ID_MAX = 2**63 - 1
 PAGE_ITEMS_MAX = 1000
@@ -117,13 +120,15 @@ class DatabricksJobs(JobBackend):
             return
         self._wire.post("cancel", {"run_id": int(job_id)}, prefix=RUNS)
 
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         """Return the piece of the log whose number the cursor holds."""
         listing = listing_of("read_logs", job_id)
         place = place_of(cursor or None, listing, adapter=ADAPTER, operation="jobs.read_logs", types=(int,))
-        number = place[0] if place else 1
         run = self._run(job_id, "jobs.read_logs")
-        text = self._folder_of(run).log_piece(number)
+        folder = self._folder_of(run)
+        first = 1 if place or tail_bytes is None else folder.tail_piece(tail_bytes)
+        number = place[0] if place else first
+        text = folder.log_piece(number)
         done = text is None and status_of(run) is None
         return LogChunk(
             text=text or "", cursor=token_of(listing, [number if text is None else number + 1]), done=done
@@ -136,7 +141,7 @@ class DatabricksJobs(JobBackend):
         place = place_of(token, listing, adapter=ADAPTER, operation="jobs.list_jobs", types=(int, str))
         until, page_token, index = place or [self._clock_ms() + 1, None, 0]
         runs: list[Json] = []
-        while True:
+        for _ in range(PAGES_MAX):
             page = self._page(until, page_token)
             found = page.get("runs") or []
             for number, run in enumerate(found[index:], index):
@@ -148,6 +153,7 @@ class DatabricksJobs(JobBackend):
             page_token, index = page.get("next_page_token"), 0
             if not page_token:
                 return self._listed(runs, None)
+        return self._listed(runs, token_of(listing, [until, page_token, 0]))
 
     # Submission.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +28,14 @@ from trackbridge_adapters._jobs.plan import BOOTSTRAP_FILE, PLAN_FILE, JobPlan, 
 from trackbridge_adapters._mlflow_rest.wire import Wire
 from trackbridge_adapters.databricks import task_program
 from trackbridge_adapters.databricks.config import ADAPTER
-from trackbridge_adapters.databricks.volumes import FILES, FOLDERS
+from trackbridge_adapters.databricks.volumes import FILES, FOLDERS, VolumeFiles
 
 TASK_FILE = "task_program.py"
 CODE_FILE = "code.tar.gz"
 JOB_FILE = "job.json"
 RUN_FOLDER = "run"
 ANSWER_S = 300.0
+_PIECE = re.compile(r"([0-9]+)\.txt")
 
 
 class JobFolder:
@@ -91,6 +93,17 @@ class JobFolder:
         """Return a piece of the log, from 1; None where there is none (yet)."""
         found = self._read(f"{RUN_FOLDER}/log/{number}.txt")
         return None if found is None else found.decode("utf-8", "replace")
+
+    def tail_piece(self, tail_bytes: int) -> int:
+        """Return the number of the piece from which on the log has so many bytes; 1 where it has fewer."""
+        listed = VolumeFiles(self._wire, f"dbfs:{self.path}/{RUN_FOLDER}/log").children("")
+        sizes = {int(found[1]): entry.size for entry in listed if (found := _PIECE.fullmatch(entry.name))}
+        left = tail_bytes
+        for number in sorted(sizes, reverse=True):
+            left -= sizes[number] or 0
+            if left <= 0:
+                return number
+        return 1
 
     def ask_to_end(self) -> bool:
         """Have the job's program end the job; False when it was asked before."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trackbridge.domain.job_checks import job_problems
-from trackbridge.domain.jobs import JobSpec, Launcher
-from trackbridge.domain.secrets import is_secret_name, redact, shown
+from trackbridge.domain.jobs import JobSpec
+from trackbridge.domain.secrets import shown
 from trackbridge.errors import BridgeError
-from trackbridge.ports.capabilities import Capabilities, Feature
+from trackbridge.ports.capabilities import Capabilities
 from trackbridge.ports.findings import Finding, Severity
+from trackbridge.ports.jobs import features_of
+from trackbridge_adapters._jobs.findings import error, problems_of, secret_variables, unfit_line
 from trackbridge_adapters.databricks.jobs_compute import Workspace
 from trackbridge_adapters.databricks.jobs_files import code_of, volume_path
 from trackbridge_adapters.databricks.jobs_requests import (
@@ -24,16 +25,6 @@ from trackbridge_adapters.databricks.jobs_requests import (
 from trackbridge_adapters.databricks.jobs_settings import FOLDER_HINT, JobSettings
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def features_of(spec: JobSpec) -> Iterator[Feature]:
-    """Yield the optional features that a spec asks for."""
-    if spec.compute.spot:
-        yield Feature.JOBS_SPOT
-    if spec.compute.instance_count > 1 or spec.processes_per_node > 1 or spec.launcher is not Launcher.DIRECT:
-        yield Feature.JOBS_DISTRIBUTED
-    if spec.inputs or spec.outputs or spec.checkpoints:
-        yield Feature.JOBS_DATA
 
 
 def findings_of(
@@ -55,13 +46,12 @@ def findings_of(
 
 
 def _without_asking(spec: JobSpec, settings: JobSettings, capabilities: Capabilities) -> Iterator[Finding]:
-    for problem in job_problems(spec):
-        yield _error(problem.subject, problem.message, problem.fix)
+    yield from problems_of(spec)
     for feature in features_of(spec):
         if not capabilities.supports(feature):
-            yield _error("compute", capabilities.features[feature].reason, "leave it out")
+            yield error("compute", capabilities.features[feature].reason, "leave it out")
     if settings.folder is None:
-        yield _error("job_folder", "there is no folder for the files of jobs", FOLDER_HINT)
+        yield error("job_folder", "there is no folder for the files of jobs", FOLDER_HINT)
     yield from _name(spec)
     yield from _compute(spec, settings)
     yield from _environment(spec, settings)
@@ -73,65 +63,58 @@ def _without_asking(spec: JobSpec, settings: JobSettings, capabilities: Capabili
 def _name(spec: JobSpec) -> Iterator[Finding]:
     size = len(spec.name.encode("utf-8", "replace"))
     if not spec.name.strip() or size > NAME_BYTES_MAX:
-        yield _error("name", f"it has {size} bytes", f"give it 1 to {NAME_BYTES_MAX} bytes")
+        yield error("name", f"it has {size} bytes", f"give it 1 to {NAME_BYTES_MAX} bytes")
     elif any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in spec.name):
-        yield _error("name", "it holds control characters", "remove them")
+        yield error("name", "it holds control characters", "remove them")
     try:
         size = len(told_of(spec).encode()) + NAME_BYTES_MAX
     except UnicodeEncodeError:  # has its own finding
         return
     if size > PARAMETERS_BYTES_MAX:
-        yield _error("tracking_uri", "it is too long for the parameters of a run", "use a remote's name")
+        yield error("tracking_uri", "it is too long for the parameters of a run", "use a remote's name")
 
 
 def _compute(spec: JobSpec, settings: JobSettings) -> Iterator[Finding]:
     if spec.compute.cluster and spec.compute.instance_type:
-        yield _error("compute", "there is a cluster and an instance type", "give one of them")
+        yield error("compute", "there is a cluster and an instance type", "give one of them")
     if spec.compute.spot and node_type_of(spec, settings) is None:
         fix = "give an instance type, or set the option job_node_type"
-        yield _error("compute", "spot capacity is for a cluster of the job's own", fix)
+        yield error("compute", "spot capacity is for a cluster of the job's own", fix)
 
 
 def _environment(spec: JobSpec, settings: JobSettings) -> Iterator[Finding]:
     environment = spec.environment
     if environment.conda_file:
-        yield _error("environment", "Databricks takes no conda files", "give requirements instead")
+        yield error("environment", "Databricks takes no conda files", "give requirements instead")
     if environment.python:
         fix = "leave it out; the runtime decides: set the option job_spark_version"
-        yield _error("environment", "the version of Python is that of the runtime", fix)
+        yield error("environment", "the version of Python is that of the runtime", fix)
     if environment.image and node_type_of(spec, settings) is None:
         fix = "give an instance type, or set the option job_node_type"
-        yield _error("environment", "an image is for a cluster of the job's own", fix)
+        yield error("environment", "an image is for a cluster of the job's own", fix)
     for requirement in environment.requirements:
-        if requirement.strip().startswith("-") or "\n" in requirement:
-            yield _error(
-                "environment", f"{redact(requirement)!r} is no requirement", "give requirements one by one"
-            )
-        elif redact(requirement) != requirement:
-            fix = "put the package into a volume, and name its path"
-            yield _error("environment", f"{redact(requirement)!r} holds a secret", fix)
+        unfit = unfit_line(
+            requirement,
+            secret_fix="put the package into a volume, and name its path",
+            option_fix="give requirements one by one",
+        )
+        if unfit is not None:
+            yield unfit
 
 
 def _secrets(spec: JobSpec, settings: JobSettings) -> Iterator[Finding]:
-    for name in spec.variables:
-        if is_secret_name(name):
-            yield Finding(
-                severity=Severity.WARNING,
-                subject="variables",
-                message=f"{name} looks like a secret, and variables are stored in the volume",
-                fix="make it one of secrets",
-            )
+    yield from secret_variables(spec)
     fix = f"keep the value in a secret scope, and write {SECRET_SCHEME}SCOPE/KEY"
     for name, reference in spec.secrets.items():
         if secret_place(reference) is None:  # not shown: by mistake it could be the value
-            yield _error("secrets", f"the reference of {name} leads to no secret of Databricks", fix)
+            yield error("secrets", f"the reference of {name} leads to no secret of Databricks", fix)
         elif not _VARIABLE.fullmatch(name):
-            yield _error(
+            yield error(
                 "secrets", f"{name!r} is no name for a cluster's variable", "use letters, digits and _"
             )
     if spec.secrets and node_type_of(spec, settings) is None:
         fix = "give an instance type, or set the option job_node_type"
-        yield _error("secrets", "secrets are set as variables of a cluster of the job's own", fix)
+        yield error("secrets", "secrets are set as variables of a cluster of the job's own", fix)
 
 
 def _data(spec: JobSpec) -> Iterator[Finding]:
@@ -141,14 +124,14 @@ def _data(spec: JobSpec) -> Iterator[Finding]:
     for field, name, uri in places:
         if volume_path(uri) is None:
             message = f"{name} is {shown(uri)!r}, which a job on Databricks does not see as files"
-            yield _error(field, message, "copy it to a volume, or make an external volume of it: /Volumes/…")
+            yield error(field, message, "copy it to a volume, or make an external volume of it: /Volumes/…")
 
 
 def _code(spec: JobSpec) -> Iterator[Finding]:
     try:
         code_of(spec)
-    except BridgeError as error:
-        yield _error("code_dir", error.message, error.hint or "check the folder")
+    except BridgeError as problem:
+        yield error("code_dir", problem.message, problem.hint or "check the folder")
     except UnicodeEncodeError:  # has its own finding
         return
 
@@ -158,7 +141,7 @@ def _compute_there(spec: JobSpec, settings: JobSettings, workspace: Workspace) -
         found = workspace.clusters(spec.compute.cluster)
         if len(found) != 1:
             how_many = "no cluster" if not found else f"{len(found)} clusters"
-            yield _error(
+            yield error(
                 "compute", f"{how_many} have the name or id {spec.compute.cluster!r}", "give a cluster's id"
             )
         return
@@ -166,13 +149,13 @@ def _compute_there(spec: JobSpec, settings: JobSettings, workspace: Workspace) -
     if node_type is None:
         return
     if node_type not in workspace.node_types():
-        yield _error(
+        yield error(
             "compute",
             f"the workspace has no instance type {node_type!r}",
             "choose one of: databricks clusters list-node-types",
         )
     if settings.spark_version is None and workspace.newest_runtime() is None:
-        yield _error("compute", "the workspace lists no runtime", "set the option job_spark_version")
+        yield error("compute", "the workspace lists no runtime", "set the option job_spark_version")
 
 
 def _secrets_there(spec: JobSpec, workspace: Workspace) -> Iterator[Finding]:
@@ -180,15 +163,11 @@ def _secrets_there(spec: JobSpec, workspace: Workspace) -> Iterator[Finding]:
         place = secret_place(reference)
         if place is not None and not workspace.has_secret(*place):
             fix = f"databricks secrets put-secret {place[0]} {place[1]}"
-            yield _error("secrets", f"{name} refers to {reference}, which is not there", fix)
+            yield error("secrets", f"{name} refers to {reference}, which is not there", fix)
 
 
 def _inputs_there(spec: JobSpec, workspace: Workspace) -> Iterator[Finding]:
     for name, uri in spec.inputs.items():
         path = volume_path(uri)
         if path is not None and not workspace.has_data(path):
-            yield _error("inputs", f"{name} is {shown(uri)!r}, where there is nothing", "check the path")
-
-
-def _error(subject: str, message: str, fix: str) -> Finding:
-    return Finding(severity=Severity.ERROR, subject=subject, message=message, fix=fix)
+            yield error("inputs", f"{name} is {shown(uri)!r}, where there is nothing", "check the path")

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from trackbridge_adapters.local import locks
 
@@ -25,10 +25,26 @@ if TYPE_CHECKING:
 
 PAUSE_S = 0.1
 TAIL_BYTES = 2000
+CHOOSING = (
+    "UV_CONSTRAINT",
+    "UV_DEFAULT_INDEX",
+    "UV_EXCLUDE_NEWER",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_NO_INDEX",
+    "UV_OVERRIDE",
+    "UV_PRERELEASE",
+    "UV_RESOLUTION",
+    "UV_TORCH_BACKEND",
+)
+"""Variables of uv by which the same requirements become other packages."""
 
 _OURS = re.compile(
     r"\s*trackbridge\s*(?P<extras>\[[^\]]*\])?\s*(?:[<>=!~(][^;@\[]*)?(?P<marker>;.*)?", re.IGNORECASE
 )
+_LOGIN = re.compile(r"//[^/@\s]*@")
 _PATH = re.compile(r"(?:[^@\s]+\s*@\s*)?(?P<scheme>file://(?:localhost)?)?(?P<path>[/.~\\][^;\s]*)")
 
 Call = Callable[[Sequence[str], int], int]
@@ -77,11 +93,20 @@ class Builder:
         self._call = call
         self._pause = pause
 
-    def ensure(self, requirements: Sequence[str], *, python: str | None = None) -> Environment:
+    def ensure(
+        self,
+        requirements: Sequence[str],
+        *,
+        python: str | None = None,
+        variables: Mapping[str, str] = os.environ,
+    ) -> Environment:
         """Return the environment of these requirements, which may take minutes the first time.
 
-        ``python`` is the version of its interpreter, which uv brings where it is not here; by default that of
-        this process.
+        Args:
+            requirements: As pip takes them, one each.
+            python: The version of its interpreter, which uv brings where it is not here; by default that of
+                this process.
+            variables: Those that ``call`` gives to uv; what chooses packages makes another environment.
 
         Raises:
             BuildFailed: It cannot be made.
@@ -89,7 +114,7 @@ class Builder:
         """
         wanted = sorted(wanted_of(requirements))
         ours = LocalInstallation.find() if any(map(_is_ours, wanted)) else None
-        folder = os.path.join(self._folder, _key(wanted, ours, python))
+        folder = os.path.join(self._folder, _key(wanted, ours, python, variables))
         if not _is_ready(folder):
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             lock = locks.hold(f"{folder}.lock")
@@ -219,13 +244,23 @@ def _is_ready(folder: str) -> bool:
     return os.path.exists(os.path.join(folder, "ready"))
 
 
-def _key(wanted: Sequence[str], ours: LocalInstallation | None, python: str | None) -> str:
+def _key(
+    wanted: Sequence[str], ours: LocalInstallation | None, python: str | None, variables: Mapping[str, str]
+) -> str:
     """Return the name of the environment: a digest of all that it depends on."""
     interpreter = [f"python {python}"] if python else [sys.version, sys.base_prefix]
-    parts = [*interpreter, ours.identity if ours else ""]
+    parts = [*interpreter, ours.identity if ours else "", *_chosen_by(variables)]
     for requirement in wanted:
         parts += (requirement, *_state_of(path_of(requirement)))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _chosen_by(variables: Mapping[str, str]) -> Iterator[str]:
+    """Yield what variables have uv choose by; who signs in there makes no difference."""
+    for name in CHOOSING:
+        for word in variables.get(name, "").split():
+            yield f"{name}={_LOGIN.sub('//', word)}"
+            yield from _state_of(word if name in ("UV_CONSTRAINT", "UV_OVERRIDE") else None)
 
 
 def _state_of(path: str | None) -> Iterator[str]:

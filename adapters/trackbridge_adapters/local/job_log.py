@@ -6,6 +6,8 @@ import codecs
 import os
 from dataclasses import dataclass
 
+from trackbridge_adapters._jobs.log_tails import CHARACTER_BYTES_MAX, begun_before
+
 PIECE_BYTES = 256 * 1024
 
 
@@ -16,6 +18,22 @@ class Piece:
     text: str
     end: int
     is_last: bool
+
+
+def tail_start(path: str, tail_bytes: int) -> int:
+    """Return the offset of a character so many bytes before the end of a log, or a few less.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = max(0, os.fstat(file.fileno()).st_size - tail_bytes)
+            file.seek(start)
+            head = file.read(CHARACTER_BYTES_MAX) if start else b""
+    except FileNotFoundError:  # nothing was ever logged
+        return 0
+    return start + begun_before(head)
 
 
 def read_piece(path: str, start: int, *, is_final: bool) -> Piece | None:

@@ -260,7 +260,7 @@ class Runner:
         self._wake_next()
 
         def call(words: Sequence[str], kept_open: int) -> int:
-            process = self._start(words, os.environ, log, folder=folder, kept_open=(kept_open,))
+            process = self._start(words, variables, log, folder=folder, kept_open=(kept_open,))
             code = self._to_the_end(process).exit_code
             self._go_on()
             return 1 if code is None else code
@@ -269,7 +269,9 @@ class Runner:
         builder = Builder(folder, self._uv, log=self._files.log, call=call, pause=self._pause)
         try:
             wanted = self._spec["environment"]
-            environment = builder.ensure(wanted["requirements"], python=wanted.get("python"))
+            environment = builder.ensure(
+                wanted["requirements"], python=wanted.get("python"), variables=variables
+            )
         except BuildFailed as error:
             raise Failed(str(error)) from error
         environment.enter(variables)

@@ -34,8 +34,8 @@ from trackbridge_adapters.local.config import Settings
 from trackbridge_adapters.local.database import Database
 from trackbridge_adapters.local.errors import Translating
 from trackbridge_adapters.local.job_files import JobFiles
-from trackbridge_adapters.local.job_findings import UV_HINT, find_uv, findings_of
-from trackbridge_adapters.local.job_log import read_piece
+from trackbridge_adapters.local.job_findings import UV_HINT, find_uv, findings_of, makes_environment
+from trackbridge_adapters.local.job_log import read_piece, tail_start
 from trackbridge_adapters.local.job_processes import JOB_VARIABLE, LEVEL_VARIABLE, remaining
 from trackbridge_adapters.local.tokens import listing_of, page_size, place_of, token_of
 
@@ -115,12 +115,16 @@ class LocalJobs(JobBackend):
         return JobPreview(request=shown_spec(spec), hours_max=0.0)
 
     def submit(self, spec: JobSpec, *, key: str) -> JobState:
-        """Write the job into the store and start its runner."""
+        """Write the job into the store and start its runner.
+
+        What is wrong in this shell now, a secret that is not set, does not matter to a job that was started.
+        """
         _reap_runners()
-        self._refuse(spec, "jobs.submit")
         with Translating("jobs.submit", f"job {spec.name!r}"):
             with self._database.reading("jobs.submit") as connection:
                 known = _find_by_key(connection, key) if connection is not None else None
+            if known is None:
+                self._refuse(spec, "jobs.submit")
             row = known or self._created(spec, key)
             if msgspec.json.decode(row.spec, type=JobSpec) != spec:
                 raise Conflict(
@@ -151,15 +155,15 @@ class LocalJobs(JobBackend):
             )
         JobFiles(self._store, job_id).ring()
 
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         """Return a piece of the log, from the byte that the cursor names."""
         listing = listing_of("read_logs", job_id)
-        start = place_of(cursor or None, listing, operation="jobs.read_logs", types=(int,))
+        place = place_of(cursor or None, listing, operation="jobs.read_logs", types=(int,))
         state = self._settled(self._row(job_id, "jobs.read_logs"))
+        log = JobFiles(self._store, job_id).log
         with Translating("jobs.read_logs", f"job {job_id}"):
-            piece = read_piece(
-                JobFiles(self._store, job_id).log, start[0] if start else 0, is_final=state.status.is_final
-            )
+            first = 0 if tail_bytes is None else tail_start(log, tail_bytes)
+            piece = read_piece(log, place[0] if place else first, is_final=state.status.is_final)
         if piece is None:
             raise InvalidInput(
                 "the cursor lies behind the end of the log",
@@ -224,7 +228,7 @@ class LocalJobs(JobBackend):
             if known is not None:
                 shutil.rmtree(files.folder)
                 return known
-            self._start_runner(files, job_id, lock, uses_uv=_uses_uv(spec))
+            self._start_runner(files, job_id, lock, uses_uv=makes_environment(spec))
         finally:
             locks.release(lock)
         return self._row(job_id, "jobs.submit")
@@ -240,7 +244,8 @@ class LocalJobs(JobBackend):
         try:
             if not self._row(row.job_id, "jobs.submit").has_ended and not files.was_started():
                 spec = msgspec.json.decode(row.spec, type=JobSpec)
-                self._start_runner(files, row.job_id, lock, uses_uv=_uses_uv(spec))
+                self._refuse(spec, "jobs.submit")
+                self._start_runner(files, row.job_id, lock, uses_uv=makes_environment(spec))
         finally:
             locks.release(lock)
 
@@ -377,10 +382,6 @@ def _loss(row: Row, files: JobFiles) -> str:
     when = {"QUEUED": "while the job waited", "STARTING": "while its environment was made"}
     reason = f"the job's runner died {when.get(row.status, 'while the job ran')}, or the machine went down"
     return f"{reason}: {told}" if told else reason
-
-
-def _uses_uv(spec: JobSpec) -> bool:
-    return bool(spec.environment.requirements or spec.environment.python)
 
 
 def _level() -> int:

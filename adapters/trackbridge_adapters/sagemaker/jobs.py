@@ -137,7 +137,7 @@ class SageMakerJobs(JobBackend):
             if not self._described(job_id, kind).status.is_final:
                 raise
 
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         """Read what CloudWatch has of it."""
         kind = self._kind(job_id, "jobs.read_logs")
         state = self._described(job_id, kind)
@@ -145,7 +145,13 @@ class SageMakerJobs(JobBackend):
         late_ms = self._settings.logs_late_s * 1000
         is_settled = state.end_time is not None and now_ms - state.end_time >= late_ms
         return jobs_logs.read_piece(
-            self._clients, kind, state, cursor, place=self._place.text, is_settled=is_settled
+            self._clients,
+            kind,
+            state,
+            cursor,
+            place=self._place.text,
+            is_settled=is_settled,
+            tail_bytes=tail_bytes,
         )
 
     def list_jobs(self, *, max_results: int = 1000, token: str | None = None) -> Page[JobState]:

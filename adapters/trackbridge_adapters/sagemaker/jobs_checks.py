@@ -14,10 +14,11 @@ from functools import partial
 from trackbridge.domain.jobs import JobSpec
 from trackbridge.errors import AuthError, BridgeError, ConfigError, NotFound, Rejected
 from trackbridge.ports.findings import Finding, Severity
+from trackbridge_adapters._jobs.findings import error, warning
 from trackbridge_adapters.sagemaker.artifacts_linked import SCHEME
 from trackbridge_adapters.sagemaker.backend import Backend
 from trackbridge_adapters.sagemaker.jobs_draft import Parts
-from trackbridge_adapters.sagemaker.jobs_findings import error, refused, unchecked, warning
+from trackbridge_adapters.sagemaker.jobs_findings import refused, unchecked
 from trackbridge_adapters.sagemaker.jobs_images import image_findings
 from trackbridge_adapters.sagemaker.jobs_kinds import Kind
 from trackbridge_adapters.sagemaker.jobs_roles import role_findings
@@ -50,7 +51,7 @@ class Checks:
             f"quota {machines}": partial(self._quota, spec, kind, parts.instance_type),
         }
         for subject, bucket in sorted(_buckets(spec, parts)):
-            looks[f"{subject} {bucket}"] = partial(self._bucket, subject, bucket)
+            looks[f"{subject} {bucket}"] = partial(self.bucket_findings, subject, bucket)
         for name, reference in spec.secrets.items():
             looks[f"secret {name} {reference}"] = partial(self._secret, name, reference)
         with ThreadPoolExecutor(min(AT_ONCE, len(looks))) as pool:
@@ -69,7 +70,8 @@ class Checks:
                 self._remembered[name] = (now_ms, found)
         return found
 
-    def _bucket(self, subject: str, bucket: str) -> Iterator[Finding]:
+    def bucket_findings(self, subject: str, bucket: str) -> Iterator[Finding]:
+        """Yield what is wrong with a bucket that is needed here."""
         region = self._backend.place.region
         try:
             told = self._clients.call("s3", "HeadBucket", Bucket=bucket).get("BucketRegion")
@@ -86,7 +88,7 @@ class Checks:
         if told and told != region:
             yield error(
                 subject,
-                f"the bucket {bucket} is in {told}, the job in {region}",
+                f"the bucket {bucket} is in {told}, {region} is the place's",
                 "copy the data to a bucket of the job's region, or run the job where the bucket is",
             )
 
@@ -125,7 +127,7 @@ class Checks:
         wanted = spec.compute.instance_count
         name = f"{instance_type} for {use} job usage"
         try:
-            limit = self._quota_of(name)
+            limit = self.quota_of(name)
         except BridgeError as denied:  # of no kind is it a reason not to try
             yield unchecked("quota", "the quota", denied, "servicequotas:ListServiceQuotas")
             return
@@ -140,7 +142,7 @@ class Checks:
                 "#!/services/sagemaker/quotas",
             )
 
-    def _quota_of(self, name: str) -> float | None:
+    def quota_of(self, name: str) -> float | None:
         """Return a quota; all are read at once, since AWS has no way to ask for one by its name."""
         now_ms = self._backend.context.clock_ms()
         with self._lock:

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trackbridge.domain.job_checks import job_problems
 from trackbridge.domain.jobs import JobSpec, Launcher
-from trackbridge.domain.secrets import is_secret_name, redact
+from trackbridge.domain.secrets import redact
 from trackbridge.errors import BridgeError, Rejected
-from trackbridge.ports.findings import Finding, Severity
+from trackbridge.ports.findings import Finding
+from trackbridge_adapters._jobs.findings import error, problems_of, secret_variables, unfit_line, warning
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.artifacts_linked import SCHEME
 from trackbridge_adapters.sagemaker.jobs_kinds import DAY_S, KINDS, OWN_CHANNELS, PROCESSING, kind_of
@@ -41,16 +41,6 @@ def about(subject: str) -> Iterator[None]:
         raise unfit from error_
 
 
-def error(subject: str, message: str, fix: str) -> Finding:
-    """Return a finding that keeps the job from running."""
-    return Finding(severity=Severity.ERROR, subject=subject, message=message, fix=fix)
-
-
-def warning(subject: str, message: str, fix: str) -> Finding:
-    """Return a finding that the user should know of."""
-    return Finding(severity=Severity.WARNING, subject=subject, message=message, fix=fix)
-
-
 def unchecked(subject: str, what: str, denied: BridgeError, action: str) -> Finding:
     """Return the finding that something could not be looked at, for want of a right."""
     return warning(subject, f"{what} could not be checked: {denied.message}", f"allow {action} to check it")
@@ -63,8 +53,7 @@ def refused(subject: str, error_: BridgeError) -> Finding:
 
 def spec_findings(spec: JobSpec, instance_type: str) -> Iterator[Finding]:
     """Yield what is wrong or doubtful with a spec by itself."""
-    for problem in job_problems(spec):
-        yield error(problem.subject, problem.message, problem.fix)
+    yield from problems_of(spec)
     yield from _compute(spec, instance_type)
     yield from _time(spec)
     yield from _environment(spec)
@@ -115,7 +104,7 @@ def _time(spec: JobSpec) -> Iterator[Finding]:
             "time_limit_s",
             f"{spec.attempts_max} attempts of {spec.time_limit_s} s are longer than a {kind.word.lower()} "
             f"job may take: {kind.runtime_s_max // DAY_S} days",
-            "give a shorter time, or fewer attempts",
+            "give a shorter --time-limit, or fewer --retries",
         )
 
 
@@ -134,29 +123,23 @@ def _environment(spec: JobSpec) -> Iterator[Finding]:
 
 
 def _requirement(requirement: str) -> Iterator[Finding]:
-    shown = redact(requirement)
-    if "\n" in requirement or "\r" in requirement:
-        yield error("environment", f"{shown!r} is more than one requirement", "give them one by one")
-    elif requirement.startswith("-"):
-        yield error(
-            "environment", f"{shown!r} is an option, not a requirement", "set a variable PIP_… instead"
-        )
-    elif shown != requirement:
-        yield error("environment", f"{shown!r} holds a secret", "make PIP_INDEX_URL one of the secrets")
+    unfit = unfit_line(
+        requirement,
+        secret_fix="make PIP_INDEX_URL one of the secrets",
+        option_fix="set a variable PIP_… instead",
+    )
+    if unfit is not None:
+        yield unfit
     elif requirement.startswith((".", "/", "file:")) or "@ file:" in requirement:
         yield error(
             "environment",
-            f"{shown!r} is a file of this machine",
+            f"{requirement!r} is a file of this machine",
             "put it into the folder of the code, and name it from there in the command; or publish it",
         )
 
 
 def _secrets(spec: JobSpec) -> Iterator[Finding]:
-    for name in spec.variables:
-        if is_secret_name(name):
-            yield warning(
-                "variables", f"{name} looks like a secret, and variables are stored", "make it one of secrets"
-            )
+    yield from secret_variables(spec)
     for name, reference in spec.secrets.items():
         kind, _, place = reference.partition(":")
         if kind in SECRET_KINDS and place:
@@ -176,7 +159,7 @@ def _data(spec: JobSpec) -> Iterator[Finding]:
     for name in sorted(OWN_CHANNELS & spec.inputs.keys()):
         yield error("inputs", f"the name {name!r} is taken by the job's own", "call the input otherwise")
     if spec.ignore_file is not None and spec.code_dir is None:
-        yield error("ignore_file", "there is no folder of code", "name the folder, or leave the file out")
+        yield error("ignore_file", "there is no folder of code", "name it by --code, or leave the file out")
     for name, address in spec.outputs.items():
         if not _is_bucket_address(address):
             yield error(

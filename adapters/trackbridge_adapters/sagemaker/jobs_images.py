@@ -13,9 +13,10 @@ from importlib.util import find_spec
 from trackbridge.domain.jobs import JobSpec
 from trackbridge.errors import AuthError, NotFound, Rejected
 from trackbridge.ports.findings import Finding
+from trackbridge_adapters._jobs.findings import error
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.clients import Clients
-from trackbridge_adapters.sagemaker.jobs_findings import error, unchecked
+from trackbridge_adapters.sagemaker.jobs_findings import unchecked
 from trackbridge_adapters.sagemaker.jobs_settings import IMAGE_VARIABLE, JobSettings
 from trackbridge_adapters.sagemaker.place import Place
 

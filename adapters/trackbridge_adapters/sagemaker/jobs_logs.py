@@ -8,7 +8,7 @@ handing back the token that it was asked with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trackbridge.domain.jobs import JobState, LogChunk
@@ -27,7 +27,14 @@ _HOST = re.compile(r".*/(?P<host>algo-[0-9]+)-")
 
 
 def read_piece(
-    clients: Clients, kind: Kind, state: JobState, cursor: str, *, place: str, is_settled: bool
+    clients: Clients,
+    kind: Kind,
+    state: JobState,
+    cursor: str,
+    *,
+    place: str,
+    is_settled: bool,
+    tail_bytes: int | None = None,
 ) -> LogChunk:
     """Return a piece of a job's log.
 
@@ -38,6 +45,7 @@ def read_piece(
         cursor: Where to go on; "" is the beginning.
         place: The place's URI.
         is_settled: Whether the end was so long ago that no further line can come.
+        tail_bytes: Without a cursor, how much of the end of each stream is enough.
 
     Raises:
         InvalidInput: The cursor was not given out for this job.
@@ -53,7 +61,11 @@ def read_piece(
         if sum(map(len, texts)) >= PIECE_CHARS_MAX:
             is_whole = False
             break
-        lines, tokens[stream], is_at_end = _read(clients, kind.log_group, stream, tokens.get(stream))
+        if tail_bytes is not None and not cursor:
+            lines, tokens[stream] = _read_tail(clients, kind.log_group, stream, tail_bytes)
+            is_at_end = False
+        else:
+            lines, tokens[stream], is_at_end = _read(clients, kind.log_group, stream, tokens.get(stream))
         is_whole = is_whole and is_at_end
         mark = f"[{_host(stream)}] " if are_many else ""
         texts.extend(f"{mark}{line}\n" for line in lines)
@@ -66,21 +78,61 @@ def read_piece(
 def _read(clients: Clients, group: str, stream: str, token: str | None) -> tuple[list[str], str, bool]:
     """Return the next lines of a stream, the token behind them, and whether there were no more."""
     for _ in range(ROUNDS_MAX):
-        named: dict[str, Any] = {} if token is None else {"nextToken": token}
-        answer = clients.call(
-            "logs",
-            "GetLogEvents",
-            logGroupName=group,
-            logStreamName=stream,
-            startFromHead=True,
-            limit=EVENTS_MAX,
-            **named,
-        )
+        answer = _events(clients, group, stream, token, from_head=True)
         before, token = token, str(answer["nextForwardToken"])
-        lines = [str(event["message"]).rstrip("\n") for event in answer["events"]]
+        lines = _lines(answer)
         if lines or token == before:
             return lines, token, not lines
     return [], str(token), False
+
+
+def _read_tail(clients: Clients, group: str, stream: str, tail_bytes: int) -> tuple[list[str], str]:
+    """Return the last lines of a stream, so many bytes or more where there are, and the token behind them.
+
+    CloudWatch gives the last events first, and leads back from there; where it gives too few, for all the
+    answers that are followed, the stream is read from its head.
+    """
+    lines: list[str] = []
+    forward = back = ""
+    for _ in range(ROUNDS_MAX):
+        answer = _events(clients, group, stream, back or None, from_head=False)
+        forward = forward or str(answer["nextForwardToken"])
+        lines = _lines(answer) + lines
+        before, back = back, str(answer["nextBackwardToken"])
+        last = _last(lines, tail_bytes)
+        if back == before or len(last) < len(lines):
+            return last, forward
+    lines, forward, _ = _read(clients, group, stream, None)
+    return lines, forward
+
+
+def _last(lines: list[str], tail_bytes: int) -> list[str]:
+    """Return as few of the last lines as have so many bytes."""
+    size_bytes = 0
+    for number in range(len(lines) - 1, -1, -1):
+        size_bytes += len(lines[number].encode()) + 1
+        if size_bytes >= tail_bytes:
+            return lines[number:]
+    return lines
+
+
+def _events(
+    clients: Clients, group: str, stream: str, token: str | None, *, from_head: bool
+) -> dict[str, Any]:
+    named: dict[str, Any] = {} if token is None else {"nextToken": token}
+    return clients.call(
+        "logs",
+        "GetLogEvents",
+        logGroupName=group,
+        logStreamName=stream,
+        startFromHead=from_head,
+        limit=EVENTS_MAX,
+        **named,
+    )
+
+
+def _lines(answer: Mapping[str, Any]) -> list[str]:
+    return [str(event["message"]).rstrip("\n") for event in answer["events"]]
 
 
 def _streams(clients: Clients, kind: Kind, job_id: str) -> Iterator[str]:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from trackbridge.errors import AuthError, NotFound, Rejected
 from trackbridge.ports.findings import Finding
+from trackbridge_adapters._jobs.findings import error
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.clients import Clients
-from trackbridge_adapters.sagemaker.jobs_findings import error, unchecked
+from trackbridge_adapters.sagemaker.jobs_findings import unchecked
 from trackbridge_adapters.sagemaker.jobs_settings import ROLE_VARIABLE, JobSettings
 
 SERVICE = "sagemaker.amazonaws.com"

@@ -77,7 +77,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option(
         COURSE,
         "--launcher",
-        type=click.Choice(["torchrun", "mpi"]),
+        type=click.Choice(["torchrun", "mpi", "spark"]),
         help="What starts its processes on each machine.",
     ),
     _option(

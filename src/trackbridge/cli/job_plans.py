@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from trackbridge.cli.output import Output, counted
@@ -22,8 +23,7 @@ def show_job_plan(output: Output, prepared: PreparedJob) -> None:
     _show_job(output, planned.spec, prepared.place.uri)
     if planned.preview is not None:
         _show_preview(output, planned.preview)
-    for finding in planned.findings:
-        _show_finding(output, finding)
+    show_findings(output, planned.findings)
     if not planned.findings:
         output.show("OK        every check that costs nothing passes")
     output.note("nothing was started")
@@ -79,6 +79,12 @@ def billing_of(preview: JobPreview) -> str:
     hours = preview.hours_max
     limit = "without a limit of time" if hours is None else f"at most {hours:g} hours each"
     return f"{machines}{spot}, {limit}{f', to {preview.billed_to}' if preview.billed_to else ''}"
+
+
+def show_findings(output: Output, findings: Iterable[Finding]) -> None:
+    """Show what was found before anything is done, each with its fix."""
+    for finding in findings:
+        _show_finding(output, finding)
 
 
 def _show_finding(output: Output, finding: Finding) -> None:

@@ -42,13 +42,16 @@ def jobs() -> None:
 )
 @click.option("--limit", type=click.IntRange(1), default=LISTED, show_default=True, help="How many.")
 @on_option
-@click.option("--all", "everywhere", is_flag=True, help="Those here and of every remote.")
+@click.option(
+    "--all", "everywhere", is_flag=True, help="Those here, of the tracking URI and of every remote."
+)
 @output_option
 def list_(output: Output, limit: int, on: str, everywhere: bool) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first; the runs of some that have ended meanwhile are closed."""
     from trackbridge.api.display import format_duration, format_time
+    from trackbridge.operations.opening import open_place
 
-    listings = _list_everywhere(output, limit) if everywhere else [_list_one(output, on, limit)]
+    listings = _list_everywhere(output, limit) if everywhere else [_listed(output, on, open_place(on), limit)]
     found = [(listing.label, state) for listing in listings for state in listing.jobs]
     found.sort(key=lambda item: -(item[1].submit_time or 0))
     for label, state in found[:limit]:
@@ -73,6 +76,8 @@ def list_(output: Output, limit: int, on: str, everywhere: bool) -> None:
     has_more = len(found) > limit or any(listing.has_more for listing in listings)
     if has_more:
         output.note(f"there are more; see them with --limit {limit * 10}")
+    for listing in listings:
+        _settle(output, listing)
     failed = [listing.label for listing in listings if listing.failed]
     output.summary({"jobs": len(rows), "has_more": has_more, "failed": failed})
     if failed:
@@ -83,30 +88,34 @@ class Listing(NamedTuple):
     """The jobs of one place, newest first."""
 
     label: str
+    place: Opened | None = None
     jobs: tuple[JobState, ...] = ()
     has_more: bool = False
     failed: bool = False
 
 
-def _list_one(output: Output, on: str, limit: int) -> Listing:
-    from trackbridge.operations.opening import open_place
-
-    return _listed(output, on, open_place(on), limit)
-
-
 def _list_everywhere(output: Output, limit: int) -> list[Listing]:
-    """List what is here and at every remote that runs jobs; one that fails is told, and the others listed."""
+    """List what is here, and at every other place in use that runs jobs.
+
+    One that fails is told, and the others are listed.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from trackbridge.errors import BridgeError
     from trackbridge.operations.opening import LOCAL, find_place, open_place
     from trackbridge.ports.capabilities import Feature
     from trackbridge.resolve.config import Settings
+    from trackbridge.resolve.destinations import resolve_destinations
     from trackbridge.resolve.remotes import list_remotes
 
     settings, places = Settings(), dict[str, str]()
-    for name in (LOCAL, *(remote.name for remote in list_remotes())):
-        places.setdefault(find_place(name, settings=settings).uri.address, name)
+    tracked = (destination.uri.text for destination in resolve_destinations(settings=settings))
+    for name in (LOCAL, *(remote.name for remote in list_remotes()), *tracked):
+        try:
+            address = find_place(name, settings=settings).uri.address
+        except BridgeError:  # opening it says so again, and is told
+            address = name
+        places.setdefault(address, name)
 
     def listing(name: str) -> Listing | None:
         try:
@@ -123,15 +132,24 @@ def _list_everywhere(output: Output, limit: int) -> list[Listing]:
 
 
 def _listed(output: Output, label: str, place: Opened, limit: int) -> Listing:
-    from trackbridge.operations.job_listing import newest_jobs, settle_listed
+    from trackbridge.operations.job_listing import newest_jobs
     from trackbridge.operations.job_notes import finish_submissions
     from trackbridge.resolve.config import Settings
 
     finish_submissions(place, settings=Settings(), on_trouble=output.warn)
     page = newest_jobs(place, limit)
-    if place.capabilities.is_local:
-        settle_listed(page.items, place, settings=Settings(), on_waiting=output.note, on_trouble=output.warn)
-    return Listing(label, tuple(page.items), page.token is not None)
+    return Listing(label, place, tuple(page.items), page.token is not None)
+
+
+def _settle(output: Output, listing: Listing) -> None:
+    """Have the runs say how jobs of a listing have ended, where nobody has seen to that."""
+    from trackbridge.operations.job_listing import settle_listed
+    from trackbridge.resolve.config import Settings
+
+    if listing.place is not None:
+        settle_listed(
+            listing.jobs, listing.place, settings=Settings(), on_note=output.note, on_trouble=output.warn
+        )
 
 
 @jobs.command(epilog=example("bridge jobs show 0193f2a1b"))

@@ -8,8 +8,13 @@ from typing import Any
 
 import msgspec
 
+from trackbridge.domain.job_requirements import wrong_requirements
 from trackbridge.domain.jobs import JobSpec
 from trackbridge.domain.secrets import MASK, is_secret_name, redact
+
+WORD_BYTES_MAX = 131_071
+"""Bytes of the longest word, or variable with its name, that Linux starts a program with: MAX_ARG_STRLEN, 32
+pages of 4 KiB with a NUL at the end, see execve(2)."""
 
 _VARIABLE = re.compile(r"[^=\0]+")
 _DATA = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
@@ -26,7 +31,15 @@ class JobProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 def job_problems(spec: JobSpec) -> tuple[JobProblem, ...]:
     """Return what keeps a job from running anywhere; backends add what keeps it from running there."""
-    rules = (_wrong_texts, _wrong_command, _wrong_names, _wrong_data, _wrong_numbers, _wrong_environment)
+    rules = (
+        _wrong_texts,
+        _wrong_command,
+        _too_long,
+        _wrong_names,
+        _wrong_data,
+        _wrong_numbers,
+        _wrong_environment,
+    )
     return tuple(
         JobProblem(subject=subject, message=message, fix=fix)
         for rule in rules
@@ -75,6 +88,36 @@ def _wrong_command(spec: JobSpec) -> Found:
         yield "command", "a word of the command or its folder holds a NUL", "remove it"
 
 
+def _too_long(spec: JobSpec) -> Found:
+    for number, word in enumerate(spec.command):
+        if (size := _size(word)) > WORD_BYTES_MAX:
+            name = _parameter_in(spec, word)
+            where = f"argument {number} of the command"
+            yield (
+                "command" if name is None else "parameters",
+                (where if name is None else f"{name!r}, in {where},") + _more_than(size),
+                "write it to a file, and give that with --input NAME=FILE",
+            )
+    for name, value in spec.variables.items():
+        if (size := _size(f"{name}={value}")) > WORD_BYTES_MAX:
+            fix = "write its value to a file, and give that with --input NAME=FILE"
+            yield "variables", f"{name!r}" + _more_than(size), fix
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _parameter_in(spec: JobSpec, word: str) -> str | None:
+    """Return the name of the longest parameter, if it is what a word mostly consists of."""
+    name = max(spec.parameters, key=lambda name: len(spec.parameters[name]), default=None)
+    return name if name is not None and len(spec.parameters[name]) > len(word) // 2 else None
+
+
+def _more_than(size: int) -> str:
+    return f" has {size:,} bytes, and no program can be started with more than {WORD_BYTES_MAX:,} in one"
+
+
 def _wrong_names(spec: JobSpec) -> Found:
     for field in ("variables", "secrets"):
         for name, value in getattr(spec, field).items():
@@ -117,6 +160,7 @@ def _wrong_environment(spec: JobSpec) -> Found:
         yield "environment", "it has several sources", fix
     if environment.python is not None and not _PYTHON.fullmatch(environment.python):
         yield "environment", f"{environment.python!r} is no version of Python", "write 3.11, for example"
+    yield from wrong_requirements(filter(_is_unicode, environment.requirements))  # else told already
 
 
 def _is_unicode(text: str) -> bool:

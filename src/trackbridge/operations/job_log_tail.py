@@ -14,10 +14,10 @@ from trackbridge.errors import Rejected
 from trackbridge.operations.waiting import Pace
 
 TAIL_BYTES_MAX = 64 * 1024
-_MARGIN_BYTES = 8 * 1024
-"""Read before the tail, so that a secret on its edge is recognised before it is cut."""
+TAIL_READ_BYTES = TAIL_BYTES_MAX + 8 * 1024
+"""Read a little before the tail, so that a secret on its edge is recognised before it is cut."""
 READ_BYTES_MAX = 256 * 1024 * 1024
-"""A log beyond this is not read to its end: backends give it out from the beginning only."""
+"""A log beyond this is not read to its end, where a backend gives it out from the beginning only."""
 READ_S_MAX = 60.0
 SECRET_BYTES_MAX = 1024 * 1024
 SECRET_CHARS_MIN = 4
@@ -30,20 +30,20 @@ def tail_of_file(path: Path) -> bytes:
     Raises:
         OSError: It cannot be read.
     """
-    most = TAIL_BYTES_MAX + _MARGIN_BYTES
     try:
         with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - most))
-            return file.read(most)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_READ_BYTES))
+            return file.read(TAIL_READ_BYTES)
     except FileNotFoundError:
         return b""
 
 
 def tail_of_job(read: Callable[[str], LogChunk], *, pace: Pace | None = None) -> bytes:
-    """Read the log of a job that has ended, from the beginning; return its end, and a little before it.
+    """Read the log of a job that has ended; return its end, and a little before it.
 
     Args:
-        read: Returns what comes after a cursor; "" is the beginning.
+        read: Returns what comes after a cursor; "" is where to begin, at the beginning or at the latest
+            ``TAIL_READ_BYTES`` before the end.
         pace: How to wait while nothing comes: a platform may be late with a log, and done later still.
 
     Raises:
@@ -57,7 +57,7 @@ def tail_of_job(read: Callable[[str], LogChunk], *, pace: Pace | None = None) ->
         chunk = read(cursor)
         content = chunk.text.encode()
         seen_bytes += len(content)
-        kept = (kept + content)[-TAIL_BYTES_MAX - _MARGIN_BYTES :]
+        kept = (kept + content)[-TAIL_READ_BYTES:]
         if chunk.done:
             return kept
         if seen_bytes > READ_BYTES_MAX or pace.clock() > deadline_s:

@@ -37,8 +37,8 @@ PATIENCE_MS = 5 * 60 * 1000
 """How old a note has to be: a backend may take a job late, and list it later still."""
 LOOKED_AT_MAX = 20
 """How many notes one look goes through."""
-JOBS_MAX = 10_000
-"""How many jobs are looked through; where there are more, it is not known whether there is a job."""
+PAGES_MAX, JOBS_MAX = 20, 10_000
+"""How many pages and jobs are looked through; beyond, it is not known whether there is a job."""
 
 NEVER_SUBMITTED = "its submitter ended before the job was submitted"
 
@@ -159,13 +159,15 @@ def _jobs_since(place: Opened, since_ms: int) -> Mapping[str, JobState] | None:
     found: dict[str, JobState] = {}
     token: str | None = None
     size, seen = min(1000, place.capabilities.limits.page_items_max), 0
-    while seen < JOBS_MAX:
+    for _ in range(PAGES_MAX):
         page = place.jobs.list_jobs(max_results=size, token=token)
         found.update((state.run_id, state) for state in page.items if state.run_id)
         seen, token = seen + len(page.items), page.token
         oldest_ms = min((state.submit_time or since_ms for state in page.items), default=since_ms)
         if token is None or oldest_ms < since_ms:
             return found
+        if seen >= JOBS_MAX:
+            break
     return None
 
 

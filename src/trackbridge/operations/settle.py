@@ -10,6 +10,8 @@
 the job's program                  who closes its run
 =================================  ==================================================================
 used trackbridge and ended well    its own journal: its status stands
+closed its run as FINISHED, and    settle, as FAILED, as ``mlflow run`` does: the job has failed
+failed after that
 used trackbridge, ended in good    settle, with the job's status, once that journal is delivered
 order and left the run open
 used trackbridge and was killed    whoever delivers its journal, as KILLED (see ``delivery.lane``)
@@ -53,7 +55,13 @@ from trackbridge.events import publish
 from trackbridge.journal.cursors import load_cursor
 from trackbridge.journal.folder import JournalFolder, journals
 from trackbridge.operations.job_facts import has_all, link_tags, write_facts, write_tags
-from trackbridge.operations.job_log_tail import kept_tail, secret_values, tail_of_file, tail_of_job
+from trackbridge.operations.job_log_tail import (
+    TAIL_READ_BYTES,
+    kept_tail,
+    secret_values,
+    tail_of_file,
+    tail_of_job,
+)
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.jobs import JobBackend
 from trackbridge.ports.tracking import TrackingStore
@@ -107,6 +115,8 @@ def settle(
 ) -> bool:
     """Close a run unless it is closed, or somebody still answers for it; True when it is closed now.
 
+    A run that is FINISHED becomes FAILED where that is how its job ended; FAILED and KILLED stand.
+
     Args:
         run_id: The run.
         tracking: Where it is.
@@ -122,18 +132,20 @@ def settle(
     run = _find(tracking, run_id)
     if run is None:
         return False
-    if run.info.status.is_final and not _is_taken_up(journal_root, run_id, destination):
-        return True
-    if _answering(journal_root, run_id, destination):
+    ended = run.info.status
+    if ended.is_final and _is_taken_up(journal_root, run_id, destination):
+        ended = RunStatus.RUNNING
+    if not ended.is_final and _answering(journal_root, run_id, destination):
         (deliver or _deliver)(journal_root)
         if _answering(journal_root, run_id, destination):
             return False
-        if tracking.get_run(run_id).info.status.is_final:  # its own journal has closed it
-            return True
+        ended = tracking.get_run(run_id).info.status  # its own journal may have closed it
+    if ended.is_final and not _ended_too_well(ended, status):
+        return True
     try:
         tracking.close_run(run_id, status=status, end_time=end_time)
     except Rejected:  # somebody has deleted it
-        return False
+        return ended.is_final
     data = {"status": status.value, "start_time": run.info.start_time, "end_time": end_time}
     publish(RUN_CLOSED, subject=run_id, source=destination, data=data, time_ms=end_time)
     return True
@@ -178,7 +190,9 @@ def settle_job(
 
 
 def _log_of(job_id: str, jobs: JobBackend) -> Log:
-    return lambda: tail_of_job(lambda cursor: jobs.read_logs(job_id, cursor=cursor))
+    return lambda: tail_of_job(
+        lambda cursor: jobs.read_logs(job_id, cursor=cursor, tail_bytes=None if cursor else TAIL_READ_BYTES)
+    )
 
 
 def settle_state(state: JobState, home: Home, *, place: str = "", log: Log | None = None) -> bool:
@@ -341,6 +355,11 @@ def _alone(journal_root: Path, run_id: str) -> Iterator[None]:
         yield
     finally:
         lock.__exit__(None, None, None)
+
+
+def _ended_too_well(ended: RunStatus, status: RunStatus) -> bool:
+    """Tell whether a program closed its run as FINISHED, and failed after that."""
+    return ended is RunStatus.FINISHED and status is RunStatus.FAILED
 
 
 def _end_time(state: JobState) -> int:

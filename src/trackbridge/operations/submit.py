@@ -7,7 +7,8 @@
                                          +-- refused: the run is closed as FAILED, and says why
                                          +-- Ctrl-C: what was started by then is cancelled
 
-The key makes it repeatable: the same key is the same run and the same job. A run that was closed because
+The key makes it repeatable: the same key is the same run and the same job, which is not checked again: this
+shell may have no more what it was started with. A run that was closed because
 there was no job is opened again for one. What becomes of a run whose submitter dies here is told in
 ``job_notes``, who closes the run at the job's end in ``settle``.
 """
@@ -32,7 +33,7 @@ from trackbridge.domain.ids import experiment_id_of, is_minted, mint_id
 from trackbridge.domain.job_tags import TAG_JOB as TAG_JOB
 from trackbridge.domain.job_tags import TAG_JOB_PLACE, TAG_JOB_REFUSED, TAG_JOB_SECRETS
 from trackbridge.domain.jobs import Environment, JobSpec, JobState
-from trackbridge.domain.runs import TAG_SOURCE_NAME, TAG_SOURCE_TYPE, Run, RunSpec, RunStatus
+from trackbridge.domain.runs import TAG_SOURCE_NAME, TAG_SOURCE_TYPE, TAG_USER, Run, RunSpec, RunStatus
 from trackbridge.errors import (
     BridgeError,
     ConfigError,
@@ -121,12 +122,12 @@ def submit(
     key = mint_id() if key is None else _checked_key(key)
     run_id = run_id_of(key)
     complete = with_run(spec, run, run_id)
-    warnings = _checked(complete, jobs)
+    existing = None if is_minted_here else _find(run.tracking, run_id)
+    is_again = existing is not None and is_refused(existing)
+    is_new = existing is None or is_again
+    warnings = _checked(complete, jobs) if is_new else ()
     with noted(notes, run_id, tracking_uri=run.tracking_uri, place=place) as note:
-        existing = None if is_minted_here else _find(run.tracking, run_id)
-        is_again = existing is not None and is_refused(existing)
-        is_new = existing is None or is_again
-        opening = _run_spec(run, run_id, _first_tags(complete, place), is_again=is_again)
+        opening = _run_spec(run, run_id, _first_tags(complete, run.user, place), is_again=is_again)
         try:
             _open_run(run, opening)
             state = jobs.submit(complete, key=key)
@@ -256,10 +257,10 @@ def _find(tracking: TrackingStore, run_id: str) -> Run | None:
         return None
 
 
-def _first_tags(spec: JobSpec, place: str) -> dict[str, str]:
+def _first_tags(spec: JobSpec, user: str, place: str) -> dict[str, str]:
     """Return what a run says of its job before there is one."""
     secrets = json.dumps(sorted(spec.secrets.values())) if spec.secrets else ""
-    tags = {TAG_SOURCE_TYPE: SOURCE_TYPE, TAG_JOB_PLACE: place, TAG_JOB_SECRETS: secrets}
+    tags = {TAG_SOURCE_TYPE: SOURCE_TYPE, TAG_USER: user, TAG_JOB_PLACE: place, TAG_JOB_SECRETS: secrets}
     return {name: value for name, value in tags.items() if value}
 
 

@@ -104,12 +104,16 @@ class JobBackend(Protocol):
 
     @needs(Feature.JOBS_LOGS)
     @abstractmethod
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         """Return what was logged after the cursor ("" is the beginning), in bounded pieces.
 
         The pieces, one after the other, are what the program wrote to stdout and stderr; bytes that are no
         UTF-8 are replaced. A piece may be empty while the job runs. Asking again with a cursor goes on from
         there. ``done`` comes only once the job has ended and everything was read.
+
+        Without a cursor, ``tail_bytes`` asks for the end alone: what lies further before the end may be left
+        out, of several machines' logs for each, so that a long log is not read whole. A backend that cannot
+        begin elsewhere begins at the beginning.
 
         Raises:
             NotFound: There is no such job.

@@ -43,6 +43,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{1,31}):(?P<rest>.*)")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _OPTION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_COMMA = re.compile(r",(?![^\[\]]*\])")  # none of those in spark:local-cluster[2,1,1024]
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ARN = re.compile(
     r"arn:aws[a-z-]{0,20}:sagemaker:[a-z0-9-]{1,32}:[0-9]{12}:"
@@ -141,7 +142,7 @@ def parse_several(
     if isinstance(uris, str):
         if "," in uris:  # before it is split, because a password may hold a comma
             _refuse_credentials(_checked(uris))
-        uris = uris.split(",")
+        uris = _COMMA.split(uris)
     if uris is None or isinstance(uris, os.PathLike):
         return (parse(uris, around=around),)
     if len(uris) != 1 and any(isinstance(uri, str) and not uri.strip() for uri in uris):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import msgspec
 import pytest
 
-from trackbridge.domain.job_checks import job_problems, shown_spec
+from trackbridge.domain.job_checks import WORD_BYTES_MAX, job_problems, shown_spec
 from trackbridge.domain.jobs import Compute, Environment, JobSpec
 
 GOOD = JobSpec(
@@ -72,6 +75,56 @@ def test_a_problem_is_named_with_a_fix(fields: dict[str, object], subject: str) 
     assert problem.subject == subject
     assert problem.message
     assert problem.fix
+
+
+class TestLongWords:
+    LONG = "x" * WORD_BYTES_MAX
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"command": ("a", LONG)},
+            {"command": ("a", "--text", LONG), "parameters": {"text": LONG}},
+            {"command": ("a",), "variables": {"A": LONG[2:]}},
+        ],
+        ids=["argument", "parameter", "variable"],
+    )
+    def test_the_longest_that_a_system_takes_is_taken(self, fields: dict[str, object]) -> None:
+        assert job_problems(msgspec.structs.replace(GOOD, **fields)) == ()
+
+    @pytest.mark.parametrize(
+        ("fields", "subject", "what"),
+        [
+            ({"command": ("a", LONG + "x")}, "command", "argument 1 of the command has 131,072 bytes"),
+            ({"command": ("a", "ü" * 65_536)}, "command", "131,072 bytes"),
+            (
+                {
+                    "command": ("bash", "-c", f"python a.py --lr 1 --text '{LONG}'"),
+                    "parameters": {"lr": "1", "text": LONG},
+                },
+                "parameters",
+                "'text', in argument 2 of the command, has",
+            ),
+            ({"variables": {"A": LONG[1:]}}, "variables", "'A' has 131,072 bytes"),
+        ],
+        ids=["argument", "bytes_not_characters", "parameter", "variable"],
+    )
+    def test_a_longer_one_is_named_with_a_fix(
+        self, fields: dict[str, object], subject: str, what: str
+    ) -> None:
+        (problem,) = job_problems(msgspec.structs.replace(GOOD, **fields))
+        assert (problem.subject, what in problem.message) == (subject, True), problem.message
+        assert len(problem.message) < 200
+        assert "131,071" in problem.message
+        assert "--input" in problem.fix
+
+    def test_a_system_takes_no_longer_one(self) -> None:
+        """Only Linux has a limit of a word; elsewhere there is one of all words together."""
+        words = [sys.executable, "-c", "", self.LONG]
+        assert subprocess.run(words, check=False).returncode == 0
+        if sys.platform == "linux":
+            with pytest.raises(OSError, match="too long"):
+                subprocess.run([*words[:-1], self.LONG + "x"], check=False)
 
 
 def test_all_problems_are_told_at_once() -> None:

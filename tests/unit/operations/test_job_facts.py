@@ -35,7 +35,7 @@ class Logs:
         self.pieces = pieces
         self.error: Exception | None = None
 
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         if self.error is not None:
             raise self.error
         number = int(cursor or 0)

@@ -95,6 +95,38 @@ def test_what_a_program_said_of_its_run_stands(project: Project) -> None:
     assert run.data.metrics == {"loss": 1.0}
 
 
+def test_a_program_that_fails_after_it_closed_its_run(project: Project) -> None:
+    project.program("tb.start_run()", "tb.log_metric('loss', 1.0)", "tb.end_run()", "os._exit(3)")
+    assert project.settle(RunStatus.FAILED)
+    run = project.place.tracking.get_run(project.run_id)
+    assert (run.info.status, run.info.end_time) == (RunStatus.FAILED, END_MS)
+    assert run.data.metrics == {"loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("ended", "settled", "stands"),
+    [
+        (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.FAILED),
+        (RunStatus.FINISHED, RunStatus.KILLED, RunStatus.FINISHED),
+        (RunStatus.KILLED, RunStatus.FAILED, RunStatus.KILLED),
+        (RunStatus.FAILED, RunStatus.FINISHED, RunStatus.FAILED),
+    ],
+)
+def test_only_what_ended_too_well_is_corrected(
+    project: Project, ended: RunStatus, settled: RunStatus, stands: RunStatus
+) -> None:
+    project.place.tracking.close_run(project.run_id, status=ended, end_time=END_MS - 1)
+    assert project.settle(settled)
+    assert project.status is stands
+
+
+def test_a_deleted_run_that_ended_too_well_stays_as_it_is(project: Project) -> None:
+    project.place.tracking.close_run(project.run_id, status=RunStatus.FINISHED, end_time=END_MS)
+    project.place.tracking.delete_run(project.run_id)
+    assert project.settle(RunStatus.FAILED)
+    assert project.status is RunStatus.FINISHED
+
+
 def test_a_program_that_left_its_run_open(project: Project) -> None:
     project.program("tb.Client().log_metric(os.environ['BRIDGE_RUN_ID'], 'loss', 1.0)")
     assert project.settle(RunStatus.FINISHED)

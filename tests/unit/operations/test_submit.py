@@ -34,6 +34,7 @@ from trackbridge.operations.submit import (
     with_run,
 )
 from trackbridge.operations.waiting import Pace
+from trackbridge.ports.findings import Finding, Severity
 
 SHOW = "import os; print(*(os.environ[f'BRIDGE_{n}'] for n in ('TRACKING_URI', 'RUN_ID', 'EXPERIMENT_NAME')))"
 
@@ -77,6 +78,7 @@ def test_a_job_knows_its_run_and_the_run_its_job(backend: Backend) -> None:
     assert run.data.params == {"lr": "0.1"}
     assert run.data.tags[TAG_JOB] == state.job_id
     assert run.data.tags["mlflow.source.type"] == "JOB"
+    assert run.data.tags["mlflow.user"] == "anna"
     assert run.data.tags["mlflow.source.name"] == "train.py"
 
 
@@ -88,6 +90,20 @@ def test_the_same_key_is_the_same_job(backend: Backend) -> None:
     assert again.run_id == first.run_id
     assert other.run_id != first.run_id
     assert len(backend.adapter.state.runs) == 2
+
+
+def test_the_same_key_finds_its_job_in_a_shell_without_its_secrets(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_OF_MINE", "x")
+    first = backend.submit(key="k", secrets={"TOKEN": "env:TOKEN_OF_MINE"})
+    missing = Finding(severity=Severity.ERROR, subject="secrets", message="TOKEN_OF_MINE is not set")
+    monkeypatch.setattr(backend.jobs, "check", lambda spec: (missing,))
+    again = backend.submit(key="k", secrets={"TOKEN": "env:TOKEN_OF_MINE"})
+    assert (again.state.job_id, again.run_id) == (first.state.job_id, first.run_id)
+    with pytest.raises(Rejected, match="TOKEN_OF_MINE is not set"):
+        backend.submit(key="k2", secrets={"TOKEN": "env:TOKEN_OF_MINE"})
+    assert len(backend.adapter.state.runs) == 1
 
 
 def test_the_same_key_for_another_job_is_refused_and_harms_nobody(backend: Backend) -> None:

@@ -287,6 +287,9 @@ def test_several(around):
     assert first.text == "azureml:"
     assert second.path == around.cwd / "x"
     assert parse_several(["./a,b"], around=around)[0].path == around.cwd / "a,b"
+    cluster, third = parse_several("spark:local-cluster[2,1,1024],./x[0]", around=around)
+    assert cluster.text == "spark:local-cluster[2,1,1024]"
+    assert third.path == around.cwd / "x[0]"
     assert parse_several([], around=around) == parse_several(None, around=around)
     assert parse_several(Path("a,b"), around=around)[0].path == around.cwd / "a,b"
 

@@ -22,6 +22,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     content: dict[str, Any]
     lines: dict[str, int]
+    operation: str = "submit"
 
     def place(self, key: str) -> str:
         """Return where a key stands: ``FILE:LINE``."""
@@ -29,7 +30,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     def wrong(self, key: str, message: str, hint: str) -> ConfigError:
         """Return the error that says that something below a key is wrong."""
-        return ConfigError(message, operation="submit", resource=self.place(key), hint=hint)
+        return ConfigError(message, operation=self.operation, resource=self.place(key), hint=hint)
 
     def refuse_unknown(self, known: Iterable[str]) -> None:
         """Refuse keys that mean nothing, with the nearest that does.
@@ -84,8 +85,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(value)
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, *, operation: str = "submit") -> Document:
     """Read a YAML file whose content is a mapping; an empty file is an empty one.
+
+    Args:
+        path: The file.
+        operation: What it is read for, for the errors.
 
     Raises:
         NotFound: There is no such file.
@@ -98,7 +103,7 @@ def read_document(path: Path) -> Document:
     except ImportError as error:
         raise MissingExtra(
             f"reading {path.name} needs PyYAML, which cannot be imported ({error})",
-            operation="submit",
+            operation=operation,
             hint="pip install 'trackbridge[jobs]'",
         ) from error
 
@@ -119,16 +124,16 @@ def read_document(path: Path) -> Document:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(
             f"this is no valid YAML: {problem}",
-            operation="submit",
+            operation=operation,
             resource=f"{path}:{mark.line + 1}" if mark is not None else str(path),
             hint="mind the indentation, and quote texts that hold ': ', '#' or braces",
         ) from error
     if node is None or content is None:
-        return Document(path=str(path), content={}, lines={})
+        return Document(path=str(path), content={}, lines={}, operation=operation)
     if not isinstance(content, dict):
         raise ConfigError(
             f"the content is a {type(content).__name__}, and has to be a mapping",
-            operation="submit",
+            operation=operation,
             resource=f"{path}:1",
             hint="write lines of the form NAME: VALUE",
         )
@@ -136,6 +141,7 @@ def read_document(path: Path) -> Document:
         path=str(path),
         content={str(key): value for key, value in content.items()},
         lines=_all_lines(node, path),
+        operation=operation,
     )
 
 

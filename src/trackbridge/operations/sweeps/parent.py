@@ -7,7 +7,7 @@ import time
 
 from trackbridge.domain.batches import Batch, MetricColumns, Setting
 from trackbridge.domain.ids import experiment_id_of
-from trackbridge.domain.runs import TAG_SOURCE_TYPE, RunSpec, RunStatus
+from trackbridge.domain.runs import TAG_SOURCE_TYPE, TAG_USER, RunSpec, RunStatus
 from trackbridge.errors import NotFound
 from trackbridge.operations.sweeps.definition import SweepDefinition
 from trackbridge.operations.sweeps.records import Trial
@@ -31,7 +31,7 @@ def open_parent(definition: SweepDefinition, tracking: TrackingStore, limits: Li
             name=definition.name,
             user=definition.user,
             start_time=now_ms(),
-            tags={TAG_SOURCE_TYPE: SOURCE_TYPE, **definition.tags, **_definition_tags(definition, limits)},
+            tags=_tags(definition, limits),
             resume=True,
         )
     )
@@ -79,6 +79,16 @@ def status_of(definition: SweepDefinition, tracking: TrackingStore) -> RunStatus
 def now_ms() -> int:
     """Return the time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def _tags(definition: SweepDefinition, limits: Limits) -> dict[str, str]:
+    user = {TAG_USER: definition.user} if definition.user else {}
+    return {
+        TAG_SOURCE_TYPE: SOURCE_TYPE,
+        **user,
+        **definition.tags,
+        **_definition_tags(definition, limits),
+    }
 
 
 def _definition_tags(definition: SweepDefinition, limits: Limits) -> dict[str, str]:

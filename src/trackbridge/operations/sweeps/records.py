@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
+import time
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -26,6 +28,10 @@ from trackbridge.errors import Conflict, Locked, NotFound
 from trackbridge.operations.sweeps.definition import SweepDefinition, SweepLimits, differences, sweep_run_id
 
 FOLDER = "sweeps"
+
+LOOKERS_S_MAX = 10.0
+"""How long those who only look at the lock, each for an instant, may keep it from being taken."""
+PAUSE_S = 0.005
 
 
 class TrialState(str, Enum):
@@ -87,26 +93,27 @@ class SweepFolder:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not _taken(descriptor):
                 raise Locked(
                     "another process goes on with this sweep",
                     operation="sweep",
                     resource=f"sweep {self.key}",
                     hint=f"see how it stands with: bridge sweep show {self.key}",
-                ) from error
+                )
             yield
         finally:
             os.close(descriptor)
 
     def is_held(self) -> bool:
-        """Tell whether a process goes on with the sweep."""
+        """Tell whether a process goes on with the sweep; who looks is in nobody's way, and makes nothing."""
         try:
-            with self.held():
-                return False
-        except Locked:
-            return True
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        try:
+            return not _try(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
 
     def read(self) -> tuple[SweepDefinition, SweepLimits]:
         """Return what the sweep is.
@@ -180,6 +187,25 @@ def all_sweeps(root: Path) -> list[SweepFolder]:
     files = sorted((root / FOLDER).glob("*/sweep.json"), key=lambda path: path.stat().st_ctime, reverse=True)
     keys = (msgspec.json.decode(file.read_bytes(), type=_File).definition.key for file in files)
     return [SweepFolder(root, key) for key in keys]
+
+
+def _taken(descriptor: int) -> bool:
+    """Take a lock, whoever looks at it meanwhile; False where another process holds it."""
+    deadline_s = time.monotonic() + LOOKERS_S_MAX
+    while not _try(descriptor, fcntl.LOCK_EX):
+        if not _try(descriptor, fcntl.LOCK_SH) or time.monotonic() > deadline_s:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # others look, and nobody holds it
+        threading.Event().wait(PAUSE_S)
+    return True
+
+
+def _try(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write(path: Path, content: bytes, how: int, *, is_durable: bool = True) -> None:

@@ -49,6 +49,7 @@ class JobTests(Contract):
     - ``logged(text)``: what the platform's log holds of what a program wrote, by default the same; a
       platform that keeps lines, and not their ends, gives what it makes of them;
     - ``long_lines``: how many lines the log has that is read in pieces;
+    - ``skips_to_tail``: whether the end of such a log is read without its beginning;
     - ``launchers`` and ``machines_max``: with which launchers, and on how many machines (2 stand for many), a
       job can be distributed; others must be refused;
     - ``missing_input``: the URI or path of an input that is not there;
@@ -66,6 +67,7 @@ class JobTests(Contract):
     pause_s = 0.01
     limit_s = 2
     long_lines = 500_000
+    skips_to_tail = True
     launchers = frozenset([Launcher.DIRECT, Launcher.TORCHRUN, Launcher.MPI])
     machines_max = 2
     missing_input = "/there/is/no/such/input"

@@ -70,7 +70,14 @@ class LogTests(JobTests):
         state = self.run_long()
         pieces = [text for text, _ in self.pieces(state.job_id)]
         assert all(len(piece) <= PIECE_CHARS_MAX for piece in pieces)
-        assert "".join(pieces) == self.logged(LONG * self.long_lines)
+        whole = self.logged(LONG * self.long_lines)
+        assert "".join(pieces) == whole
+        for tail_bytes in (len(LONG.encode()) * 50 + more for more in range(3)):
+            chunk = self.jobs.read_logs(state.job_id, tail_bytes=tail_bytes)
+            came = chunk.text + self.log(state.job_id, chunk.cursor)
+            assert whole.endswith(came)
+            assert len(came.encode()) > tail_bytes - len("🚀".encode()), "as much as was asked for"
+            assert len(came) < len(whole) or not self.skips_to_tail
 
     @requires(Feature.JOBS_LOGS)
     def test_reading_goes_on_from_any_cursor(self) -> None:

@@ -20,6 +20,14 @@ from trackbridge.testing.contracts.samples import HOSTILE_TEXTS
 
 THREADS = 6
 SECRET = "gdzie-rosnie-pieprz-7391"
+OTHERS: tuple[dict[str, object], ...] = (
+    {"name": "other"},
+    {"variables": {"A": "1"}},
+    {"parameters": {"a": "1"}},
+    {"attempts_max": 2},
+    {"tags": {"a": "b"}},
+)
+"""What makes another spec."""
 WORDS = ("", " two words ", "$HOME", "*", ";exit 9", "a\nb", "--x=1", "'\"", "\\", "Ü漢🚀")
 
 BEATING = """
@@ -112,23 +120,13 @@ class SecretTests(JobTests):
 class ConflictTests(JobTests):
     """A key stands for one spec."""
 
-    @pytest.mark.parametrize(
-        "fields",
-        [
-            {"name": "other"},
-            {"variables": {"A": "1"}},
-            {"parameters": {"a": "1"}},
-            {"attempts_max": 2},
-            {"tags": {"a": "b"}},
-        ],
-        ids=lambda fields: next(iter(fields)),
-    )
-    def test_another_spec_is_a_conflict(self, fields: dict[str, object]) -> None:
+    def test_another_spec_is_a_conflict(self) -> None:
         key = mint_id()
         state = self.ended(self.submit("", key=key).job_id)
-        with pytest.raises(Conflict):
-            self.submit("", key=key, **fields)
-        assert self.jobs.status(state.job_id) == state
+        for fields in OTHERS:
+            with pytest.raises(Conflict):
+                self.submit("", key=key, **fields)
+            assert self.jobs.status(state.job_id) == state, f"after {fields}"
 
     def test_another_command_is_a_conflict_while_it_runs(self) -> None:
         key = mint_id()

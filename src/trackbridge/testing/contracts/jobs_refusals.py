@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from trackbridge.domain.job_checks import WORD_BYTES_MAX
 from trackbridge.domain.jobs import Compute, Environment, JobStatus, Launcher
 from trackbridge.errors import Rejected, Unsupported
 from trackbridge.ports.capabilities import Feature
@@ -17,6 +18,8 @@ WRONG: dict[str, dict[str, object]] = {
     "no_command": {"command": ()},
     "empty_program": {"command": ("",)},
     "nul_in_command": {"command": ("a\0b",)},
+    "argument_too_long": {"command": ("a", "x" * (WORD_BYTES_MAX + 1))},
+    "variable_too_long": {"variables": {"A": "x" * WORD_BYTES_MAX}},
     "surrogate_in_command": {"command": ("a", "\ud800")},
     "no_code_dir": {"code_dir": "/there/is/no/such/folder"},
     "no_instance": {"compute": Compute(instance_count=0)},

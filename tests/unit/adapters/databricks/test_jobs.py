@@ -286,6 +286,19 @@ def test_a_listing_goes_on_where_it_was_though_jobs_come(jobs: JobBackend, datab
     assert second.token is None
 
 
+def test_one_call_looks_through_so_many_runs_of_others(
+    jobs: JobBackend, databricks: Databricks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trackbridge_adapters.databricks.jobs.PAGES_MAX", 2)
+    add_runs(databricks, 1, parameters=[f"{FOLDER}/token/digest", "1", told_of(spec_of())])
+    add_runs(databricks, 60, parameters=["/Volumes/others", "1", "{}"], first=2)
+    databricks.requests.clear()
+    first = jobs.list_jobs()
+    assert (list(first), len(databricks.requests)) == ([], 2)
+    second = jobs.list_jobs(token=first.token)
+    assert ([state.job_id for state in second], second.token) == (["1"], None)
+
+
 def add_runs(
     databricks: Databricks, count: int, *, parameters: list[str], first: int = 1, start_ms: int = 1_000
 ) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wheels import write_wheel
 from tests.unit.adapters.jobs_shared.machine import Machine
-from tests.unit.adapters.local.test_environments import write_wheel
 from trackbridge_adapters._jobs import bootstrap
 
 SECRET = "gdzie-rosnie-pieprz-7391"
@@ -226,6 +226,25 @@ class TestHooks:
         ended = machine.run("raise SystemExit(1)", attempts_max=3)
         assert ended.code == 1
         assert ended.err.count("no room") == 1
+
+
+class TestPython:
+    @pytest.mark.parametrize(
+        ("wanted", "told"),
+        [
+            (None, False),
+            ("{}.{}".format(*sys.version_info), False),
+            ("{}.{}.{}".format(*sys.version_info), False),
+            ("3.1", True),
+            ("3.99", True),
+        ],
+    )
+    def test_another_one_than_was_asked_for_is_told(
+        self, machine: Machine, wanted: str | None, told: bool
+    ) -> None:
+        ended = machine.run("", python=wanted)
+        assert ended.code == 0
+        assert (f"Python {wanted} is asked for, and the image has 3." in ended.err) == told
 
 
 class TestRequirements:

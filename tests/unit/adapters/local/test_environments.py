@@ -6,39 +6,21 @@ import importlib.metadata
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import trackbridge
+from tests.support.wheels import write_wheel
 from tests.unit.adapters.local.job_rig import FOREVER, Rig, touches, until, waits_for
 from trackbridge.domain.jobs import Environment, JobState, JobStatus
 from trackbridge.errors import MissingExtra, Rejected
-from trackbridge_adapters.local import job_findings
+from trackbridge_adapters.local import environments, job_findings
 from trackbridge_adapters.local import jobs as jobs_module
 from trackbridge_adapters.local.environments import LocalInstallation, path_of, wanted_of
 
 USE_TINY = "import sys, tiny; print(tiny.VALUE, sys.prefix)"
-
-
-def write_wheel(folder: Path, name: str, version: str = "1.0", value: str = "42") -> Path:
-    """Write a wheel with one module."""
-    folder.mkdir(exist_ok=True)
-    module = name.replace("-", "_")
-    info = f"{module}-{version}.dist-info"
-    path = folder / f"{module}-{version}-py3-none-any.whl"
-    files = {
-        f"{module}.py": f"VALUE = {value}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(path, "w") as wheel:
-        for file, content in files.items():
-            wheel.writestr(file, content)
-        wheel.writestr(f"{info}/RECORD", "".join(f"{file},,\n" for file in (*files, f"{info}/RECORD")))
-    return path
 
 
 @pytest.fixture
@@ -95,6 +77,29 @@ def test_other_requirements_are_another_environment(rig: Rig, wheels: Path) -> N
     succeeded(rig, USE_TINY, ["tiny", "other"])
     succeeded(rig, USE_TINY, ["other", "tiny"])
     assert len(environments_of(rig)) == 2, "their order does not matter"
+
+
+def test_the_jobs_own_variables_choose_packages(rig: Rig, wheels: Path, tmp_path: Path) -> None:
+    """What uv is told with ``--env`` makes another environment, so that none is taken for what it is not."""
+    write_wheel(wheels, "tiny", "2.0", value="'newer'")
+    constraints = tmp_path / "constraints.txt"
+    said: list[str] = []
+    for version in ("1.0", "2.0"):
+        constraints.write_text(f"tiny=={version}\n", encoding="utf-8")
+        os.utime(constraints, (len(said), len(said)))
+        state = rig.run(USE_TINY, environment=needs("tiny"), variables={"UV_CONSTRAINT": str(constraints)})
+        said.append(rig.log(state.job_id).splitlines()[-1].split()[0])
+    assert said == ["42", "newer"]
+    assert len(environments_of(rig)) == 2
+
+
+def test_who_signs_in_at_an_index_makes_no_other_environment() -> None:
+    keys = {
+        environments._key(["tiny"], None, "3.11", {"UV_INDEX_URL": f"https://{login}a.example/{path}"})
+        for login in ("", "me:first@", "me:second@")
+        for path in ("one", "two")
+    }
+    assert len(keys) == 2
 
 
 def test_a_command_finds_the_programs_of_the_environment(rig: Rig, wheels: Path) -> None:

@@ -65,17 +65,37 @@ def test_the_environment_of_the_submitter_is_inherited_but_not_stored(
     assert SECRET.encode() not in bytes_of_the_store(rig)
 
 
-@pytest.mark.parametrize(
-    ("reference", "told"),
-    [("env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE"), ("file:/no/such/file", "/no/such/file")],
-)
-def test_a_secret_that_is_not_there_fails_the_job(rig: Rig, reference: str, told: str) -> None:
-    (finding,) = rig.jobs.check(rig.spec(secrets={"TOKEN": reference}))
-    assert finding.severity is Severity.WARNING
-    state = rig.run(touches(rig.folder / "ran"), secrets={"TOKEN": reference})
+@pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE", "file:/no/such/file"])
+def test_a_secret_that_is_not_there_is_refused(rig: Rig, reference: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        rig.submit(secrets={"TOKEN": reference})
+    assert "TOKEN" in str(caught.value)
+    assert reference.partition(":")[2] in str(caught.value)
+    assert list(rig.jobs.list_jobs()) == []
+
+
+def test_the_same_key_finds_its_job_when_its_secret_is_gone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE_OF_IT", SECRET)
+    key, secrets = mint_id(), {"TOKEN": "env:PLACE_OF_IT"}
+    job_id = rig.submit(key=key, secrets=secrets)
+    monkeypatch.delenv("PLACE_OF_IT")
+    assert rig.submit(key=key, secrets=secrets) == job_id
+    with pytest.raises(Rejected, match="PLACE_OF_IT"):
+        rig.submit(secrets=secrets)
+    assert [state.job_id for state in rig.jobs.list_jobs()] == [job_id]
+
+
+def test_a_secret_that_goes_before_the_job_has_its_turn_fails_it(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET, encoding="utf-8")
+    running = rig.submit(FOREVER)
+    job_id = rig.submit(touches(rig.folder / "ran"), secrets={"TOKEN": f"file:{tmp_path / 'secret'}"})
+    (tmp_path / "secret").unlink()
+    rig.jobs.cancel(running)
+    state = rig.ended(job_id)
     assert (state.status, state.exit_code) == (JobStatus.FAILED, None)
     assert "TOKEN" in state.reason
-    assert told in state.reason
     assert not (rig.folder / "ran").exists()
 
 
@@ -122,6 +142,38 @@ def test_what_one_machine_does_not_have_is_refused_with_the_reason(
     with pytest.raises(Rejected, match=finding.message) as caught:
         rig.submit(**fields)
     assert caught.value.hint == finding.fix
+
+
+@pytest.mark.parametrize("program", ["no-such-program", "./there.sh", "/no/such/program", "folder/"])
+def test_a_program_that_is_not_there_is_refused(rig: Rig, tmp_path: Path, program: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "there.sh").write_text("#!/bin/sh\n")  # not executable
+    (finding,) = rig.jobs.check(rig.spec(command=(program,), code_dir=str(tmp_path)))
+    assert (finding.severity, finding.subject) == (Severity.ERROR, "command")
+    assert program in finding.message
+
+
+def test_programs_are_looked_for_where_the_job_will_find_them(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "there.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "there.sh").chmod(0o755)
+    for command, variables in (
+        ("./there.sh", {}),
+        ("there.sh", {"PATH": str(tmp_path)}),
+        (os.path.basename(sys.executable), {"PATH": os.path.dirname(sys.executable)}),
+        ("{inputs.data}/program", {}),
+    ):
+        spec = rig.spec(command=(command,), code_dir=str(tmp_path), variables=variables)
+        assert list(rig.jobs.check(spec)) == []
+    brought = Environment(requirements=("pytest",))
+    assert list(rig.jobs.check(rig.spec(command=("no-such-program",), environment=brought))) == []
+
+
+def test_a_python_that_uv_cannot_bring_is_refused(rig: Rig) -> None:
+    (finding,) = rig.jobs.check(rig.spec(environment=Environment(python="3.99")))
+    assert (finding.severity, finding.subject) == (Severity.ERROR, "environment")
+    assert "no Python 3.99" in finding.message
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert list(rig.jobs.check(rig.spec(environment=Environment(python=here)))) == []
 
 
 def test_python_is_the_interpreter_of_the_submitter(rig: Rig) -> None:

@@ -90,7 +90,7 @@ class Jobs:
             self.states[job_id], status=status, exit_code=code, end_time=2, reason=reason
         )
 
-    def read_logs(self, job_id: str, *, cursor: str = "") -> LogChunk:
+    def read_logs(self, job_id: str, *, cursor: str = "", tail_bytes: int | None = None) -> LogChunk:
         return LogChunk(text="", cursor="end", done=True)
 
     def cancel(self, job_id: str) -> None:

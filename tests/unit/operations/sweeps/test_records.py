@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import threading
 from pathlib import Path
 
 import msgspec
@@ -35,6 +37,22 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         with SweepFolder(tmp_path, "another").held():
             pass
     assert not folder.is_held()
+
+
+def test_looking_is_in_nobodys_way_and_makes_nothing(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path, "night")
+    assert not folder.is_held()
+    assert list(tmp_path.iterdir()) == []
+    with folder.held():
+        pass
+    with open(folder.path / "lock", "rb") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)  # as who looks does, for an instant
+        assert not folder.is_held(), "another who looks is nobody who goes on"
+        timer = threading.Timer(0.05, fcntl.flock, (looked_at, fcntl.LOCK_UN))
+        timer.start()
+        with folder.held():
+            assert folder.is_held()
+        timer.join()
 
 
 def test_a_torn_line_is_no_line(tmp_path: Path, definition: SweepDefinition) -> None:

@@ -33,7 +33,7 @@ from trackbridge.testing.emulators.azureml.endpoint_rules import (
     seconds_of,
 )
 from trackbridge.testing.emulators.azureml.jobs import start_job
-from trackbridge.testing.emulators.azureml.jobs_records import Jobs
+from trackbridge.testing.emulators.azureml.jobs_records import OWNER, Jobs
 from trackbridge.testing.emulators.azureml.scoring import (
     DEPLOYMENT_HEADER,
     endpoint_named,
@@ -46,7 +46,7 @@ KIND = "batchEndpoints"
 SCORE = "score"
 DRIVER = f"{__package__}.inference.batch"
 MFE = "/mferp/managementfrontend"
-OWNER, BY = "azureml.batchendpoint", "azureml.batchdeployment"
+BY = "azureml.batchdeployment"
 DATA_TYPES = {
     "urifile": "uri_file",
     "urifolder": "uri_folder",

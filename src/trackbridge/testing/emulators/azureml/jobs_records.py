@@ -14,6 +14,8 @@ from trackbridge.testing.emulators.pauses import Pauses
 
 ENDED = frozenset({"Completed", "Failed", "Canceled"})
 CANCEL = "Canceled"
+OWNER = "azureml.batchendpoint"
+"""The property of a job that says which batch endpoint has started it."""
 CLOSE_S = 20.0
 """How long a job may take to be gone when the emulator closes."""
 

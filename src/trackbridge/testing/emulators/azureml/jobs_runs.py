@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -19,6 +20,7 @@ from trackbridge.testing.emulators.azureml.jobs_commands import (
     shell,
     timeout_s,
 )
+from trackbridge.testing.emulators.azureml.jobs_environments import BUILD_LOG, Environments
 from trackbridge.testing.emulators.azureml.jobs_files import (
     ROOT,
     Failed,
@@ -35,6 +37,7 @@ from trackbridge.testing.emulators.azureml.jobs_logs import JobLogs
 from trackbridge.testing.emulators.azureml.jobs_processes import kill_all
 from trackbridge.testing.emulators.azureml.jobs_records import (
     CANCEL,
+    OWNER,
     Job,
     Jobs,
     Taken,
@@ -46,7 +49,7 @@ from trackbridge.testing.emulators.azureml.jobs_tracking import JobRun, job_vari
 from trackbridge.testing.emulators.azureml.refusal import Refused
 from trackbridge.testing.emulators.azureml.run_files import RunFiles, artifact_place
 from trackbridge.testing.emulators.azureml.slow_operations import SlowOperations
-from trackbridge.testing.emulators.containers import Container, Launch
+from trackbridge.testing.emulators.containers import Container, Launch, base_variables
 
 POLL_S = 0.02
 """How often the processes of a job are looked at."""
@@ -85,8 +88,10 @@ class JobLife:
         # Taken now: after a reset the cloud has others.
         self._jobs, self._containers = cloud.part(Jobs), cloud.part(Containers)
         self._files, self._slow = cloud.part(RunFiles), cloud.part(SlowOperations)
+        self._environments = cloud.part(Environments)
         self._logs, self._run = JobLogs(cloud, job), JobRun(cloud, job)
         self._folder: Path | None = None
+        self._programs: Path | None = None
         self._started: list[tuple[Process, Container]] = []
         self._stored: list[Stored] = []
         self._has_nodes = False
@@ -145,6 +150,7 @@ class JobLife:
             self._enter(status)
             if self.job.wanted_end:
                 return self._canceled()
+        self._build()
         while True:
             self._set("Queued")
             self.job.pauses.wait_for(lambda: bool(self.job.wanted_end) or self._took_nodes())
@@ -155,6 +161,17 @@ class JobLife:
                 return self._ran()
             except Preempted:
                 self._begin_again()
+
+    def _build(self) -> None:
+        """Have the environment built, but not for batch endpoints: their program is the emulator's own."""
+        job = self.job
+        if not (job.asked.get("properties") or {}).get(OWNER):
+            self._programs = self._environments.programs_of(
+                str(job.asked.get("environmentId") or ""),
+                write=self._to(BUILD_LOG),
+                is_over=lambda: bool(job.wanted_end) or job.pauses.is_ended,
+            )
+        self._check_open()
 
     def _begin_again(self) -> None:
         """Give the nodes back, and wait for others."""
@@ -295,6 +312,9 @@ class JobLife:
             **job_variables(self.cloud, job),
         }
         assert self._folder is not None
+        if self._programs is not None:
+            folders = (str(self._programs), base_variables(self._folder)["PATH"])
+            variables.setdefault("PATH", os.pathsep.join(folders))
         job.starts += 1
         for process in processes_of(job.asked):
             log = process.log if job.starts == 1 else f"{RETRY.format(job.starts - 1)}/{process.log}"
