@@ -13,12 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -31,7 +32,7 @@ SINGLE_REQUESTS, MANY_REQUESTS = 400, 60
 RATE_SECONDS = 3.0
 BLOCK = 10
 CAPTURE_BLOCK = 150
-PERCENT = 50
+TELEMETRY_RUNS, TELEMETRY_BLOCKS = 5, 30
 CONNECTIONS = 8
 ROWS = 1000
 HOOK_WARM_S, HOOK_S = 12.0, 40.0
@@ -74,12 +75,14 @@ def measure(*, quick: bool) -> list[Figure]:
             (Target("at most mlflow's", plain["many_us"] <= theirs["many_us"]),),
         ),
         Figure(
-            "scoring one row: what metrics and the capture of every payload add",
+            "scoring one row: what metrics, the capture of every payload and sinks add",
             "%",
             telemetry,
             targets=(at_most(5, telemetry, "%"),),
-            note=f"metrics: {result['metrics_us']:.1f} µs a request; capture: {result['capture_us']:.0f} µs, "
-            "between requests of one server that are in its sample and such that are not",
+            note=f"of the {result['request_us']:,.0f} µs of a processor that a request takes, metrics are "
+            f"{result['metrics_us']:.1f} µs; capture of every payload, and two sinks that are told every "
+            f"request, add {result['telemetry_us']:.0f} µs ({result['latency_us']:+,.0f} µs of latency, of "
+            f"two servers that take turns; median of {1 if quick else TELEMETRY_RUNS} runs)",
         ),
         Figure(
             "scoring one row: 99th percentile with a webhook that hangs",
@@ -107,15 +110,16 @@ def compare(rounds: str, share: str) -> dict[str, object]:
             "mlflow": (socket.AF_INET, ("127.0.0.1", port)),
         }
         found = in_turns(servers, bodies, int(rounds), float(share), own_predict(folder / "model"))
-        capture_us = cost_of_capture(*place, bodies["single"], max(2, int(30 * float(share))))
+    runs, blocks = (TELEMETRY_RUNS, TELEMETRY_BLOCKS) if float(share) == 1 else (1, 2)
+    telemetry_us, request_us, latency_us = cost_of_telemetry(folder, bodies["single"], runs, blocks)
     result: dict[str, object] = {
         name: {kind: median(values) for kind, values in kinds.items()} for name, kinds in found.items()
     }
     metrics_us = cost_of_metrics()
-    plain = median(found["ours"]["single_us"])
-    result["metrics_us"], result["capture_us"] = metrics_us, capture_us
+    result["metrics_us"], result["telemetry_us"] = metrics_us, telemetry_us
+    result["request_us"], result["latency_us"] = request_us, latency_us
     result["without_p99_us"], result["hanging_p99_us"] = hook
-    result["telemetry_share"] = (metrics_us + max(0.0, capture_us)) / plain
+    result["telemetry_share"] = (metrics_us + max(0.0, telemetry_us)) / request_us
     return result
 
 
@@ -166,23 +170,79 @@ def own_predict(folder: Path) -> Callable[[], object]:
     return lambda: model.predict(row)
 
 
-def cost_of_capture(family: int, address: object, body: bytes, blocks: int) -> float:
-    """Return what capture adds to a request, in microseconds.
+def cost_of_telemetry(folder: Path, body: bytes, runs: int, blocks: int) -> tuple[float, float, float]:
+    """Return what capture and sinks add to a request, in microseconds; medians of several runs.
 
-    The server captures the half of all request ids; ids of both halves take turns in blocks that are longer
-    than the capture gathers payloads before it writes.
+    One server captures every payload, and tells sinks every window and every request: CloudWatch's on its
+    stdout, OpenTelemetry's to a collector. The other does nothing of that. They take turns in blocks. What is
+    captured in a block is written during the other's; so the processor's time of each worker is what counts.
+
+    Returns:
+        The processor's time that is added, that of a request without it, and the latency that is added.
     """
-    ids = [f"id-{number}" for number in range(100)]
-    is_in_sample = {
-        request_id: zlib.crc32(request_id.encode()) < (1 << 32) * PERCENT / 100 for request_id in ids
+    request, requests = request_of(body), blocks * CAPTURE_BLOCK
+    with collecting() as url, ours(folder, "bare") as bare, telling(folder, url) as told:
+        connections = [
+            connected(socket.AF_UNIX, str(folder / f"{name}.sock")) for name in ("bare", "telling")
+        ]
+        taken = []
+        for _ in range(runs + 1):
+            differences, before = [], [processor_s(server) for server in (bare, told)]
+            for _ in range(blocks):
+                without, with_telemetry = (_block_us(connection, request) for connection in connections)
+                differences.append(with_telemetry - without)
+            plain, more = (
+                (processor_s(server) - begin) / requests * 1e6
+                for server, begin in zip((bare, told), before, strict=True)
+            )
+            taken.append((more - plain, plain, median(differences)))
+        for connection in connections:
+            connection.close()
+    added, plain, latency = (median(column) for column in zip(*taken[1:], strict=True))  # the first warms
+    return added, plain, latency
+
+
+def processor_s(server: int) -> float:
+    """Return the processor's time of a server's worker, in seconds."""
+    (worker,) = Path(f"/proc/{server}/task/{server}/children").read_text(encoding="ascii").split()
+    fields = Path(f"/proc/{worker}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def telling(folder: Path, url: str) -> Iterator[int]:
+    """Run our server with the capture of every payload, and sinks."""
+    variables = {
+        "BRIDGE_HOME": str(folder / "telling-home"),
+        "BRIDGE_TELEMETRY_SINKS": "cloudwatch,otlp",
+        "BRIDGE_TELEMETRY_REQUESTS_PERCENT": "100",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
     }
-    chosen = [next(name for name in ids if is_in_sample[name] is wanted) for wanted in (False, True)]
-    differences = []
-    with connected(family, address) as connection:
-        for _ in range(blocks):
-            without, with_capture = (_block_us(connection, request_of(body, name)) for name in chosen)
-            differences.append(with_capture - without)
-    return median(differences)
+    with ours(folder, "telling", percent=100, **variables) as server:
+        yield server
+
+
+@contextmanager
+def collecting() -> Iterator[str]:
+    """Run a collector of OpenTelemetry that takes everything; give its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _block_us(connection: socket.socket, request: bytes) -> float:
@@ -230,14 +290,17 @@ def cost_of_metrics() -> float:
         "from trackbridge.serving.answers import Answer\n"
         "from trackbridge.serving.metrics import Metrics\n"
         "from trackbridge.serving.observers import Answered\n"
-        "metrics = Metrics(ServingSettings(model_path='.', name='wine', model='models:/wine/1'), place=0)\n"
+        "from trackbridge.serving.windows import WindowTelemetry\n"
+        "settings = ServingSettings(model_path='.', name='wine', model='models:/wine/1')\n"
+        "metrics, windows = Metrics(settings, place=0), WindowTelemetry(settings)\n"
         "answered = Answered('1', 'application/json', b'', Answer(200, b''), 0.001)\n"
-        "before = time.perf_counter()\n"
+        "before = time.thread_time()\n"
         "for _ in range(20_000):\n"
         "    metrics.in_flight.inc()\n"
         "    metrics.in_flight.dec()\n"
         "    metrics.on_answered(answered)\n"
-        "print((time.perf_counter() - before) / 20_000 * 1e6)\n"
+        "    windows.on_answered(answered)\n"
+        "print((time.thread_time() - before) / 20_000 * 1e6)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=workers.environment(), capture_output=True, text=True, check=True
@@ -249,23 +312,25 @@ def cost_of_metrics() -> float:
 
 
 @contextmanager
-def ours(folder: Path, name: str, **variables: str) -> Iterator[None]:
-    """Run our server on a Unix socket."""
+def ours(folder: Path, name: str, *, percent: int = 0, **variables: str) -> Iterator[int]:
+    """Run our server on a Unix socket, capturing so many percent of the payloads; give its process id."""
     settings = {
         "model_path": str(folder / "model"),
         "name": name,
         "socket": str(folder / f"{name}.sock"),
-        "capture": {"percent": PERCENT, "folder": str(folder / f"payloads-{name}")},
+        "capture": {"percent": percent, "folder": str(folder / f"payloads-{name}")},
         "ready_file": str(folder / f"{name}.json"),
     }
     config = folder / f"{name}.config.json"
     config.write_text(json.dumps(settings), encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "trackbridge.serving", str(config)], env=workers.environment(**variables)
+        [sys.executable, "-m", "trackbridge.serving", str(config)],
+        env=workers.environment(**variables),
+        stdout=subprocess.DEVNULL,
     )
     try:
         wait_until(lambda: (folder / f"{name}.json").exists(), process)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trackbridge.api.active import ActiveRun
     from trackbridge.api.autologging import autolog
     from trackbridge.api.client import Client, ViewType
+    from trackbridge.api.deploying import deploy
     from trackbridge.api.endpoints import endpoint
     from trackbridge.api.fluent import (
         active_run,
@@ -97,6 +98,7 @@ __all__ = [
     "autolog",
     "delete_registered_model_alias",
     "delete_tag",
+    "deploy",
     "download_model",
     "end_run",
     "endpoint",
@@ -159,6 +161,7 @@ _ELSEWHERE = {
     "Runs": "trackbridge.api.results",
     "ViewType": "trackbridge.api.client",
     "autolog": "trackbridge.api.autologging",
+    "deploy": "trackbridge.api.deploying",
     "endpoint": "trackbridge.api.endpoints",
     "job": "trackbridge.api.job_functions",
     "run_project": "trackbridge.api.jobs",

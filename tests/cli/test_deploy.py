@@ -11,9 +11,14 @@ import pytest
 
 from tests.cli.conftest import Bridge
 from tests.support.endpoint_scenes import Scene
+from tests.support.memory_deployments import MemoryDeployments
+from tests.support.preflights import lend_small, with_example
 from trackbridge.domain.models import Approval
 from trackbridge.operations import opening
+from trackbridge.operations.model_source import ModelSource
 from trackbridge.ports.capabilities import Feature
+from trackbridge.ports.findings import Finding, Severity
+from trackbridge.testing.contracts.deployment_models import failing
 
 WINE = ("deploy", "models:/wine/1", "--endpoint", "wine")
 SECOND = ("deploy", "models:/wine@champion", "--endpoint", "wine")
@@ -257,3 +262,59 @@ def test_what_the_target_lacks_is_noted(bridge: Bridge, scene: Scene) -> None:
     assert "has no lock" in result.err
     assert "is not supported by memory" in bridge("endpoints", "rollback", "wine", "--yes", code=1).err
     bridge("endpoints", "show", "wine")
+
+
+# From a file, and looked at before.
+
+
+def test_a_file_says_what_flags_do_not(bridge: Bridge, scene: Scene, project: Path) -> None:
+    (project / "wine.yaml").write_text(
+        "model: models:/wine/1\nendpoint: wine\nenv: {MODE: fast}\ntargets: {memory: {instances: 2}}\n",
+        "utf-8",
+    )
+    objects = bridge("deploy", "-f", "wine.yaml", "--deployment", "blue", "--yes", "--json").objects
+    (created,) = [
+        item for item in objects if item.get("subject") == "deployment wine/blue" and "after" in item
+    ]
+    assert created["after"]["variables"] == {"MODE": "fast"}
+    assert created["after"]["instance_count"] == 2
+    assert scene.shape == {"blue": ("models:/wine/1", 100, 0)}
+
+
+def test_what_is_not_said_is_asked_for(bridge: Bridge, scene: Scene) -> None:
+    assert "--endpoint is missing" in bridge("deploy", "models:/wine/1", code=1).err
+    assert "MODEL is missing" in bridge("deploy", "--endpoint", "wine", code=1).err
+    assert scene.shape is None
+
+
+def test_what_a_model_lacks_is_told_with_the_plan(bridge: Bridge, scene: Scene) -> None:
+    result = bridge(*WINE, "--plan")
+    assert "WARNING   models:/wine/1: it has no MLmodel" in result.out
+    assert "          fix: log it with one of mlflow's flavors" in result.out.splitlines()
+    assert scene.shape is None
+
+
+def test_what_the_target_would_not_take_is_refused_after_the_plan(
+    bridge: Bridge, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = Finding(severity=Severity.ERROR, subject="role", message="may not read", fix="let it read")
+    monkeypatch.setattr(MemoryDeployments, "check", lambda self, spec, observed: (finding,))
+    for option in ("--plan", "--yes"):
+        result = bridge(*WINE, option, code=1)
+        assert "ERROR     role: may not read" in result.out
+        assert "let it read" in result.err
+    assert scene.shape is None
+
+
+def test_a_model_that_fails_is_not_deployed(
+    bridge: Bridge, scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("models")
+    lend_small(folder / "index", monkeypatch)
+    monkeypatch.setattr(ModelSource, "folder_of", lambda self, spec: with_example(failing(folder)))
+    monkeypatch.setattr(
+        ModelSource, "mlmodel_of", lambda self, spec: "flavors:\n  python_function:\n    env: x\n"
+    )
+    result = bridge(*WINE, "--yes", code=1)
+    assert "the pre-flight of models:/wine/1 failed: it fails on its own input example" in result.err
+    assert scene.shape is None

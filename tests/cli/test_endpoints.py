@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.conftest import Bridge
 from tests.support.endpoint_scenes import Scene
+from tests.support.memory_adapter import MemoryAdapter
+from trackbridge.errors import Unavailable
 
 HOSTILE = "evil\x1b[31m\x07name"
 
@@ -33,10 +35,54 @@ def test_nothing_there_yet(bridge: Bridge, scene: Scene) -> None:
 
 def test_list(bridge: Bridge, wine: Scene) -> None:
     lines = bridge("endpoints", "list").out.splitlines()
-    assert lines[0].split() == ["NAME", "STATE", "TRAFFIC", "ADDRESS"]
-    assert lines[1] == "wine  READY  v1 90 %, v2 10 %  memory://wine"
+    assert lines[0].split() == [
+        *("ENDPOINT", "TARGET", "DEPLOYMENT", "MODEL", "DIGEST", "TRAFFIC", "HEALTH"),
+        *("SINCE", "(UTC)", "BY"),
+    ]
+    first, second = (line.split() for line in lines[1:])
+    assert first[:4] == ["wine", "local", "v1", "models:/wine/1"]
+    assert second[:4] == ["wine", "local", "v2", "models:/wine/2"]
+    digest = wine.place().registry.get_version("wine", "2").digest or ""
+    assert second[4:8] == [digest.removeprefix("sha256:")[:12], "10", "%", "READY"]
+    assert second[-1] == "anna"
     listed = bridge("endpoints", "list", "--json").objects
-    assert listed[0]["deployments"][1]["model"] == "models:/wine/2"
+    assert listed[0]["target"] == "local"
+    v1, v2 = listed[0]["deployments"]
+    assert (v2["model"], v2["digest"], v2["user"]) == ("models:/wine/2", digest, "anna")
+    assert v1["time"] <= v2["time"]
+
+
+def test_list_tells_what_is_not_well(bridge: Bridge, wine: Scene) -> None:
+    wine.state.deployments.broken["wine", "v2"] = f"out of memory {HOSTILE}"
+    shown = bridge("endpoints", "list").out
+    assert "FAILED: out of memory" in shown
+    assert "\x1b" not in shown
+
+
+def test_list_asks_every_place_and_tells_which_cannot_be_asked(
+    bridge: Bridge, wine: Scene, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge("remotes", "add", "lab", "./lab")
+    bridge("remotes", "add", "same", "./lab/../lab")
+    bridge("remotes", "add", "down", "https://tracking.example.org")
+    asked: list[str] = []
+
+    def open_some(uri: Any, **options: Any) -> Any:
+        asked.append(uri.text)
+        if uri.text.startswith("https:"):
+            raise Unavailable("nobody answers", hint="look whether it runs")
+        return MemoryAdapter(wine.state, missing=wine.missing)
+
+    monkeypatch.setattr("trackbridge.operations.opening.open_uri", open_some)
+    result = bridge("endpoints", "list", code=3)
+    assert "down cannot be asked: nobody answers (look whether it runs)" in result.err
+    targets = [line.split()[1] for line in result.out.splitlines()[1:]]
+    assert targets == ["local", "local", "lab", "lab"]
+    assert len(asked) == len(set(asked)) == 3, "each place is asked once"
+    summary = bridge("endpoints", "list", "--json", code=3).summary
+    assert (summary["endpoints"], [item["target"] for item in summary["troubles"]]) == (2, ["down"])
+    assert len(bridge("endpoints", "list", "--target", "lab", "--json").objects) == 2
+    assert "nobody answers" in bridge("endpoints", "list", "--target", "down", code=5).err
 
 
 def test_show_has_the_figures_of_each_deployment(bridge: Bridge, wine: Scene) -> None:

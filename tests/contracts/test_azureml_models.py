@@ -17,7 +17,7 @@ from tests.support.azureml_models import CONTENT, opened, payload, spec
 from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.domain.artifacts import split_artifact_uri
 from trackbridge.domain.models import Approval
-from trackbridge.errors import AuthError, Conflict, NotFound, Rejected, Unsupported
+from trackbridge.errors import AuthError, Conflict, NotFound, Rejected
 from trackbridge.operations.opening import Opened
 from trackbridge.ports.adapter import Adapter
 from trackbridge.testing.contracts import RegistryContract
@@ -340,14 +340,15 @@ def test_nothing_is_printed_set_or_loaded(
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_endpoints_are_refused_and_nothing_is_sent(emulator: AzureMlEmulator, workspace: Adapter) -> None:
+def test_endpoints_are_looked_at_and_nothing_is_changed(
+    emulator: AzureMlEmulator, workspace: Adapter
+) -> None:
     """azure-ai-ml wipes the traffic and scores four times (7.1, 7.2)."""
     place = Opened(emulator.uri, wrap_adapter(workspace))
     before = len(emulator.calls)
-    with pytest.raises(Unsupported, match="azureml serves no models") as refused:
-        place.target.observe("wine")
-    assert "name another place" in str(refused.value.hint)
-    assert len(emulator.calls) == before
+    assert place.target.observe("wine") is None
+    assert list(place.target.list_endpoints()) == []
+    assert {call.method for call in emulator.calls[before:]} == {"GET"}
 
 
 def test_latest_is_what_was_made_last_and_not_archived(registry: AzureRegistry) -> None:

@@ -59,6 +59,12 @@ LIARS = {
     "LocksLate": "test_the_lock_is_held_from_the_call_on",
     "KeepsTheLockAfterAnError": "test_the_lock_ends_with_the_block_however_that_ends",
     "KnowsEveryOperation": "test_an_unknown_operation_is_not_found",
+    "KeepsNoPayloads": "test_what_was_asked_and_answered_is_kept",
+    "KeepsEachPayloadTwice": "test_what_was_asked_and_answered_is_kept",
+    "KeepsPayloadsUnasked": "test_without_capture_nothing_is_kept",
+    "ReadsPayloadsOfAnyTime": "test_what_was_kept_is_chosen_by_deployment_and_time",
+    "LosesPayloadsWithTheEndpoint": "test_what_was_kept_outlives_the_endpoint",
+    "ForgetsSlowRequests": "test_telemetry_adds_up",
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from trackbridge_adapters.sagemaker import deployments_options
 from trackbridge_adapters.sagemaker.config import PLACE_OPTIONS
 from trackbridge_adapters.sagemaker.jobs_kinds import KINDS
 from trackbridge_adapters.sagemaker.limits import (
@@ -58,7 +59,7 @@ def called() -> set[str]:
     code = "\n".join(
         path.read_text()
         for path in SOURCES
-        if path.name not in NOT_THE_PLACES and not path.name.startswith("jobs")
+        if path.name not in NOT_THE_PLACES and not path.name.startswith(("jobs", "deployments"))
     )
     named = {name for name in re.findall(r'"([A-Z][A-Za-z]+)"', code) if name in operations}
     return {f"{operations[name].removesuffix('-metrics')}:{name}" for name in named}
@@ -84,6 +85,26 @@ def test_the_policy_of_jobs_allows_what_is_called_and_no_more() -> None:
     besides = {"sagemaker:Search", "sagemaker:AddTags"}  # for the tags of a job that is made
     told = {f"{service.replace('-', '')}:{operation}" for service, operation in named}
     assert policy(1) == told | of_jobs | besides
+
+
+def test_the_policy_of_deployments_allows_what_is_called_and_no_more() -> None:
+    code = "\n".join(path.read_text() for path in SOURCES if path.name.startswith("deployments"))
+    named = set(re.findall(r'"([A-Z][A-Za-z]+)"', code))
+    services = ("sagemaker", "sagemaker-runtime", "application-autoscaling", "cloudwatch", "logs")
+    told = {
+        f"{service.removesuffix('-runtime')}:{name}"
+        for service in services
+        for name in loader().load_service_model(service, "service-2")["operations"]
+        if name in named
+    }
+    shared = {"ecr:BatchGetImage", "iam:GetRole", "servicequotas:ListServiceQuotas", "sts:GetCallerIdentity"}
+    besides = {"sagemaker:AddTags"}  # for the tags of what is made
+    assert policy(2) == told | shared | besides
+
+
+def test_every_option_of_a_deployment_is_told() -> None:
+    text = section("Deployments")
+    assert [name for name in deployments_options.KNOWN if f"`{name}`" not in text] == []
 
 
 def test_every_option_is_told() -> None:

@@ -19,6 +19,7 @@ from tests.support.memory_deployments import (
 )
 from trackbridge.domain.deployment_changes import Facts, facts_of
 from trackbridge.domain.deployments import (
+    CapturedPayload,
     DeploymentSpec,
     EndpointMetrics,
     EndpointRevision,
@@ -62,8 +63,8 @@ class TakesAnyName(MemoryDeployments):
 
 
 class SilentlyTakesAutoscale(MemoryDeployments):
-    def _check_optional_parts(self, spec: DeploymentSpec) -> None:
-        pass
+    def plan(self, spec: DeploymentSpec, observed: EndpointState | None) -> tuple[Change, ...]:
+        return super().plan(msgspec.structs.replace(spec, autoscale=None), observed)
 
 
 class AppliesStalePlans(MemoryDeployments):
@@ -285,6 +286,42 @@ class KnowsEveryOperation(MemoryDeployments):
             return super().poll(operation)
         except BridgeError:
             return msgspec.structs.replace(operation, done=True)
+
+
+class KeepsNoPayloads(MemoryDeployments):
+    def _capture(self, endpoint: str, spec: DeploymentSpec, *about: Any) -> None:
+        pass
+
+
+class KeepsEachPayloadTwice(MemoryDeployments):
+    def _capture(self, endpoint: str, spec: DeploymentSpec, *about: Any) -> None:
+        super()._capture(endpoint, spec, *about)
+        super()._capture(endpoint, spec, *about)
+
+
+class KeepsPayloadsUnasked(MemoryDeployments):
+    def _capture(self, endpoint: str, spec: DeploymentSpec, *about: Any) -> None:
+        super()._capture(endpoint, msgspec.structs.replace(spec, capture_percent=100), *about)
+
+
+class ReadsPayloadsOfAnyTime(MemoryDeployments):
+    def read_captured(self, endpoint: str, **options: Any) -> Page[CapturedPayload]:
+        return super().read_captured(endpoint, **{**options, "until": None})
+
+
+class LosesPayloadsWithTheEndpoint(MemoryDeployments):
+    def delete(self, endpoint: str) -> Operation:
+        self.world.captured.pop(endpoint, None)
+        return super().delete(endpoint)
+
+
+class ForgetsSlowRequests(MemoryDeployments):
+    def read_metrics(self, endpoint: str, *, window_s: int) -> tuple[EndpointMetrics, ...]:
+        found = super().read_metrics(endpoint, window_s=window_s)
+        return tuple(
+            msgspec.structs.replace(item, latency_counts=((0.1, 0), (None, 0))) if item.requests else item
+            for item in found
+        )
 
 
 def lying(deployments: Callable[..., MemoryDeployments], missing: Feature | None = None) -> MemoryAdapter:

@@ -18,6 +18,8 @@ import json
 import math
 import re
 import threading
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +42,7 @@ from trackbridge.domain.deployment_changes import (
     traffic_changes,
 )
 from trackbridge.domain.deployments import (
+    CapturedPayload,
     DeploymentSpec,
     DeploymentState,
     EndpointMetrics,
@@ -51,9 +54,11 @@ from trackbridge.domain.deployments import (
 from trackbridge.domain.jobs import LogChunk
 from trackbridge.domain.paging import Page
 from trackbridge.domain.plans import Change
+from trackbridge.domain.telemetry import LATENCY_BOUNDS_MS
 from trackbridge.errors import InvalidInput, Locked, NotFound, PlanStale, Rejected, Unavailable
 from trackbridge.ports.capabilities import Capabilities, Feature
-from trackbridge.ports.deployments import DeploymentTarget
+from trackbridge.ports.deployments import DeploymentTarget, features_of
+from trackbridge.ports.findings import Finding
 
 LOG_CHARS_MAX = 4096
 
@@ -118,6 +123,7 @@ class DeploymentWorld:
     revisions: dict[str, list[EndpointRevision]] = field(default_factory=dict)
     served: dict[str, list[Served]] = field(default_factory=dict)
     old_logs: dict[tuple[str, str], str] = field(default_factory=dict)
+    captured: dict[str, list[CapturedPayload]] = field(default_factory=dict)
     payloads: dict[str, MemoryModel] = field(default_factory=dict)
     locks: dict[str, str] = field(default_factory=dict)
     broken: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -179,26 +185,19 @@ class MemoryDeployments(DeploymentTarget):
     def can_read(self, source: str) -> bool:
         return False
 
+    def check(self, spec: DeploymentSpec, observed: EndpointState | None) -> tuple[Finding, ...]:
+        return ()
+
     def plan(self, spec: DeploymentSpec, observed: EndpointState | None) -> tuple[Change, ...]:
         checked_endpoint_name(spec.endpoint)
         checked_endpoint_name(spec.deployment, "deployment")
-        self._check_optional_parts(spec)
+        for feature in features_of(spec):
+            self.capabilities.require(feature, operation="deployments.plan")
         if spec.image or spec.instance_type or spec.options:
             raise Rejected("memory has neither images nor machines nor options", adapter=NAME)
         if spec.instance_count < 1 or not spec.request_timeout_s > 0:
             raise Rejected("the number of instances and the timeout are positive", adapter=NAME)
         return deployment_changes(spec, observed)
-
-    def _check_optional_parts(self, spec: DeploymentSpec) -> None:
-        asked = {
-            Feature.DEPLOYMENTS_AUTOSCALE: spec.autoscale is not None,
-            Feature.DEPLOYMENTS_MIRROR: spec.mirror_percent > 0,
-            Feature.DEPLOYMENTS_CAPTURE: spec.capture_percent > 0,
-            Feature.DEPLOYMENTS_TRAFFIC: spec.traffic_percent < 100 and not spec.mirror_percent,
-        }
-        for feature, is_asked in asked.items():
-            if is_asked:
-                self.capabilities.require(feature, operation="deployments.plan")
 
     def plan_removal(self, endpoint: str, deployment: str, observed: EndpointState) -> tuple[Change, ...]:
         return removal_changes(endpoint, deployment, observed)
@@ -379,6 +378,7 @@ class MemoryDeployments(DeploymentTarget):
             finally:
                 self._mirror(endpoint, found, payload, content_type, is_live=deployment is None)
             self._count(endpoint, name, status)
+            self._capture(endpoint, found.deployments[name].spec, payload, content_type, status, answer)
             if status == 503:
                 raise Unavailable(answer, adapter=NAME, resource=f"{endpoint}/{name}")
             if status >= 400:
@@ -401,6 +401,30 @@ class MemoryDeployments(DeploymentTarget):
             return 200, json.dumps({"predictions": found.model.predict(rows)})
         except Exception as error:
             return 500, f"{type(error).__name__}: {error}"
+
+    def _capture(
+        self,
+        endpoint: str,
+        spec: DeploymentSpec,
+        payload: bytes,
+        content_type: str,
+        status: int,
+        answer: str,
+    ) -> None:
+        kept = self.world.captured.setdefault(endpoint, [])
+        if spec.capture_percent:
+            kept.append(
+                CapturedPayload(
+                    deployment=spec.deployment,
+                    request_id=f"request-{len(kept)}",
+                    time=self.clock_ms(),
+                    content_type=content_type,
+                    request=payload,
+                    response_content_type="application/json",
+                    response=answer.encode(),
+                    status=status,
+                )
+            )
 
     def _mirror(
         self, endpoint: str, found: MemoryEndpoint, payload: bytes, content_type: str, *, is_live: bool
@@ -445,7 +469,50 @@ class MemoryDeployments(DeploymentTarget):
             found = self._find(endpoint)
             since = self.clock_ms() - window_s * 1000
             served = [item for item in self.world.served.get(endpoint, ()) if item.time > since]
-            return tuple(_metrics(name, served) for name in sorted(found.deployments))
+            kept = Counter(
+                item.deployment for item in self.world.captured.get(endpoint, ()) if item.time > since
+            )
+            return tuple(
+                msgspec.structs.replace(
+                    _metrics(name, served),
+                    queued=0,
+                    instances=deployment.spec.instance_count if deployment.is_ready else 0,
+                    captured=kept[name],
+                    window_s=window_s,
+                )
+                for name, deployment in sorted(found.deployments.items())
+            )
+
+    def read_captured(
+        self,
+        endpoint: str,
+        *,
+        deployment: str | None = None,
+        since: int = 0,
+        until: int | None = None,
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page[CapturedPayload]:
+        self._require(Feature.DEPLOYMENTS_CAPTURE)
+        with self.world.mutex:
+            found = [
+                payload
+                for payload in self.world.captured.get(endpoint, [])
+                if deployment in (None, payload.deployment)
+                and since <= payload.time < (until or payload.time + 1)
+            ]
+        return page_of(found, self._page_size(max_results), token, "read_captured")
+
+    def start_batch(
+        self, endpoint: str, *, source: str, destination: str, key: str, deployment: str | None = None
+    ) -> Operation:
+        self._require(Feature.DEPLOYMENTS_BATCH)
+        subject = f"batch {endpoint} {source} {destination} {key}"
+        with self.world.mutex:
+            self._find(endpoint)
+            if subject not in self.world.calls:
+                self.world.calls.append(subject)
+            return self._start(subject, str)
 
     def save_revision(self, revision: EndpointRevision) -> EndpointRevision:
         self._require(Feature.DEPLOYMENTS_REVISIONS)
@@ -586,4 +653,11 @@ def _metrics(deployment: str, served: list[Served]) -> EndpointMetrics:
         latency_p50_ms=quantile(0.5),
         latency_p95_ms=quantile(0.95),
         latency_p99_ms=quantile(0.99),
+        latency_counts=_histogram(latencies),
     )
+
+
+def _histogram(latencies: list[float]) -> tuple[tuple[float | None, int], ...]:
+    counts = Counter(bisect_left(LATENCY_BOUNDS_MS, latency) for latency in latencies)
+    bounds = (*LATENCY_BOUNDS_MS, None)
+    return tuple((bound, counts[place]) for place, bound in enumerate(bounds)) if latencies else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trackbridge.ports.adapter import Adapter, AdapterContext
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Capabilities
+from trackbridge.ports.deployments import DeploymentTarget
 from trackbridge.ports.findings import Finding
 from trackbridge.ports.jobs import JobBackend
 from trackbridge.ports.registry import ModelRegistry
@@ -28,7 +29,7 @@ class RestAdapter(Adapter):
         )
         self.registry: ModelRegistry | None = RestRegistry(self.tracking, self.artifacts)
         self.jobs: JobBackend | None = None
-        self.deployments = None
+        self.deployments: DeploymentTarget | None = None
 
     def capabilities(self) -> Capabilities:
         """Return what the service declares."""

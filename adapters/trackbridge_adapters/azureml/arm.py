@@ -44,6 +44,11 @@ API_VERSIONS: Mapping[str, str] = {
     "onlineEndpoints": "2024-04-01",
     "batchEndpoints": "2024-04-01",
     "registries": "2021-10-01-dataplanepreview",
+    "metrics": "2023-10-01",
+    "autoscalesettings": "2022-10-01",
+    "permissions": "2022-04-01",
+    "components": "2020-02-02",
+    "resources": "2021-04-01",
 }
 """The version that each kind of resource is asked in: stable ones, but for registries, and secrets that
 expire, which only previews have."""
@@ -146,6 +151,28 @@ class Arm:
     def post(self, path: str, kind: str, body: Mapping[str, Any] | None = None) -> Json:
         """Call an action, and return what it answers when that is done."""
         return self._finished("POST", path, kind, body or {})
+
+    def begin(
+        self, method: str, path: str, kind: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[Json, str]:
+        """Send a change and return at once.
+
+        Returns:
+            What was answered, and the address to ask how it stands, which ``has_ended`` takes; "" where there
+            is none.
+        """
+        answer = self._sent(method, path, kind, body=body)
+        return json_of(answer), _operation_of(answer)
+
+    def has_ended(self, address: str, path: str) -> bool:
+        """Ask once how an operation stands; True when it has succeeded.
+
+        Raises:
+            NotFound: Azure does not know it, or no longer.
+            BridgeError: It failed, by what its status says.
+        """
+        answer = self._checked(self._http.request("GET", self._trusted(address, self.base())), path)
+        return _ended(answer, json_of(answer), path)
 
     def delete(self, path: str, kind: str) -> bool:
         """Delete a resource; False where there was none."""

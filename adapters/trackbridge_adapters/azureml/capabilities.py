@@ -55,3 +55,22 @@ JOBS: dict[Feature, Capability] = {
     Feature.JOBS_DISTRIBUTED: SUPPORTED,
     Feature.JOBS_DATA: SUPPORTED,
 }
+
+DEPLOYMENTS: dict[Feature, Capability] = {
+    Feature.DEPLOYMENTS_TRAFFIC: SUPPORTED,
+    Feature.DEPLOYMENTS_MIRROR: SUPPORTED,
+    Feature.DEPLOYMENTS_AUTOSCALE: SUPPORTED,
+    Feature.DEPLOYMENTS_INVOKE: SUPPORTED,
+    Feature.DEPLOYMENTS_SERVERLESS: absent(
+        Absence.NOT_OFFERED, "Azure ML's serverless endpoints serve models of its own catalogue only"
+    ),
+    Feature.DEPLOYMENTS_ASYNCHRONOUS: absent(
+        Absence.NOT_OFFERED, "Azure ML has no queue before an endpoint; score files with a batch endpoint"
+    ),
+    Feature.DEPLOYMENTS_BATCH: SUPPORTED,
+    Feature.DEPLOYMENTS_CAPTURE: SUPPORTED,
+    Feature.DEPLOYMENTS_LOGS: SUPPORTED,
+    Feature.DEPLOYMENTS_METRICS: SUPPORTED,
+    Feature.DEPLOYMENTS_REVISIONS: SUPPORTED,
+    Feature.DEPLOYMENTS_LOCK: SUPPORTED,
+}

@@ -43,6 +43,10 @@ ARM_CODES: Mapping[str, tuple[type[BridgeError], str]] = {
     "ImmutableError": (Conflict, "the version is taken by another payload: register a new version"),
     "ConflictError": (Conflict, "somebody else changed it: look again"),
     "TooManyRequests": (RateLimited, "wait; Azure says how long"),
+    "OutOfQuota": (Rejected, "ask for a higher quota in the portal, or choose fewer or smaller machines"),
+    "OutOfCapacity": (Rejected, "the region has no such machines left: another instance type, or later"),
+    "ResourceNotReady": (Rejected, "see why it did not start: bridge endpoints logs"),
+    "ImageBuildFailure": (Rejected, "see the build's log in the studio, and correct what the image requires"),
     "OperationNotAllowed": (Rejected, "ask for a higher quota in the portal"),
 }
 """Codes that say more than the status that they come with, and what to do."""

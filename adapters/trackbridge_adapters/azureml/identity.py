@@ -212,6 +212,15 @@ def claims_of(token: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def user_of(authentication: object) -> str:
+    """Return who signs in, as the token says: a person, else an application; "" where it does not."""
+    if not isinstance(authentication, AzureTokens):
+        return ""
+    claims = authentication.claims()
+    named = (claims.get(name) for name in ("upn", "unique_name", "app_displayname", "appid", "oid"))
+    return next((str(name) for name in named if name), "")
+
+
 def _credential(kind: str, client_id: str | None, cloud: Cloud) -> Credential:
     try:
         import azure.identity as identity

@@ -162,6 +162,11 @@ class ModelFiles:
         """
         return self._address(upload(folder, self._own(), self._home))
 
+    def container_address(self) -> str:
+        """Return the address of the container that ``upload`` brings files to, without a signature."""
+        datastores = self._datastores_of(self._workspace)
+        return datastores.container(datastores.default()).address
+
     def _own(self) -> Files:
         datastores = self._datastores_of(self._workspace)
         return datastores.files(datastores.default())

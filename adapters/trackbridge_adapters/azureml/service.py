@@ -17,7 +17,7 @@ from trackbridge_adapters._mlflow_rest.service import Service
 from trackbridge_adapters.azureml.arm import Arm
 from trackbridge_adapters.azureml.artifacts import artifacts_of
 from trackbridge_adapters.azureml.assets import Assets
-from trackbridge_adapters.azureml.capabilities import GAPS, HISTORY_PAGE_MAX, JOBS, LIMITS
+from trackbridge_adapters.azureml.capabilities import DEPLOYMENTS, GAPS, HISTORY_PAGE_MAX, JOBS, LIMITS
 from trackbridge_adapters.azureml.clouds import ADAPTER, Cloud, cloud_of
 from trackbridge_adapters.azureml.config import Workspace, plain_address, uses_account, workspace_of
 from trackbridge_adapters.azureml.datastores import Datastores, datastores_of
@@ -112,7 +112,7 @@ def backend_of(
         base_url=location.mlflow_url,
         http=http,
         limits=LIMITS,
-        gaps={**GAPS, **JOBS},
+        gaps={**GAPS, **JOBS, **DEPLOYMENTS},
         artifacts=artifacts_of(location, datastores if uses_account(options) else None),
         run_url=lambda experiment, run: studio_link(cloud, workspace, run),
         platform_run=platform_run_of(workspace, environment),

@@ -49,6 +49,15 @@ CAPABILITIES = Capabilities(
         Feature.DEPLOYMENTS_AUTOSCALE: absent(
             Absence.NEVER, "a machine does not grow; say how many instances (worker processes) there are"
         ),
+        Feature.DEPLOYMENTS_SERVERLESS: absent(
+            Absence.NEVER, "this machine is there all the time; leave the serving kind out"
+        ),
+        Feature.DEPLOYMENTS_ASYNCHRONOUS: absent(
+            Absence.NEVER, "an endpoint of this machine answers at once; score files with 'bridge run'"
+        ),
+        Feature.DEPLOYMENTS_BATCH: absent(
+            Absence.NEVER, "files are scored on this machine by a job: 'bridge run'"
+        ),
         Feature.DEPLOYMENTS_INVOKE: SUPPORTED,
         Feature.DEPLOYMENTS_CAPTURE: SUPPORTED,
         Feature.DEPLOYMENTS_LOGS: SUPPORTED,

@@ -16,12 +16,14 @@ from pathlib import Path
 import msgspec
 
 from trackbridge.domain.deployment_changes import (
+    checked_endpoint_name,
     deployment_changes,
     removal_changes,
     split_subject,
     traffic_changes,
 )
 from trackbridge.domain.deployments import (
+    CapturedPayload,
     DeploymentSpec,
     DeploymentState,
     EndpointMetrics,
@@ -34,16 +36,19 @@ from trackbridge.domain.jobs import LogChunk
 from trackbridge.domain.paging import Page
 from trackbridge.domain.plans import Change
 from trackbridge.errors import NotFound
+from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.deployments import DeploymentTarget
-from trackbridge_adapters.local.capabilities import ADAPTER
+from trackbridge.ports.findings import Finding
+from trackbridge_adapters.local.capabilities import ADAPTER, CAPABILITIES
 from trackbridge_adapters.local.database import Database
+from trackbridge_adapters.local.endpoint_captured import count_captured, read_captured
 from trackbridge_adapters.local.endpoint_changes import (
     apply_deployment,
     apply_endpoint,
     apply_traffic,
     begin,
 )
-from trackbridge_adapters.local.endpoint_checks import check_programs, check_spec
+from trackbridge_adapters.local.endpoint_checks import check_programs, check_spec, findings_of
 from trackbridge_adapters.local.endpoint_folders import EndpointFolder
 from trackbridge_adapters.local.endpoint_rows import (
     DeploymentRow,
@@ -89,6 +94,9 @@ class LocalDeployments(DeploymentTarget):
         return False
 
     # Plans.
+
+    def check(self, spec: DeploymentSpec, observed: EndpointState | None) -> tuple[Finding, ...]:
+        return findings_of()
 
     def plan(self, spec: DeploymentSpec, observed: EndpointState | None) -> tuple[Change, ...]:
         check_spec(spec)
@@ -210,17 +218,65 @@ class LocalDeployments(DeploymentTarget):
 
         operation = "deployments.read_metrics"
         row = self._find(endpoint, operation)
-        since_s = self._clock_ms() // 1000 - window_s
+        now_s = self._clock_ms() // 1000
         with self._database.reading(operation, endpoint) as connection:
             if connection is None:
                 raise _no_endpoint(endpoint, operation)
-            return tuple(
-                read_figures(connection, endpoint, found.name, since_s=since_s)
-                for found in row.deployments
-                if not found.is_removing
-            )
+            found = [
+                (
+                    deployment,
+                    read_figures(connection, endpoint, deployment.name, now_s=now_s, window_s=window_s),
+                )
+                for deployment in row.deployments
+                if not deployment.is_removing
+            ]
+        return tuple(self._present_figures(row, deployment, figures) for deployment, figures in found)
+
+    def _present_figures(
+        self, row: EndpointRow, deployment: DeploymentRow, figures: EndpointMetrics
+    ) -> EndpointMetrics:
+        """Return figures with what is so now: who waits, who serves, what was kept."""
+        from trackbridge_adapters.local.endpoint_telemetry import read_queued
+
+        is_serving = deployment.serving_generation is not None
+        since = self._clock_ms() - figures.window_s * 1000
+        return msgspec.structs.replace(
+            figures,
+            queued=read_queued(row.socket(deployment.name, deployment.serving_generation))
+            if is_serving
+            else None,
+            instances=deployment.spec.instance_count if deployment.status is EndpointStatus.READY else 0,
+            captured=count_captured(EndpointFolder(self._store, row.name), deployment.name, since=since),
+        )
+
+    def read_captured(
+        self,
+        endpoint: str,
+        *,
+        deployment: str | None = None,
+        since: int = 0,
+        until: int | None = None,
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page[CapturedPayload]:
+        for name, kind in ((endpoint, "endpoint"), (deployment or "x", "deployment")):
+            checked_endpoint_name(name, kind)
+        return read_captured(
+            EndpointFolder(self._store, endpoint),
+            deployment=deployment,
+            since=since,
+            until=until,
+            max_results=max_results,
+            token=token,
+        )
 
     # Revisions.
+
+    def start_batch(
+        self, endpoint: str, *, source: str, destination: str, key: str, deployment: str | None = None
+    ) -> Operation:
+        CAPABILITIES.require(Feature.DEPLOYMENTS_BATCH, operation="deployments.start_batch")
+        raise AssertionError("it is declared as absent")
 
     def save_revision(self, revision: EndpointRevision) -> EndpointRevision:
         with self._database.writing("deployments.save_revision", revision.endpoint) as connection:

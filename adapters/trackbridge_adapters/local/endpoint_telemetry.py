@@ -2,25 +2,34 @@
 
 A latency of t seconds lies in bucket floor(log(t / 1 us) / log(1.03)); the middle of a bucket is at most
 1.5 % off. Seconds are merged into minutes after an hour. ``buckets`` maps a bucket's number to its count.
+How many requests wait is asked of the server itself; how many payloads were kept is counted in its files.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
+import re
+import socket
 import sqlite3
 import threading
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
 from trackbridge.domain.deployments import EndpointMetrics
+from trackbridge.domain.telemetry import LATENCY_BOUNDS_MS
 
 RETENTION_S = 24 * 3600
 SECONDS_KEPT_S = 3600
 MINUTE_S = 60
 UNWRITTEN_SECONDS_MAX = 600
+QUEUE_S_MAX = 1.0
+METRICS_BYTES_MAX = 1024 * 1024
 
 _UNIT_S = 1e-6
+_QUEUE = re.compile(rb"^bridge_serving_queue(?:\{[^\n]*\})? ([0-9.e+]+)$", re.MULTILINE)
 _LOG_GROWTH = math.log(1.03)
 
 
@@ -149,17 +158,20 @@ def compact(connection: sqlite3.Connection, endpoint: str, *, now_s: int) -> Non
 
 
 def read_figures(
-    connection: sqlite3.Connection, endpoint: str, deployment: str, *, since_s: int
+    connection: sqlite3.Connection, endpoint: str, deployment: str, *, now_s: int, window_s: int
 ) -> EndpointMetrics:
-    """Return the telemetry of a deployment from a second on."""
+    """Return the telemetry of a deployment over the last seconds."""
+    window_s = min(window_s, RETENTION_S)
+    since_s = begin_s = now_s - window_s
     total = Figures()
     rows = connection.execute(
-        "SELECT requests, errors, refused, mirrored, buckets FROM endpoint_metric "
+        "SELECT requests, errors, refused, mirrored, buckets, start_s FROM endpoint_metric "
         "WHERE endpoint = ? AND deployment = ? AND start_s + seconds > ?",
         (endpoint, deployment, since_s),
     )
-    for row in rows:
-        total.add(_figures(row))
+    for *counted, start_s in rows:
+        total.add(_figures((counted[0], counted[1], counted[2], counted[3], counted[4])))
+        begin_s = min(begin_s, start_s)
     return EndpointMetrics(
         deployment=deployment,
         requests=total.requests,
@@ -169,7 +181,21 @@ def read_figures(
         latency_p50_ms=_quantile_ms(total.buckets, 0.50),
         latency_p95_ms=_quantile_ms(total.buckets, 0.95),
         latency_p99_ms=_quantile_ms(total.buckets, 0.99),
+        latency_counts=_histogram(total.buckets),
+        window_s=now_s - begin_s,
     )
+
+
+def _histogram(buckets: Counter[int]) -> tuple[tuple[float | None, int], ...]:
+    """Return the counts by the common bounds; a bucket counts where its middle lies."""
+    counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
+    for bucket, count in buckets.items():
+        counts[bisect_left(LATENCY_BOUNDS_MS, _middle_ms(bucket))] += count
+    return tuple(zip((*LATENCY_BOUNDS_MS, None), counts, strict=True)) if buckets else ()
+
+
+def _middle_ms(bucket: int) -> float:
+    return _UNIT_S * 1000 * math.exp((bucket + 0.5) * _LOG_GROWTH)
 
 
 def _quantile_ms(buckets: Counter[int], share: float) -> float | None:
@@ -177,5 +203,34 @@ def _quantile_ms(buckets: Counter[int], share: float) -> float | None:
     for bucket in sorted(buckets):
         rank -= buckets[bucket]
         if rank <= 0:
-            return _UNIT_S * 1000 * math.exp((bucket + 0.5) * _LOG_GROWTH)
+            return _middle_ms(bucket)
     return None
+
+
+class _ServerConnection(http.client.HTTPConnection):
+    """HTTP over the socket of a server."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=QUEUE_S_MAX)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(QUEUE_S_MAX)
+        self.sock.connect(self._path)
+
+
+def read_queued(server_socket: str) -> int | None:
+    """Return how many requests wait at a server; None when it does not say so at once."""
+    connection = _ServerConnection(server_socket)
+    try:
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        text = answer.read(METRICS_BYTES_MAX) if answer.status == 200 else b""
+        found = _QUEUE.findall(text)
+        return round(sum(float(value) for value in found)) if found else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()

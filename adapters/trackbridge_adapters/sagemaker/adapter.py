@@ -7,6 +7,7 @@ from trackbridge.ports.capabilities import Capabilities
 from trackbridge.ports.findings import Finding
 from trackbridge_adapters.sagemaker.artifacts import SageMakerArtifacts
 from trackbridge_adapters.sagemaker.backend import Backend
+from trackbridge_adapters.sagemaker.deployments import SageMakerDeployments
 from trackbridge_adapters.sagemaker.health_experiments import examine
 from trackbridge_adapters.sagemaker.jobs import SageMakerJobs
 from trackbridge_adapters.sagemaker.registry import SageMakerRegistry
@@ -22,7 +23,7 @@ class SageMakerAdapter(Adapter):
         self.artifacts = SageMakerArtifacts(backend, self.tracking)
         self.registry = SageMakerRegistry(backend, self.artifacts, self.tracking)
         self.jobs = SageMakerJobs(backend, self.tracking, self.registry)
-        self.deployments = None
+        self.deployments = SageMakerDeployments(backend)
 
     @property
     def backend(self) -> Backend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -81,8 +82,8 @@ RULES: tuple[Rule[Place], ...] = (
     ),
     Rule(
         re.compile(
-            r"^(?:(?:Resource|Record|Repository|Parameter)NotFound|NoSuch|NotFound|404|ValidationException.*"
-            r"(?:not find|does not exist|doesn't exist|not found|not exist))"
+            r"^(?:(?:Resource|Record|Repository|Parameter|Object)NotFound|NoSuch|NotFound|404|ValidationException.*"
+            r"(?:not find|does not exist|doesn't exist|not found|not exist)|ValidationError: .* not found)"
         ),
         NotFound,
         lambda found, place, access: f"check the name, and the region: {place.region}",
@@ -94,6 +95,11 @@ RULES: tuple[Rule[Place], ...] = (
             f"allow it in the policies of {access.role_arn or 'your user or role'}; "
             f"who you are: aws sts get-caller-identity{of_profile(access)}"
         ),
+    ),
+    Rule(
+        re.compile(r"^ModelNotReady"),
+        Unavailable,
+        lambda found, place, access: "its machines are being started: ask again in a moment",
     ),
     Rule(
         re.compile(r"^(?:ServiceUnavailable|Internal|ServiceFault|5\d\d)"),
@@ -162,6 +168,9 @@ def _refused(error: Any, place: Place, access: Access, where: dict[str, Any]) ->
     metadata = error.response.get("ResponseMetadata", {})
     status = metadata.get("HTTPStatusCode", 0)
     code = shown(str(told.get("Code", "")))
+    if code == "ModelError":
+        status, text = error.response.get("OriginalStatusCode"), error.response.get("OriginalMessage")
+        return model_meaning(status, str(text or told.get("Message", "")), where["operation"])
     text = shown(str(told.get("Message", "")), chars_max=MESSAGE_CHARS_MAX)
     said = f"{code}: {text}" if text else code
     message = f"{said} (status {status})"
@@ -177,6 +186,35 @@ def _refused(error: Any, place: Place, access: Access, where: dict[str, Any]) ->
     if isinstance(status, int) and 400 <= status < 500:
         return Rejected(message, **where)
     return Unavailable(message, **where)
+
+
+def model_meaning(status: int | None, text: str, operation: str) -> BridgeError:
+    """Return what it means that a model's container did not answer with a prediction.
+
+    Args:
+        status: The container's; 0 where it gave none, None where that is not told.
+        text: Its answer, in mlflow's form (JSON with a ``message``) or any other.
+        operation: What was tried.
+    """
+    said = shown(_model_message(text), chars_max=MESSAGE_CHARS_MAX)
+    message = f"{said} (status {status})" if status else said
+    where: dict[str, Any] = {"adapter": ADAPTER, "operation": operation}
+    if status == 429:
+        hint = "send fewer requests at once, or give the deployment more instances"
+        return RateLimited(message, hint=hint, **where)
+    if status == 503:
+        return Unavailable(message, hint="'bridge endpoints logs' says how it is", **where)
+    if status in (0, 408, 502, 504):
+        return TimedOut(message, ambiguous=True, hint="it may have been scored all the same", **where)
+    return Rejected(message, hint="look at the payload, and at the logs of the deployment", **where)
+
+
+def _model_message(text: str) -> str:
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return text
+    return str(told.get("message") or text) if isinstance(told, dict) else text
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

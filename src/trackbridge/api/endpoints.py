@@ -1,4 +1,4 @@
-"""Asking an endpoint from a program: ``tb.endpoint("wine").predict(frame)``.
+"""Asking an endpoint from a program: ``tb.endpoint("endpoints:/prod/wine").predict(frame)``.
 
 The payload is what mlflow's scoring servers take, and the answer is read as mlflow's client reads it::
 
@@ -28,13 +28,19 @@ class Endpoint:
     """An endpoint as a program sees it. Nothing is asked before a method is called.
 
     Args:
-        name: Its name.
+        name: Its name, ``endpoints:/NAME`` or ``endpoints:/REMOTE/NAME``.
         target: Where it is: ``local``, a remote's name or a URI.
+
+    Raises:
+        InvalidInput: The name has another form, or names another place than ``target``.
     """
 
     def __init__(self, name: str, target: UriArgument = None) -> None:
-        self.name = name
-        self._target_uri: UriArgument = "local" if target is None else target
+        from trackbridge.operations.endpoint_requests import endpoint_address
+
+        address = endpoint_address(name, target)
+        self.name = address.name
+        self._target_uri: UriArgument = "local" if address.target is None else address.target
         self._opened: Opened | None = None
 
     def __repr__(self) -> str:
@@ -53,7 +59,8 @@ class Endpoint:
     ) -> Any:
         """Send one request and return the predictions: a list, or whatever the model answers with.
 
-        The request is sent once: whether scoring may be repeated is not ours to know.
+        The request is sent again only where it was certainly not scored: nobody took the connection, or it
+        was one too many and the answer says when to come back.
 
         Args:
             data: A frame, an array, a list, or a mapping of names to them.
@@ -66,9 +73,12 @@ class Endpoint:
             Rejected: The model refuses the payload; the message is the model's.
             RateLimited: Too many requests are waiting.
             Unavailable: Nobody serves.
+            TimedOut: No answer came; it may have been scored.
         """
+        from trackbridge.operations.endpoint_requests import ask
+
         payload = payload_of(data, params)
-        answer = self._place.target.invoke(self.name, payload, content_type=JSON_TYPE, deployment=deployment)
+        answer = ask(self._place, self.name, payload, content_type=JSON_TYPE, deployment=deployment)
         return _predictions(answer)
 
     def state(self) -> EndpointState:
@@ -101,8 +111,11 @@ def endpoint(name: str, target: UriArgument = None) -> Endpoint:
     """Return an endpoint by its name, to ask it and to see how it is doing.
 
     Args:
-        name: Its name.
+        name: Its name, ``endpoints:/NAME`` or ``endpoints:/REMOTE/NAME``.
         target: Where it is: ``local`` (the default), a remote's name or a URI.
+
+    Raises:
+        InvalidInput: The name has another form, or names another place than ``target``.
     """
     return Endpoint(name, target)
 

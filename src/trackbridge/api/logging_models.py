@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trackbridge.api import flavors, logging_artifacts
-from trackbridge.api.baselines import BASELINE_FILE, baseline_of
+from trackbridge.api.baselines import baseline_of
 from trackbridge.api.model_results import ModelInfo
 from trackbridge.api.recorder import LoggedModel, RunRecorder, now_ms
 from trackbridge.api.registration import dataset_names
 from trackbridge.api.values import as_text, checked_key, checked_mapping
 from trackbridge.delivery.registrations import registration_key
 from trackbridge.domain.artifacts import artifact_uri, checked_path
+from trackbridge.domain.baselines import BASELINE_FILE
 from trackbridge.domain.model_digest import MLMODEL, ModelDigest, files_of, needs_bytes
 from trackbridge.domain.model_references import RunReference, checked_model_name
 from trackbridge.domain.records import ModelRegistered
@@ -55,6 +56,7 @@ class ModelLogging:
     input_example: Any = None
     signature: Any = None
     training_data: Any = None
+    predictions: Any = None
     requirements: Sequence[str] | str | os.PathLike[str] | None = None
     registered_model_name: str | None = None
     tags: Mapping[str, object] | None = None
@@ -65,7 +67,7 @@ class ModelLogging:
 def log(model: Any, how: ModelLogging, recorder: RunRecorder, binding: RegistryBinding) -> ModelInfo:
     """Log a model to a run; see ``trackbridge.log_model``."""
     _check(model, how, binding)
-    baseline = None if how.training_data is None else _encoded(baseline_of(how.training_data))
+    summary = None if how.training_data is None else baseline_of(how.training_data, how.predictions)
     with ExitStack() as temporary:
         if isinstance(model, str | os.PathLike):
             path, description = _existing(Path(model), how), None
@@ -73,6 +75,7 @@ def log(model: Any, how: ModelLogging, recorder: RunRecorder, binding: RegistryB
             folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="trackbridge-")))
             path = folder / "model"
             description = _save(model, path, how, recorder.run_id)
+        baseline = None if summary is None else _encoded({**summary, **_inputs_named(description)})
         if how.registered_model_name is not None:
             binding.check_files(len(_members(path, baseline)))
         how = replace(how, name=_place(path, how, baseline, recorder))
@@ -94,6 +97,12 @@ def log(model: Any, how: ModelLogging, recorder: RunRecorder, binding: RegistryB
 def _check(model: Any, how: ModelLogging, binding: RegistryBinding) -> None:
     """Refuse at the call what could not be delivered."""
     checked_path(checked_key(how.name, kind="model"))
+    if how.predictions is not None and how.training_data is None:
+        raise InvalidInput(
+            "predictions are those for the training data, which is not given",
+            operation="log_model",
+            hint="give training_data, too",
+        )
     if how.registered_model_name is None:
         if how.tags or how.description:
             raise InvalidInput(
@@ -155,6 +164,14 @@ def _inferred_signature(model: Any, data: Any) -> Any:
     if inputs is None or not hasattr(model, "predict"):
         return None
     return flavors.infer_signature(inputs, model.predict(inputs))
+
+
+def _inputs_named(description: Any) -> dict[str, Any]:
+    """Return the names of what a model takes, in order, where its signature has them: rows come without."""
+    schema = getattr(getattr(description, "signature", None), "inputs", None)
+    if schema is None or not schema.has_input_names():
+        return {}
+    return {"inputs": [str(name) for name in schema.input_names()]}
 
 
 def _inputs_of(model: Any, data: Any) -> Any:

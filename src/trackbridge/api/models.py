@@ -39,6 +39,7 @@ def log_model(
     input_example: Any = None,
     signature: Any = None,
     training_data: Any = None,
+    predictions: Any = None,
     requirements: Sequence[str] | str | os.PathLike[str] | None = None,
     registered_model_name: str | None = None,
     tags: Mapping[str, object] | None = None,
@@ -60,6 +61,8 @@ def log_model(
         training_data: A frame, array or mapping of columns. A summary of each column is kept inside the model
             (``bridge-baseline.json``), the data set is logged as an input of the run, and where the model
             says which columns it takes, the signature is inferred from them.
+        predictions: What the model answers to the training data; summed up beside it, so that drift of the
+            predictions can be told, too.
         requirements: pip requirements, or the path of a file of them; by default the packages that the model
             needs, as they are installed.
         registered_model_name: Register it under this name; that is delivered after the files.
@@ -86,6 +89,7 @@ def log_model(
         input_example=input_example,
         signature=signature,
         training_data=training_data,
+        predictions=predictions,
         requirements=requirements,
         registered_model_name=registered_model_name,
         tags=tags,

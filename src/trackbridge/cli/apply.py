@@ -31,7 +31,9 @@ def apply(output: Output, file: Path, why: str, is_agreed: bool, **options: Any)
     from trackbridge.cli.deploy import show_address, state_fields
     from trackbridge.cli.models_sync import apply_saved
     from trackbridge.cli.plans import apply_and_tell, plan_fields, show_plan
+    from trackbridge.cli.rollout_options import roll_out
     from trackbridge.domain.migration import MIRROR_OPERATION, OPERATION
+    from trackbridge.domain.rollouts import OPERATION as ROLLOUT
     from trackbridge.errors import ConfigError
     from trackbridge.operations.deploy import OPERATIONS
     from trackbridge.operations.opening import open_place
@@ -48,7 +50,7 @@ def apply(output: Output, file: Path, why: str, is_agreed: bool, **options: Any)
     if plan.operation == MIRROR_OPERATION:
         apply_saved(output, plan, is_agreed=is_agreed)
         return
-    if plan.operation not in OPERATIONS:
+    if plan.operation not in (*OPERATIONS, ROLLOUT):
         raise ConfigError(
             f"this trackbridge cannot apply plans of {plan.operation[:80]!r}", hint="use the one that made it"
         )
@@ -59,6 +61,10 @@ def apply(output: Output, file: Path, why: str, is_agreed: bool, **options: Any)
         output.summary({**plan_fields(plan), "applied": False})
         return
     output.confirm("Apply this plan?", is_agreed=is_agreed)
+    if plan.operation == ROLLOUT:
+        roll_out(output, plan, place, why=why)
+        output.summary({**plan_fields(plan), "applied": True})
+        return
     applied = apply_and_tell(output, plan, place, why=why)
     if applied.resumed:
         output.note(f"{applied.resumed} of them held already")

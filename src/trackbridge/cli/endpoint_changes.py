@@ -10,11 +10,21 @@ from trackbridge.cli.deploy import state_fields, target_option
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
 from trackbridge.cli.pairs import pairs_of
-from trackbridge.cli.plans import PlanOptions, carry_out, named_target, plan_fields, plan_options
+from trackbridge.cli.plans import (
+    PlanOptions,
+    apply_and_tell,
+    carry_out,
+    is_agreed,
+    named_target,
+    plan_fields,
+    plan_options,
+)
 
 if TYPE_CHECKING:
     from trackbridge.domain.plans import Plan
+    from trackbridge.operations.applying import Applied
     from trackbridge.operations.opening import Opened
+    from trackbridge.operations.rollout import RolloutLedger
 
 
 @click.command(
@@ -68,13 +78,60 @@ def rollback(output: Output, endpoint: str, revision: int | None, target: str, o
     """Bring an endpoint back to how it stood before the last operation, or in a revision.
 
     Rolling back twice goes forward again. A deploy or a rollback that was interrupted, or failed, is rolled
-    back, too, and so is a deletion.
+    back, too, and so is a deletion. A rollout that is under way is ended by it, wherever it is.
     """
     from trackbridge.operations.deploy import plan_rollback
     from trackbridge.operations.opening import open_place
+    from trackbridge.operations.rollout import open_ledger
+    from trackbridge.resolve.config import Settings
 
     place = open_place(target)
-    _carry_out(output, plan_rollback(place, endpoint, to=revision), place, options)
+    ledger = open_ledger(Settings())
+    if ledger.unfinished(place.uri, endpoint) is None:
+        _carry_out(output, plan_rollback(place, endpoint, to=revision), place, options)
+        return
+    _end_rollout(output, ledger, place, endpoint, revision, options)
+
+
+def _end_rollout(
+    output: Output,
+    ledger: RolloutLedger,
+    place: Opened,
+    endpoint: str,
+    revision: int | None,
+    options: PlanOptions,
+) -> None:
+    """Roll back while a rollout is under way: it is ended first, then all that it has done goes."""
+    from trackbridge.errors import NotFound
+    from trackbridge.operations.deploy import goal_of, plan_rollback
+    from trackbridge.operations.endpoint_goals import Restore
+    from trackbridge.operations.model_source import open_models
+    from trackbridge.operations.opening import user_name
+    from trackbridge.operations.rollout import ended_rollout
+    from trackbridge.resolve.config import Settings
+
+    rollout = ledger.unfinished(place.uri, endpoint)
+    assert rollout is not None
+    settings = Settings()
+    try:
+        plan = plan_rollback(place, endpoint, to=revision)
+    except NotFound as error:  # it was stopped before it did anything
+        error.advise(f"end the rollout with: bridge rollouts abort {rollout.name}")
+        raise
+    goal = goal_of(plan)
+    assert isinstance(goal, Restore)
+    output.note(f"this ends the rollout {rollout.name}, which is {rollout.status} at {rollout.percent} %")
+    if not is_agreed(output, plan, options):
+        output.confirm(f"End the rollout {rollout.name}?", is_agreed=options.is_agreed)
+    models = open_models(
+        rollout.models_uri or place.uri, registry_uri=rollout.registry_uri or None, settings=settings
+    )
+    why = f": {options.why}" if options.why else ""
+    reason = f"bridge endpoints rollback by {user_name(settings) or 'somebody'}{why}"
+    with ended_rollout(ledger, place, endpoint, models=models, reason=reason):
+        again = plan_rollback(place, endpoint, to=goal.revision)
+        applied = apply_and_tell(output, again, place, why=options.why)
+    _show_state(output, plan, place, applied)
 
 
 @click.command(epilog=example("bridge endpoints remove wine v1"))
@@ -111,7 +168,11 @@ def _carry_out(
     output: Output, plan: Plan, place: Opened, options: PlanOptions, *, question: str = "Apply this plan?"
 ) -> None:
     """Carry out a plan, and say how the endpoint stands then."""
-    applied = carry_out(output, plan, place, options, question=question)
+    _show_state(output, plan, place, carry_out(output, plan, place, options, question=question))
+
+
+def _show_state(output: Output, plan: Plan, place: Opened, applied: Applied | None) -> None:
+    """Say how the endpoint stands after its plan was applied."""
     state = applied.state if applied is not None else None
     if applied is not None and state is None:
         back = f"bridge endpoints rollback {applied.endpoint}{named_target(place.uri)}"

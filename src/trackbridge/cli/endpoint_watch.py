@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,16 +15,37 @@ from trackbridge.cli.deploy import target_option
 from trackbridge.cli.durations import DURATION
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output, uses_colour
+from trackbridge.errors import Unavailable
 
 if TYPE_CHECKING:
     from trackbridge.domain.deployments import EndpointMetrics, EndpointState
+    from trackbridge.domain.telemetry import TelemetryPoint
     from trackbridge.operations.opening import Opened
 
+otlp_option = click.option(
+    "--otlp",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[URL]",
+    help="Send the figures to OpenTelemetry, too; without URL as its own variables say.",
+)
+
 COLUMNS = ("DEPLOYMENT", "MODEL", "TRAFFIC", "STATE", "REQUESTS", "ERRORS", "P50 ms", "P95 ms", "P99 ms")
+CURVES = ("req/s", "errors", "P95 ms")
+LOOKS_MIN, LOOKS_MAX = 8, 40
+"""How many looks a sparkline shows: as many as there is room for."""
+COLUMNS_WIDTH = 96
+"""About how many characters the other columns take."""
+BARS = "▁▂▃▄▅▆▇█"
 
 
 @click.command(
-    epilog=example("bridge endpoints watch wine", "bridge endpoints watch wine --every 10s --count 6")
+    epilog=example(
+        "bridge endpoints watch wine",
+        "bridge endpoints watch endpoints:/prod/wine --every 10s --count 6",
+        "bridge endpoints watch wine --otlp http://localhost:4318",
+    )
 )
 @click.argument("endpoint")
 @click.option("--every", type=DURATION, default="2s", show_default=True, metavar="TIME", help="How often.")
@@ -30,30 +53,97 @@ COLUMNS = ("DEPLOYMENT", "MODEL", "TRAFFIC", "STATE", "REQUESTS", "ERRORS", "P50
     "--window", type=DURATION, default="1m", show_default=True, metavar="TIME", help="Of the figures."
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="How many times; by default until Ctrl-C.")
+@otlp_option
 @target_option
 @output_option
-def watch(output: Output, endpoint: str, every: float, window: float, count: int | None, target: str) -> None:
+def watch(
+    output: Output,
+    endpoint: str,
+    every: float,
+    window: float,
+    count: int | None,
+    otlp: str | None,
+    target: str,
+) -> None:
     """Watch requests, errors and latencies of an endpoint: live on a terminal, else a line each time."""
-    from trackbridge.operations.opening import open_place
+    from trackbridge.operations.telemetry import look
 
-    place, window_s, seen = open_place(target), max(1, round(window)), 0
-    pause = threading.Event()  # nobody sets it: it is waited on because Ctrl-C interrupts that
+    place, name = opened_endpoint(endpoint, target)
+    window_s = max(1, round(window))
+    told = Exporting(output, otlp)
     screen = _Screen() if sys.stdout.isatty() and not output.as_json else None
+    seen = 0
     try:
-        while True:
-            state, metrics = _look(place, endpoint, window_s)
+        for _ in looks(every, count):
+            state, points = look(place, name, window_s=window_s)
             seen += 1
+            told.export(points)
+            metrics = {point.deployment: point.metrics for point in points}
             if screen is not None:
                 screen.draw(state, metrics, window_s)
             else:
                 _print_line(output, state, metrics)
-            if seen == count:
-                break
-            pause.wait(every)
     finally:
         if screen is not None:
             screen.close()
-        output.summary({"endpoint": endpoint, "looks": seen})
+        told.close()
+        output.summary({"endpoint": name, "looks": seen})
+
+
+def looks(every_s: float, count: int | None) -> Iterator[int]:
+    """Yield a number at once, and then again and again after so many seconds; Ctrl-C interrupts the wait."""
+    pause = threading.Event()  # nobody sets it
+    number = 0
+    while True:
+        number += 1
+        yield number
+        if number == count:
+            return
+        pause.wait(every_s)
+
+
+def opened_endpoint(text: str, target: str) -> tuple[Opened, str]:
+    """Open where an endpoint is; return that and its name."""
+    from trackbridge.operations.endpoint_requests import endpoint_address
+    from trackbridge.operations.opening import open_place
+
+    address = endpoint_address(text, None if target == "local" else target)
+    return open_place(address.target or target), address.name
+
+
+class Exporting:
+    """Sends looks to a collector; one that does not answer is told once, and tried again."""
+
+    def __init__(self, output: Output, url: str | None) -> None:
+        from trackbridge.operations.telemetry import OtlpExporter
+
+        self._output = output
+        self._exporter = OtlpExporter(url or None) if url is not None else None
+        self._has_told = False
+
+    def export(self, points: tuple[TelemetryPoint, ...]) -> None:
+        """Send the metrics of a look, if somebody wants them."""
+        if self._exporter is None or not points:
+            return
+        try:
+            self._exporter.export(points)
+        except Unavailable as error:
+            if not self._has_told:
+                self._output.warn(f"{error}; {error.hint}")
+            self._has_told = True
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._exporter is not None:
+            self._exporter.close()
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return values as a line of bars, the largest as the highest; nothing above 0 is a flat line."""
+    top = max(values, default=0.0)
+    if top <= 0:
+        return BARS[0] * len(values)
+    return "".join(BARS[min(len(BARS) - 1, int(value / top * len(BARS)))] for value in values)
 
 
 def metrics_by_deployment(place: Opened, endpoint: str, window_s: int) -> dict[str, EndpointMetrics]:
@@ -73,12 +163,6 @@ def figures(metrics: EndpointMetrics | None) -> tuple[str, str, str, str, str]:
     latencies = (metrics.latency_p50_ms, metrics.latency_p95_ms, metrics.latency_p99_ms)
     p50, p95, p99 = ("" if value is None else f"{value:,.1f}" for value in latencies)
     return (f"{metrics.requests:,}", f"{metrics.errors:,}{share}", p50, p95, p99)
-
-
-def _look(place: Opened, endpoint: str, window_s: int) -> tuple[EndpointState, dict[str, EndpointMetrics]]:
-    from trackbridge.operations.deploy import observed_endpoint
-
-    return observed_endpoint(place, endpoint), metrics_by_deployment(place, endpoint, window_s)
 
 
 def _print_line(output: Output, state: EndpointState, metrics: dict[str, EndpointMetrics]) -> None:
@@ -117,6 +201,7 @@ class _Screen:
         self._console = Console(file=sys.stdout, no_color=not uses_colour(sys.stdout), highlight=False)
         self._live = Live(console=self._console, auto_refresh=False)
         self._live.start()
+        self._curves: dict[str, tuple[deque[float], ...]] = {}
 
     def draw(self, state: EndpointState, metrics: dict[str, EndpointMetrics], window_s: int) -> None:
         """Draw how an endpoint stands now."""
@@ -127,7 +212,7 @@ class _Screen:
 
         title = f"{state.endpoint} {state.status.value}, last {window_s} s, Ctrl-C ends"
         table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
-        for column in COLUMNS:
+        for column in (*COLUMNS, *CURVES):
             table.add_column(column, no_wrap=True)
         for found in state.deployments:
             share = f"{found.traffic_percent} %"
@@ -139,9 +224,21 @@ class _Screen:
                 share,
                 found.status.value,
                 *figures(metrics.get(found.deployment)),
+                *self._sparklines(found.deployment, metrics.get(found.deployment)),
             )
             table.add_row(*(Text(printable(cell)) for cell in cells))
         self._live.update(table, refresh=True)
+
+    def _sparklines(self, deployment: str, item: EndpointMetrics | None) -> tuple[str, ...]:
+        """Return the looks so far as lines: requests a second, errors, the slow latencies."""
+        if item is None:
+            return ("",) * len(CURVES)
+        now = (item.requests / max(1, item.window_s), float(item.errors), item.latency_p95_ms or 0.0)
+        curves = self._curves.setdefault(deployment, tuple(deque(maxlen=LOOKS_MAX) for _ in CURVES))
+        for curve, value in zip(curves, now, strict=True):
+            curve.append(value)
+        room = max(LOOKS_MIN, (self._console.width - COLUMNS_WIDTH) // len(CURVES))
+        return tuple(sparkline(list(curve)[-room:]) for curve in curves)
 
     def close(self) -> None:
         """Leave the last table standing."""

@@ -47,6 +47,7 @@ COMMANDS = {
     ),
     "models": Slot("models:models", "Register models; promote, describe, fetch and serve their versions."),
     "remotes": Slot("remotes:remotes", "Give tracking URIs short names."),
+    "rollouts": Slot("rollouts:rollouts", "See rollouts; go on with one, or end it."),
     "run": Slot(
         "run:run", "Run a script or a command as a job, follow its log, and end with its exit status."
     ),

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trackbridge.cli.failures import EXIT_PARTLY, error_fields
+from trackbridge.cli.job_plans import show_findings
 from trackbridge.cli.output import Output, counted
 
 if TYPE_CHECKING:
     from trackbridge.domain.plans import Change, Plan
     from trackbridge.operations.applying import Applied
     from trackbridge.operations.opening import Opened
+    from trackbridge.ports.findings import Finding
 
 EXIT_DIFFERENCES = 4
 VALUE_CHARS_MAX = 200
@@ -171,23 +173,62 @@ def _change_fields(change: Change) -> dict[str, Any]:
 
 
 def carry_out(
-    output: Output, plan: Plan, place: Opened, options: PlanOptions, *, question: str = "Apply this plan?"
+    output: Output,
+    plan: Plan,
+    place: Opened,
+    options: PlanOptions,
+    *,
+    question: str = "Apply this plan?",
+    findings: tuple[Finding, ...] = (),
 ) -> Applied | None:
     """Show the plan of an endpoint, ask, apply and check it; None when there was nothing to apply.
 
     Ends the command when it is only to be shown, is not agreed to, or was applied in part only.
 
     Raises:
-        BridgeError: Nothing could be applied.
+        BridgeError: Nothing could be applied, or the findings say that nothing can be.
     """
+    if not is_agreed(output, plan, options, question=question, findings=findings):
+        return None
+    return apply_and_tell(output, plan, place, why=options.why)
+
+
+def is_agreed(
+    output: Output,
+    plan: Plan,
+    options: PlanOptions,
+    *,
+    question: str = "Apply this plan?",
+    findings: tuple[Finding, ...] = (),
+) -> bool:
+    """Show the plan of an endpoint and ask; False when there is nothing to apply.
+
+    Ends the command when it is only to be shown, or is not agreed to.
+
+    Raises:
+        BridgeError: The findings say that nothing can be applied.
+    """
+    from trackbridge.domain.events import DEPLOY_PLANNED
+    from trackbridge.events import publish
+    from trackbridge.operations.deployment_checks import refuse_errors
+
     show_plan(output, plan)
+    show_findings(output, findings)
+    refuse_errors(findings, endpoint_of(plan))
+    changes = [f"{change.action.value} {change.subject}" for change in plan.changes]
+    publish(
+        DEPLOY_PLANNED,
+        subject=endpoint_of(plan),
+        source=str(plan.parameters.get("target", "")),
+        data={"operation": plan.operation, "changes": changes},
+    )
     if options.only_plan:
         _end_shown(output, plan, options)
     if not plan.changes_something:
         output.show("everything is as wanted")
-        return None
+        return False
     output.confirm(question, is_agreed=options.is_agreed)
-    return apply_and_tell(output, plan, place, why=options.why)
+    return True
 
 
 def _end_shown(output: Output, plan: Plan, options: PlanOptions) -> None:
@@ -218,19 +259,29 @@ def apply_and_tell(output: Output, plan: Plan, place: Opened, *, why: str) -> Ap
     from trackbridge.operations.applying import apply_plan
     from trackbridge.operations.model_source import open_models
     from trackbridge.operations.opening import user_name
+    from trackbridge.operations.preflight.trials import Trials
     from trackbridge.resolve.config import Settings
+    from trackbridge.resolve.home import bridge_home
 
     settings = Settings()
-    teller = _Teller(output)
+    teller = Teller(output)
     models = open_models(
         plan.parameters.get("models", place.uri),
         registry_uri=plan.parameters.get("registry"),
         settings=settings,
     )
     try:
-        applied = apply_plan(
-            plan, place, models=models, user=user_name(settings), why=why, on_progress=teller.tell
-        )
+        with Trials(bridge_home(settings.around)) as trials:
+            applied = apply_plan(
+                plan,
+                place,
+                models=models,
+                user=user_name(settings),
+                why=why,
+                on_progress=teller.tell,
+                trials=trials,
+                on_note=output.note,
+            )
     except KeyboardInterrupt:
         teller.interrupted(plan)
         raise
@@ -240,7 +291,7 @@ def apply_and_tell(output: Output, plan: Plan, place: Opened, *, why: str) -> Ap
     raise AssertionError("unreachable: the command has ended")
 
 
-class _Teller:
+class Teller:
     """Tells what becomes of each change: a line each, which on a terminal counts the seconds."""
 
     def __init__(self, output: Output) -> None:
@@ -285,6 +336,7 @@ class _Teller:
 
 def _tell_incomplete(output: Output, plan: Plan, applied: Applied) -> None:
     done = len(applied.done)
+    _tell_failure(output, applied)
     if applied.error is not None and applied.is_untouched:
         raise applied.error
     for change in applied.done:
@@ -314,10 +366,19 @@ def _tell_incomplete(output: Output, plan: Plan, applied: Applied) -> None:
             "left": len(applied.left) + (applied.failed is not None),
             "differences": [_change_fields(change) for change in applied.differences],
             "problems": list(applied.problems),
+            "removed": applied.removed,
             "error": error,
         }
     )
     output.end(EXIT_PARTLY)
+
+
+def _tell_failure(output: Output, applied: Applied) -> None:
+    """Tell what a failed deployment said last, and what of it was taken away again."""
+    if applied.log_tail:
+        output.note(f"the last that it logged:\n{applied.log_tail.rstrip()}")
+    for subject in applied.removed:
+        output.note(f"taken away again: {subject}")
 
 
 def named_target(uri: str) -> str:

@@ -20,6 +20,24 @@ class EndpointStatus(str, Enum):
     DELETING = "DELETING"
 
 
+class Serving(str, Enum):
+    """How requests are answered: at once by machines that are kept, at once by machines that come and go,
+    from a queue into files, or file by file on request."""
+
+    REALTIME = "realtime"
+    SERVERLESS = "serverless"
+    ASYNCHRONOUS = "asynchronous"
+    BATCH = "batch"
+
+
+class Authentication(str, Enum):
+    """What a caller of an endpoint shows: a fixed key, a token that ends, or who the cloud says it is."""
+
+    KEY = "key"
+    TOKEN = "token"
+    IDENTITY = "identity"
+
+
 class Autoscale(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of the number of instances, and the load per instance at which it grows."""
 
@@ -35,7 +53,14 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True):
     ``model_digest`` the digest of its content. ``traffic_percent`` is the share of live requests,
     ``mirror_percent`` the share of live requests whose copy it gets without answering, ``capture_percent``
     the share whose payload is kept. The endpoint's other deployments share the rest of the traffic as they
-    share it now. ``options`` are the target's own.
+    share it now.
+
+    ``memory_mib`` is the memory of a serverless deployment, in MiB; ``concurrency_max`` how many requests are
+    answered at once, by one machine or by the whole of a serverless deployment. ``authentication`` None is
+    the target's usual one. ``image`` is a container's image, ``environment`` one that the platform has a name
+    for. ``detailed_metrics`` asks for figures that the platform bills apart (Application Insights of Azure,
+    enhanced metrics of SageMaker). ``alarms`` are the platform's own alarms that undo a change while it is
+    made. ``options`` are the target's own.
     """
 
     endpoint: str
@@ -49,14 +74,25 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True):
     instance_type: str | None = None
     instance_count: int = 1
     autoscale: Autoscale | None = None
+    serving: Serving = Serving.REALTIME
+    memory_mib: int | None = None
+    concurrency_max: int | None = None
+    authentication: Authentication | None = None
     image: str | None = None
+    environment: str | None = None
+    detailed_metrics: bool = False
+    alarms: list[str] = msgspec.field(default_factory=list)
     variables: dict[str, str] = msgspec.field(default_factory=dict)
     request_timeout_s: float = 60.0
     options: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment as it stands. ``spec`` is what it was made from, as far as the target knows."""
+    """One deployment as it stands. ``spec`` is what it was made from, as far as the target knows.
+
+    ``time`` is since when it serves what it serves, in milliseconds since 1970, ``user`` who brought it; None
+    and nothing where the target keeps no note of it (then its revisions may).
+    """
 
     deployment: str
     model: str
@@ -66,6 +102,8 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     instance_count: int | None = None
     reason: str = ""
     spec: DeploymentSpec | None = None
+    time: int | None = None
+    user: str = ""
     native_id: str | None = None
 
 
@@ -118,7 +156,12 @@ class EndpointMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """Telemetry of one deployment over a window; latencies in milliseconds, None without requests.
 
     ``errors`` are answers with a status of 500 and above, or none at all; ``refused`` are those from 400 to
-    499. ``mirrored`` counts copies of live requests, which are in none of the other figures.
+    499. A model's own failure is an error, whatever status the platform wraps it in. ``mirrored`` counts
+    copies of live requests, which are in none of the other figures. The rest is None where the platform does
+    not tell it: ``queued`` requests that wait now, ``instances`` that serve now, ``captured`` payloads that
+    were kept. ``latency_counts`` is a histogram: pairs of an upper bound in milliseconds (None: no bound) and
+    how many requests took at most that long and longer than the bound before; empty where there is none.
+    ``window_s`` is the window that was really summed up, in seconds; clouds count by minutes.
     """
 
     deployment: str
@@ -129,6 +172,28 @@ class EndpointMetrics(msgspec.Struct, frozen=True, kw_only=True):
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
     latency_p99_ms: float | None = None
+    latency_counts: tuple[tuple[float | None, int], ...] = ()
+    queued: int | None = None
+    instances: int | None = None
+    captured: int | None = None
+    window_s: int = 0
+
+
+class CapturedPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """One request whose payload was kept, with its answer.
+
+    ``time`` is milliseconds since 1970. ``status`` is the answer's, None where the platform does not keep it.
+    A body is None where it was not kept.
+    """
+
+    deployment: str
+    request_id: str
+    time: int
+    content_type: str
+    request: bytes | None
+    response_content_type: str = ""
+    response: bytes | None = None
+    status: int | None = None
 
 
 def shared_traffic(current: Mapping[str, int], deployment: str, percent: int) -> dict[str, int]:

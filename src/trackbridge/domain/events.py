@@ -15,13 +15,20 @@ MODEL_STAGE_SET = "registry.stage_set"
 MODEL_APPROVAL_SET = "registry.approval_set"
 JOB_SUBMITTED = "job.submitted"
 JOB_ENDED = "job.ended"
+DEPLOY_PLANNED = "deploy.planned"
 DEPLOY_APPLIED = "deploy.applied"
 DEPLOY_FAILED = "deploy.failed"
 DEPLOY_ROLLED_BACK = "deploy.rolled_back"
+ROLLOUT_STEP = "rollout.step"
+ROLLOUT_PROMOTED = "rollout.promoted"
+ROLLOUT_ROLLED_BACK = "rollout.rolled_back"
+ENDPOINT_ALARM = "endpoint.alarm"
+ENDPOINT_DRIFT = "endpoint.drift"
 ENDPOINT_DELETED = "endpoint.deleted"
 MIGRATION_ENDED = "migration.ended"
 REGISTRIES_SYNCED = "registry.synced"
 REQUESTS_ANSWERED = "serving.requests_answered"
+REQUESTS_SCORED = "serving.requests_scored"
 TEST = "bridge.test"
 
 KINDS = (
@@ -34,13 +41,20 @@ KINDS = (
     MODEL_APPROVAL_SET,
     JOB_SUBMITTED,
     JOB_ENDED,
+    DEPLOY_PLANNED,
     DEPLOY_APPLIED,
     DEPLOY_FAILED,
     DEPLOY_ROLLED_BACK,
+    ROLLOUT_STEP,
+    ROLLOUT_PROMOTED,
+    ROLLOUT_ROLLED_BACK,
+    ENDPOINT_ALARM,
+    ENDPOINT_DRIFT,
     ENDPOINT_DELETED,
     MIGRATION_ENDED,
     REGISTRIES_SYNCED,
     REQUESTS_ANSWERED,
+    REQUESTS_SCORED,
     TEST,
 )
 """Every kind of event. Kinds are added, never changed or taken away."""

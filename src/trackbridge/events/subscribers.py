@@ -8,7 +8,8 @@
     secret_env = "AUDIT_HOOK_SECRET"   # the variable with the secret that signs what is sent
     allow_http = false                 # true: http to another machine, where everybody may read along
 
-An entry point of the group ``trackbridge.subscribers`` is a callable ``subscriber(event: Event) -> None``.
+An entry point of the group ``trackbridge.subscribers`` is a callable ``subscriber(event: Event) -> None``; of
+the group ``trackbridge.telemetry_sinks``, see ``trackbridge.events.sinks``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from trackbridge.domain.events import KINDS, TEST, Event
+from trackbridge.domain.events import KINDS, REQUESTS_ANSWERED, REQUESTS_SCORED, TEST
 from trackbridge.domain.secrets import has_secret_shape, is_secret_name, redact, shown
 from trackbridge.errors import BridgeError, ConfigError, MissingExtra, NotFound
 from trackbridge.resolve.config import WEBHOOKS_TABLE, OriginKind, Settings, close_match
@@ -35,6 +36,14 @@ if TYPE_CHECKING:
     from trackbridge.resolve.files import ConfigFile
 
 GROUP = "trackbridge.subscribers"
+SINKS_GROUP = "trackbridge.telemetry_sinks"
+OUR_SINKS = {
+    "otlp": "trackbridge.events.sink_otlp:OtlpSink",
+    "application_insights": "trackbridge.events.sink_application_insights:ApplicationInsightsSink",
+}
+"""Where the sinks are that come with us, by the names that the setting ``telemetry_sinks`` takes."""
+IN_SERVER_SINK = "cloudwatch"
+"""A sink as well, but the server serves it itself: see ``trackbridge.serving.embedded_metrics``."""
 TELEMETRY_SETTING = "opentelemetry"
 URL_CHARS_MAX = 2_000
 
@@ -50,6 +59,7 @@ class SubscriberKind(str, Enum):
     ENTRY_POINT = "entry_point"
     WEBHOOK = "webhook"
     TELEMETRY = "opentelemetry"
+    SINK = "sink"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +96,12 @@ def read_subscribers(settings: Settings) -> tuple[Subscriber, ...]:
     """Return every subscriber in order of kind and name; one that is wrong carries its problem.
 
     Raises:
-        ConfigError: A configuration file, or the setting ``opentelemetry``, cannot be read.
+        ConfigError: A configuration file, ``opentelemetry`` or ``telemetry_sinks`` cannot be read.
     """
     found = [*_entry_point_subscribers(), *_webhooks(settings)]
     if settings.value(TELEMETRY_SETTING):
         found.append(_telemetry())
+    found += read_sinks(settings)
     return tuple(sorted(found, key=lambda item: item.identifier))
 
 
@@ -117,13 +128,13 @@ def find_subscriber(name: str, settings: Settings) -> Subscriber:
 # Entry points.
 
 
-def load_entry_point(name: str) -> Callable[[Event], object]:
+def load_entry_point(name: str, group: str = GROUP) -> Callable[..., Any]:
     """Import the subscriber of an entry point.
 
     Raises:
         ConfigError: It cannot be imported, or is not callable.
     """
-    entry = next((entry for entry in _entries() if entry.name == name), None)
+    entry = next((entry for entry in _entries(group) if entry.name == name), None)
     if entry is None:
         raise ConfigError(f"no installed package has the subscriber {name!r}", hint="bridge events list")
     try:
@@ -135,27 +146,63 @@ def load_entry_point(name: str) -> Callable[[Event], object]:
         ) from error
     if not callable(loaded):
         raise ConfigError(f"the subscriber {entry.value} is not callable", hint=_report_it(entry))
-    subscriber: Callable[[Event], object] = loaded
+    subscriber: Callable[..., Any] = loaded
     return subscriber
 
 
-def _entries() -> list[EntryPoint]:
+def _entries(group: str) -> list[EntryPoint]:
     from importlib.metadata import entry_points  # costs 35 ms
 
-    return list({entry.name: entry for entry in entry_points(group=GROUP)}.values())
+    return list({entry.name: entry for entry in entry_points(group=group)}.values())
 
 
 def _entry_point_subscribers() -> list[Subscriber]:
-    return [
-        Subscriber(
-            name=entry.name,
-            kind=SubscriberKind.ENTRY_POINT,
-            target=entry.value,
-            place=_distribution(entry),
-            problem=_missing_module(entry),
+    return [_of_entry(entry, SubscriberKind.ENTRY_POINT) for entry in _entries(GROUP)]
+
+
+def _of_entry(entry: EntryPoint, kind: SubscriberKind, events: tuple[str, ...] = _EVERYTHING) -> Subscriber:
+    return Subscriber(
+        name=entry.name,
+        kind=kind,
+        events=events,
+        target=entry.value,
+        place=_distribution(entry),
+        problem=_missing_module(entry),
+    )
+
+
+# Sinks.
+
+
+def read_sinks(settings: Settings) -> list[Subscriber]:
+    """Return the sinks: those of installed packages, and ours that the setting ``telemetry_sinks`` names.
+
+    Raises:
+        ConfigError: The setting cannot be read.
+    """
+    named: tuple[str, ...] = settings.value("telemetry_sinks")
+    is_told_each = settings.value("telemetry_requests_percent") > 0
+    events = (REQUESTS_ANSWERED, REQUESTS_SCORED) if is_told_each else (REQUESTS_ANSWERED,)
+    installed = [_of_entry(entry, SubscriberKind.SINK, events) for entry in _entries(SINKS_GROUP)]
+    theirs = {sink.name for sink in installed}
+    wanted = [name for name in named if name not in theirs and name != IN_SERVER_SINK]
+    return [*installed, *(_our_sink(name, events, theirs) for name in wanted)]
+
+
+def _our_sink(name: str, events: tuple[str, ...], others: set[str]) -> Subscriber:
+    target = OUR_SINKS.get(name)
+    problem: BridgeError | None = None
+    if target is None:
+        known = [*OUR_SINKS, IN_SERVER_SINK, *others]
+        problem = ConfigError(
+            f"telemetry_sinks names {name!r}, which is none{close_match(name, known)}",
+            hint=f"use {', '.join(known)}, or install the package that brings it",
         )
-        for entry in _entries()
-    ]
+    elif name == "otlp":
+        problem = telemetry_problem()
+    return Subscriber(
+        name=name, kind=SubscriberKind.SINK, events=events, target=target or "", problem=problem
+    )
 
 
 def _missing_module(entry: EntryPoint) -> ConfigError | None:

@@ -138,7 +138,7 @@ class Worker:
         code = process.returncode if process is not None else None
         self._end()
         ending = _ending(code)
-        is_ours = self._subscriber.kind is not SubscriberKind.ENTRY_POINT
+        is_ours = self._subscriber.kind not in (SubscriberKind.ENTRY_POINT, SubscriberKind.SINK)
         problem = f"{what}{ending}" if not was_killed else "it was ended before it had returned"
         return Reply(delivered=False, problem=problem, is_transient=is_ours)
 
@@ -184,7 +184,7 @@ def main(arguments: list[str]) -> int:
             connection.sendall(encode(_handled(subscriber, decode(line))))
             signal.setitimer(signal.ITIMER_REAL, 0)
     signal.setitimer(signal.ITIMER_REAL, CLOSE_S + ALARM_MARGIN_S)
-    close = getattr(subscriber, "close", None) if _is_telemetry(identifier) else None
+    close = getattr(subscriber, "close", None) if _is_closed(identifier) else None
     if close is not None:
         close()
     return 0
@@ -199,8 +199,8 @@ def _stand_back() -> None:
         file.write("1000")
 
 
-def _is_telemetry(identifier: str) -> bool:
-    return identifier.startswith(f"{SubscriberKind.TELEMETRY.value}:")
+def _is_closed(identifier: str) -> bool:
+    return identifier.startswith((f"{SubscriberKind.TELEMETRY.value}:", f"{SubscriberKind.SINK.value}:"))
 
 
 def _load(identifier: str) -> Callable[[Event], Any]:
@@ -209,6 +209,10 @@ def _load(identifier: str) -> Callable[[Event], Any]:
         raise subscriber.problem
     if subscriber.kind is SubscriberKind.ENTRY_POINT:
         return load_entry_point(subscriber.name)
+    if subscriber.kind is SubscriberKind.SINK:
+        from trackbridge.events.sinks import load_sink
+
+        return load_sink(subscriber.name)
     if subscriber.kind is SubscriberKind.WEBHOOK:
         from trackbridge.events.webhooks import Webhook
 

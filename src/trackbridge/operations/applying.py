@@ -2,12 +2,14 @@
 
 ::
 
-    lock -> observe -> what is left must be the plan, or its end -> save how it stands
-         -> each change: payload, apply, poll until done -> observe -> nothing may be left to do
+    lock -> observe -> what is left must be the plan, or its end -> the target's checks, the model's trial
+         -> save how it stands -> each change: payload, apply, poll until done
+         -> observe -> nothing may be left to do
 
 A plan whose application was interrupted is applied again: what is done already is seen from the state alone,
 so that nothing has to be written down between two changes, and no death of this process can leave a wrong
-note. The change before those that are left may still be under way, and is waited for.
+note. The change before those that are left may still be under way, and is waited for. What a failed
+deployment has left, and did not stand before, is taken away where that is asked for.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ from trackbridge.domain.deployments import (
     Operation,
 )
 from trackbridge.domain.plans import Action, Change, Plan
-from trackbridge.errors import BridgeError, NotFound, PlanStale, Rejected, TimedOut
+from trackbridge.errors import BridgeError, NotFound, PlanStale, Rejected, TimedOut, Transient
 from trackbridge.operations.deploy import goal_of, now_ms, revision_why
+from trackbridge.operations.deployment_checks import refuse_errors, tried_out
 from trackbridge.operations.endpoint_goals import (
     Delete,
     Deploy,
     Goal,
+    OnFailure,
     Restore,
     changes_to,
     is_deletion,
@@ -43,6 +47,7 @@ from trackbridge.operations.endpoint_goals import (
 from trackbridge.operations.model_source import ModelSource
 from trackbridge.operations.opening import Opened
 from trackbridge.operations.plans import basis_of, changes_only, find_progress
+from trackbridge.operations.preflight.trials import Trials
 from trackbridge.operations.waiting import Pace
 from trackbridge.ports.capabilities import Feature
 
@@ -51,6 +56,9 @@ CHANGE_S_MAX = 1800.0
 
 SETTLE_S_MAX = 60.0
 """How long to wait, in seconds, for what an interrupted command has left under way."""
+
+LOG_TAIL_CHARS = 2000
+LOG_PIECES_MAX = 200
 
 _UNDER_WAY = (EndpointStatus.CREATING, EndpointStatus.UPDATING)
 
@@ -66,7 +74,8 @@ class Applied:
     ``done`` are the changes that hold now, ``resumed`` how many of them held before; ``failed`` is the one
     that did not work, for the reason ``error``, ``left`` those after it. ``differences`` are changes that
     would still be needed although all were applied; ``problems`` say what else is not well. ``state`` is how
-    the endpoint stands now, ``is_untouched`` whether that is as before the plan.
+    the endpoint stands now, ``is_untouched`` whether that is as before the plan. ``removed`` is what a failed
+    deployment had made and was taken away, ``log_tail`` the last that it said.
     """
 
     endpoint: str
@@ -80,6 +89,8 @@ class Applied:
     revision: int | None = None
     state: EndpointState | None = None
     is_untouched: bool = False
+    removed: list[str] = field(default_factory=list)
+    log_tail: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -115,6 +126,9 @@ def apply_plan(
     on_progress: OnProgress = lambda number, total, change, event: None,
     pace: Pace | None = None,
     change_s_max: float = CHANGE_S_MAX,
+    trials: Trials | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+    keeps_revision: bool = True,
 ) -> Applied:
     """Apply the plan of an endpoint; nothing is changed unless the plan still holds.
 
@@ -127,6 +141,10 @@ def apply_plan(
         on_progress: Told about each change.
         pace: How to wait.
         change_s_max: How long one change may take, in seconds.
+        trials: Tries a new model out before anything is changed, where the plan says so.
+        on_note: Told what is worth to know beside the changes.
+        keeps_revision: Whether to save how the endpoint stands, for a rollback; not within a longer
+            operation that has done so.
 
     Returns:
         What was done; see ``Applied.is_complete``. A change that fails stops the rest.
@@ -134,10 +152,13 @@ def apply_plan(
     Raises:
         PlanStale: Something else has changed since the plan was made.
         Locked: Somebody else is changing the endpoint.
-        Rejected: The model was rejected since.
+        Rejected: The model was rejected since, does not load or answer, or the target would not take it.
     """
     goal = goal_of(plan)
-    application = _Application(plan, goal, place, models, on_progress, pace or Pace(), change_s_max)
+    application = _Application(
+        plan, goal, place, models, on_progress, pace or Pace(), change_s_max, trials, on_note
+    )
+    application.keeps_revision = keeps_revision
     with _lock(place, goal.endpoint):
         return application.run(user, why)
 
@@ -160,6 +181,8 @@ class _Application:
         on_progress: OnProgress,
         pace: Pace,
         change_s_max: float,
+        trials: Trials | None,
+        on_note: Callable[[str], None],
     ) -> None:
         self._plan = plan
         self._goal = goal
@@ -168,8 +191,11 @@ class _Application:
         self._on_progress = on_progress
         self._pace = pace
         self._change_s_max = change_s_max
+        self._trials = trials
+        self._on_note = on_note
         self._changes = changes_only(plan.changes)
         self._result = Applied(endpoint=goal.endpoint)
+        self.keeps_revision = True
 
     def run(self, user: str, why: str) -> Applied:
         """Apply what is left, and check."""
@@ -179,7 +205,9 @@ class _Application:
             observed = self._settled(observed)
         if isinstance(self._goal, Deploy):
             self._models.recheck(self._goal.spec)
-        if progress == 0 and self._changes:
+            if progress == 0 and self._changes:
+                self._look_before(self._goal.spec, observed)
+        if progress == 0 and self._changes and self.keeps_revision:
             self._save_revision(observed, user, why)
         self._result.resumed = progress
         self._result.done += self._changes[:progress]
@@ -187,12 +215,85 @@ class _Application:
             self._result.done.pop()
         for number in range(max(0, progress - 1), len(self._changes)):
             if not self._apply(number):
+                self._take_away_what_failed()
                 self._see_what_stands()
                 break
         else:
             self._check()
         self._tell()
         return self._result
+
+    def _look_before(self, spec: DeploymentSpec, observed: EndpointState | None) -> None:
+        """Look whether it can work before anything is changed, or billed.
+
+        Raises:
+            Rejected: It cannot.
+        """
+        refuse_errors(self._place.target.check(spec, observed), spec.endpoint)
+        brings = any(
+            change.subject.startswith("deployment ") and change.action in (Action.CREATE, Action.REPLACE)
+            for change in self._changes
+        )
+        if brings and self._trials is not None and self._plan.parameters.get("preflight"):
+            self._on_note(f"pre-flight: loading {spec.model} in an environment of its own ...")
+            self._on_note(tried_out(spec, self._models, self._trials))
+
+    def _take_away_what_failed(self) -> None:
+        """Delete what this plan has made and what now serves nobody, so that nobody pays for it.
+
+        Only what did not stand before; after an ambiguous end (a time limit) all is left as it is.
+        """
+        goal, failed = self._goal, self._result.failed
+        if not isinstance(goal, Deploy) or failed is None or not failed.subject.startswith("deployment "):
+            return
+        self._result.log_tail = self._last_words(goal.spec)
+        is_certain = not isinstance(self._result.error, (TimedOut, Transient))
+        if goal.on_failure is not OnFailure.DELETE or failed.action is not Action.CREATE or not is_certain:
+            return
+        try:
+            self._remove(goal.spec)
+        except BridgeError as error:
+            self._result.problems = (f"what the failure has left could not be taken away: {error}",)
+
+    def _remove(self, spec: DeploymentSpec) -> None:
+        """Take a new deployment away, and the endpoint if it is new and empty then.
+
+        Raises:
+            BridgeError: It could not be.
+        """
+        target = self._place.target
+        observed = target.observe(spec.endpoint)
+        if observed is None:
+            return
+        others = [found for found in observed.deployments if found.deployment != spec.deployment]
+        made_endpoint = any(
+            change.subject == f"endpoint {spec.endpoint}" and change.action is Action.CREATE
+            for change in self._changes
+        )
+        if made_endpoint and not others:
+            self._undone(target.delete(spec.endpoint), f"endpoint {spec.endpoint}")
+            return
+        for change in changes_only(target.plan_removal(spec.endpoint, spec.deployment, observed)):
+            self._undone(target.apply(change), change.subject)
+
+    def _undone(self, operation: Operation, subject: str) -> None:
+        finished = self._finished(operation, lambda: None)
+        if finished.error is not None:
+            raise BridgeError(finished.error, operation=self._plan.operation, resource=subject)
+        self._result.removed.append(subject)
+
+    def _last_words(self, spec: DeploymentSpec) -> str:
+        """Return the end of what a failed deployment has logged, nothing where it cannot be read."""
+        if not self._place.capabilities.supports(Feature.DEPLOYMENTS_LOGS):
+            return ""
+        text, cursor = "", ""
+        with contextlib.suppress(BridgeError):  # the failure itself is what has to be told
+            for _ in range(LOG_PIECES_MAX):
+                chunk = self._place.target.read_logs(spec.endpoint, spec.deployment, cursor=cursor)
+                text, cursor = (text + chunk.text)[-LOG_TAIL_CHARS:], chunk.cursor
+                if chunk.done or not chunk.text:
+                    break
+        return text
 
     def _settled(self, observed: EndpointState | None) -> EndpointState | None:
         """Return how the endpoint stands once what another, interrupted plan began is no longer under way.

@@ -21,6 +21,7 @@ from trackbridge.operations.endpoint_goals import (
     Delete,
     Deploy,
     Goal,
+    OnFailure,
     Remove,
     Restore,
     Share,
@@ -84,7 +85,15 @@ def refuse_rejected(version: ModelVersion) -> None:
         )
 
 
-def plan_deploy(place: Opened, spec: DeploymentSpec, *, models_uri: str = "", registry_uri: str = "") -> Plan:
+def plan_deploy(
+    place: Opened,
+    spec: DeploymentSpec,
+    *,
+    models_uri: str = "",
+    registry_uri: str = "",
+    on_failure: OnFailure | None = None,
+    has_preflight: bool | None = None,
+) -> Plan:
     """Plan a deployment.
 
     Args:
@@ -92,12 +101,19 @@ def plan_deploy(place: Opened, spec: DeploymentSpec, *, models_uri: str = "", re
         spec: What; see ``pinned_spec``.
         models_uri: The tracking URI that the model is from; by default the configured one.
         registry_uri: Where it is registered, and asked again when the plan is applied; by default the same.
+        on_failure: What becomes of a deployment that could not be made; by default it is kept on this
+            machine, and deleted where somebody pays for it.
+        has_preflight: Whether the model is loaded and asked in a clean environment of this machine before
+            anything is changed; by default where somebody pays.
 
     Raises:
         Rejected: The target cannot hold the spec.
         Unsupported: The spec asks for a feature that the target does not declare.
     """
-    return _plan(place, Deploy(spec=spec), models=models_uri, registry=registry_uri)
+    is_paid = not place.capabilities.is_local
+    goal = Deploy(spec=spec, on_failure=on_failure or (OnFailure.DELETE if is_paid else OnFailure.KEEP))
+    preflight = is_paid if has_preflight is None else has_preflight
+    return _plan(place, goal, models=models_uri, registry=registry_uri, preflight=preflight)
 
 
 def plan_traffic(
@@ -206,11 +222,13 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _plan(place: Opened, goal: Goal, **uris: str) -> Plan:
+def _plan(place: Opened, goal: Goal, *, preflight: bool = False, **uris: str) -> Plan:
     observed = place.target.observe(goal.endpoint)
     changes = changes_to(goal, observed, target=place.target, capabilities=place.capabilities)
     parameters: dict[str, Any] = {"target": place.uri, "goal": msgspec.to_builtins(goal)}
     parameters |= {name: uri for name, uri in uris.items() if uri}
+    if preflight:
+        parameters["preflight"] = True
     return Plan(
         operation=str(goal.__struct_config__.tag),
         basis=basis_of(state_for_basis(observed)),

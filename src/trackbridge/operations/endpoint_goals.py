@@ -9,6 +9,7 @@ will have led to.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -26,10 +27,19 @@ from trackbridge.ports.capabilities import Capabilities, Feature
 from trackbridge.ports.deployments import DeploymentTarget
 
 
+class OnFailure(str, Enum):
+    """What becomes of a deployment, and of its endpoint, that could not be made: what did not stand before
+    stays to be looked at, or goes, so that nobody pays for it."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
 class Deploy(msgspec.Struct, frozen=True, kw_only=True, tag="deploy", tag_field="kind"):
     """A deployment stands as its spec says."""
 
     spec: DeploymentSpec
+    on_failure: OnFailure = OnFailure.KEEP
 
     @property
     def endpoint(self) -> str:

@@ -34,7 +34,7 @@ import msgspec
 from trackbridge.delivery.payload_members import known_payload_digest, payload_members
 from trackbridge.domain.artifacts import ArtifactInfo, artifact_uri, checked_path, split_artifact_uri
 from trackbridge.domain.file_uris import file_path
-from trackbridge.domain.model_digest import ModelDigest, digest_of_members, digest_of_path, files_of
+from trackbridge.domain.model_digest import MLMODEL, ModelDigest, digest_of_members, digest_of_path, files_of
 from trackbridge.domain.model_references import (
     PathReference,
     RegisteredReference,
@@ -53,6 +53,8 @@ CACHE_FOLDER = "model-cache"
 """Name of the cache within the project's folder; what is deployed has a folder of its own and its own end."""
 LOCK_WAIT_S = 600.0
 """How long to wait for another process that fetches the same payload."""
+
+MLMODEL_BYTES_MAX = 8 * 1024 * 1024
 
 _POLL_S = 0.05
 _CHUNK_BYTES = 1024 * 1024
@@ -392,6 +394,30 @@ def source_of(address: str, artifacts: ArtifactStore | None) -> Source:
             hint="log the model to a run and register that, or name the tracking URI that holds its files",
         )
     return Source(artifacts, *place)
+
+
+def mlmodel_at(address: str, artifacts: ArtifactStore | None) -> str | None:
+    """Return the ``MLmodel`` of the payload at an address, None where there is none; nothing else is read.
+
+    Raises:
+        NotFound: There is nothing at the address.
+        Unsupported: It cannot be read from here.
+    """
+    place = split_artifact_uri(address)
+    if place is not None and artifacts is not None:
+        path = f"{place[1]}/{MLMODEL}".lstrip("/")
+        try:
+            content = artifacts.open(place[0], path)
+        except NotFound:
+            return None
+    else:
+        source = source_of(address, artifacts)
+        info = next((info for name, info in source.members() if name == MLMODEL), None)
+        if info is None:
+            return None
+        content = source.open(info)
+    with contextlib.closing(content):
+        return content.read(MLMODEL_BYTES_MAX).decode("utf-8", "replace")
 
 
 def is_packed(address: str) -> bool:

@@ -41,6 +41,17 @@ class ModelSource:
         version = _version_of(spec)
         return materialise(version, reader_of(version.source, self.kept, self.artifacts), cache=self.cache)
 
+    def mlmodel_of(self, spec: DeploymentSpec) -> str | None:
+        """Return the ``MLmodel`` of a deployment's model, None where its files have none.
+
+        Raises:
+            NotFound: There is nothing at its source.
+            Unsupported: Its source cannot be read from here.
+        """
+        from trackbridge.operations.model_payloads import mlmodel_at, reader_of
+
+        return mlmodel_at(spec.model_source, reader_of(spec.model_source, self.kept, self.artifacts))
+
     def recheck(self, spec: DeploymentSpec) -> None:
         """Refuse a model that was rejected since it was planned.
 

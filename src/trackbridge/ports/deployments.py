@@ -9,16 +9,33 @@ from pathlib import Path
 from typing import Protocol
 
 from trackbridge.domain.deployments import (
+    CapturedPayload,
     DeploymentSpec,
     EndpointMetrics,
     EndpointRevision,
     EndpointState,
     Operation,
+    Serving,
 )
 from trackbridge.domain.jobs import LogChunk
 from trackbridge.domain.paging import Page
 from trackbridge.domain.plans import Change
 from trackbridge.ports.capabilities import Feature, needs
+from trackbridge.ports.findings import Finding
+
+
+def features_of(spec: DeploymentSpec) -> tuple[Feature, ...]:
+    """Return the features that a deployment needs of its target."""
+    asked = {
+        Feature.DEPLOYMENTS_TRAFFIC: spec.traffic_percent < 100 and not spec.mirror_percent,
+        Feature.DEPLOYMENTS_MIRROR: spec.mirror_percent > 0,
+        Feature.DEPLOYMENTS_AUTOSCALE: spec.autoscale is not None,
+        Feature.DEPLOYMENTS_CAPTURE: spec.capture_percent > 0,
+        Feature.DEPLOYMENTS_SERVERLESS: spec.serving is Serving.SERVERLESS,
+        Feature.DEPLOYMENTS_ASYNCHRONOUS: spec.serving is Serving.ASYNCHRONOUS,
+        Feature.DEPLOYMENTS_BATCH: spec.serving is Serving.BATCH,
+    }
+    return tuple(feature for feature, is_asked in asked.items() if is_asked)
 
 
 class DeploymentTarget(Protocol):
@@ -54,6 +71,16 @@ class DeploymentTarget(Protocol):
         """Tell whether the target fetches a payload from this address itself. Pure: contacts nobody.
 
         Where it does not, ``apply`` is handed the payload as a folder of this machine.
+        """
+        ...
+
+    @abstractmethod
+    def check(self, spec: DeploymentSpec, observed: EndpointState | None) -> tuple[Finding, ...]:
+        """Look, before anything is billed, whether the platform would take and run the deployment.
+
+        Asks for what ``plan`` cannot know: role and permissions, image, region of the bucket, quota, the
+        kind of machine. Reads only. Errors make the deployment impossible; each finding says its fix. What
+        cannot be looked at (no permission to ask) is a warning, never an error of this method.
         """
         ...
 
@@ -176,6 +203,58 @@ class DeploymentTarget(Protocol):
 
         Raises:
             NotFound: There is no such endpoint.
+        """
+        ...
+
+    @needs(Feature.DEPLOYMENTS_CAPTURE)
+    @abstractmethod
+    def read_captured(
+        self,
+        endpoint: str,
+        *,
+        deployment: str | None = None,
+        since: int = 0,
+        until: int | None = None,
+        max_results: int = 1000,
+        token: str | None = None,
+    ) -> Page[CapturedPayload]:
+        """Return requests whose payload was kept, in the order in which the platform keeps them.
+
+        Also of a deployment, or an endpoint, that is gone, as long as the files are there; none of one that
+        never was. Clouds write some minutes later.
+
+        Args:
+            endpoint: Its name.
+            deployment: Only of this one.
+            since: Not before this time, in milliseconds since 1970.
+            until: Before this time; by default to the newest.
+            max_results: How many at most.
+            token: Where to go on.
+
+        Raises:
+            InvalidInput: ``token`` was not given out by this listing, or ``max_results`` is not positive.
+        """
+        ...
+
+    @needs(Feature.DEPLOYMENTS_BATCH)
+    @abstractmethod
+    def start_batch(
+        self, endpoint: str, *, source: str, destination: str, key: str, deployment: str | None = None
+    ) -> Operation:
+        """Start scoring the files below an address, and return at once; ``poll`` tells when it is done.
+
+        The answers lie below ``destination`` once it is. The same key finds what was started with it.
+
+        Args:
+            endpoint: Its name.
+            source: Address of a file or folder in the platform's storage: lines of JSON, or CSV.
+            destination: Address of a folder there.
+            key: Names this piece of work for good.
+            deployment: Score with this one; by default the one with the most traffic.
+
+        Raises:
+            NotFound: There is no such endpoint or deployment.
+            Rejected: The platform does not take the addresses.
         """
         ...
 

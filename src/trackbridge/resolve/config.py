@@ -36,6 +36,7 @@ WEBHOOKS_TABLE = "webhooks"
 TEXT_CHARS_MAX = 1000
 
 _BYTES = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?)\s*(?P<unit>[kKMGT]?i?)B?")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _BINARY_UNITS = {"ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
 
@@ -135,6 +136,23 @@ def _seconds(value: object, _: Surroundings) -> float:
     if not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError
     return seconds
+
+
+def _percent(value: object, around: Surroundings) -> float:
+    percent = _seconds(value, around)
+    if percent > 100:
+        raise ValueError
+    return percent
+
+
+def _names(value: object, _: Surroundings) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        raise ValueError
+    names = tuple(dict.fromkeys(part.strip() for part in parts))
+    if not all(_NAME.fullmatch(name) for name in names):
+        raise ValueError
+    return names
 
 
 def _bytes(value: object, _: Surroundings) -> int:
@@ -289,6 +307,20 @@ SETTINGS: Mapping[str, Setting] = {
             read=_flag,
             allowed=_FLAG,
             default=False,
+        ),
+        Setting(
+            name="telemetry_sinks",
+            help="Where scoring servers send their metrics: cloudwatch, otlp, application_insights.",
+            read=_names,
+            allowed="names with commas between them",
+            default=(),
+        ),
+        Setting(
+            name="telemetry_requests_percent",
+            help="Share of the scored requests that sinks are told of one by one, without payloads.",
+            read=_percent,
+            allowed="a number from 0 to 100",
+            default=0.0,
         ),
     )
 }

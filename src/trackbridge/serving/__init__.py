@@ -24,9 +24,11 @@ server does (``mlflow.pyfunc.scoring_server``), except on purpose:
 
 from __future__ import annotations
 
-from trackbridge.domain.serving import ServingSettings
+from trackbridge.domain.serving import ScoredRequest, ServingSettings, TelemetryWindow
+from trackbridge.events.sinks import TelemetrySink
+from trackbridge.serving.telemetry import ScoringTelemetry
 
-__all__ = ["serve"]
+__all__ = ["ScoredRequest", "ScoringTelemetry", "TelemetrySink", "TelemetryWindow", "serve"]
 
 
 def serve(settings: ServingSettings) -> None:

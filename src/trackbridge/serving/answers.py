@@ -31,13 +31,18 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Answer(NamedTuple):
-    """One answer; ``is_last`` closes the connection after it."""
+    """One answer; ``is_last`` closes the connection after it.
+
+    ``rows`` is how many predictions it holds, ``scoring_s`` how long the model was at work, in seconds.
+    """
 
     status: int
     body: bytes
     content_type: bytes = JSON
     headers: Headers = ()
     is_last: bool = False
+    rows: int = 0
+    scoring_s: float = 0.0
 
 
 class Refusal(Rejected):

@@ -24,6 +24,8 @@ from trackbridge.serving.tracing import Tracing
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 OPEN_PATHS = ("/ping", "/health")
+SCORING_PATHS = ("/invocations", "/score")
+"""mlflow's and SageMaker's, and Azure's: there, all deployments of an endpoint are asked at one path."""
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,128}")
 HTML = b"text/html; charset=utf-8"
 CLOSE = (b"connection", b"close")
@@ -68,7 +70,7 @@ class Application:
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
         path = scope["path"]
-        if path == "/invocations" and scope["method"] == "POST":
+        if path in SCORING_PATHS and scope["method"] == "POST":
             try:
                 answered = await self._invocations(headers, request_id, receive, began)
             except ClientGone:
@@ -122,7 +124,7 @@ class Application:
             if path not in OPEN_PATHS:
                 self._check_token(headers)
             page = self._pages.get(path)
-            if page is None and path != "/invocations":
+            if page is None and path not in SCORING_PATHS:
                 raise Refusal("ENDPOINT_NOT_FOUND", f"There is nothing at {path}; see /docs.")
             if page is None or method not in ("GET", "HEAD"):
                 allowed = b"POST" if page is None else b"GET, HEAD"

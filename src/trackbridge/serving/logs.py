@@ -1,4 +1,4 @@
-"""What a server has to say about failures: one JSON line each, on stderr."""
+"""What a server has to say about failures: one JSON line each, on stderr, or on stdout in a container."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ import msgspec
 TEXT_CHARS_MAX = 16_000
 STDERR = 2
 
+_descriptor = STDERR
+
+
+def log_to(descriptor: int) -> None:
+    """Say where lines go from now on, in this process and those that it forks."""
+    global _descriptor
+    _descriptor = descriptor
+
 
 def log(message: str, **details: Any) -> None:
     """Write one line, whole or not at all: several processes share the descriptor."""
@@ -19,7 +27,7 @@ def log(message: str, **details: Any) -> None:
     content.update({name: _bounded(value) for name, value in details.items() if value is not None})
     line = msgspec.json.encode(content) + b"\n"
     try:
-        os.write(STDERR, line)
+        os.write(_descriptor, line)
     except OSError:
         return  # nobody listens any more; the answer to the request matters more
 
@@ -46,7 +54,7 @@ class JsonHandler(logging.Handler):
 
 
 def take_over_logging() -> None:
-    """Let warnings of every library go to stderr as our lines; mlflow's only from errors on.
+    """Let warnings of every library become lines of ours; mlflow's only from errors on.
 
     mlflow warns at every request that has a column too many.
     """

@@ -6,6 +6,7 @@ seconds, importing mlflow and the model's library, is done before.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -35,6 +36,9 @@ RESTART_S_MIN, RESTART_S_MAX = 0.1, 2.0
 HEALTHY_S = 10.0
 """A worker that lived so long was healthy: its successor comes at once."""
 KILL_AFTER_S = 3.0
+FIRST_PROCESS = 1
+ORPHANS_S = 5.0
+"""How long a container's first process waits for what its workers have left behind."""
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
 LIBRARIES = {
     "sklearn": ("sklearn.pipeline", "sklearn.linear_model", "sklearn.ensemble"),
@@ -81,7 +85,7 @@ class MainProcess:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; see ``trackbridge.serving.serve``."""
         os.environ.update(QUIET)
-        self._metrics = Path(tempfile.mkdtemp(prefix="bridge-serving-"))
+        self._metrics = _temporary_folder()
         use_folder(self._metrics)
         try:
             require_all(is_tracing=self._settings.tracing)
@@ -211,15 +215,28 @@ class MainProcess:
             self._was_ready = True
             self._listener.publish()
             self._write_ready_file()
+            if self._settings.says_ready:
+                log("the server is ready", name=self._settings.name, **self._listener.address())
             self._start_soon(self._workers[1:])
 
     def _reap(self) -> None:
+        if os.getpid() == FIRST_PROCESS:
+            self._reap_orphans()
         for worker in self._workers:
             if not worker.process_id:
                 continue
             process_id, status = os.waitpid(worker.process_id, os.WNOHANG)
             if process_id:
                 self._on_death(worker, status)
+
+    def _reap_orphans(self) -> None:
+        """The first process of a container inherits what its workers have started and left behind."""
+        own = {worker.process_id for worker in self._workers}
+        with contextlib.suppress(ChildProcessError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in own:
+                    return  # the kernel names it first until it is seen to; the others' turn comes after it
+                os.waitpid(ended.si_pid, os.WNOHANG)
 
     def _on_death(self, worker: _Worker, status: int) -> None:
         if worker.report != -1:
@@ -279,6 +296,21 @@ class MainProcess:
                 os.waitpid(worker.process_id, 0)
             if worker.report != -1:
                 os.close(worker.report)
+        if os.getpid() == FIRST_PROCESS:
+            self._await_orphans()
+
+    def _await_orphans(self) -> None:
+        """Let what the workers have left behind end: with a container's first process all others are gone.
+
+        It is the dispatcher of events, which tells sinks of the last requests.
+        """
+        end = time.monotonic() + ORPHANS_S
+        with contextlib.suppress(ChildProcessError):
+            while time.monotonic() < end:
+                if os.waitpid(-1, os.WNOHANG)[0]:
+                    continue
+                for key, _ in self._selector.select(max(0.0, end - time.monotonic())):
+                    _drain(key.fileobj)
 
     def _signal_all(self, number: int) -> None:
         for worker in self._workers:
@@ -287,6 +319,17 @@ class MainProcess:
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+def _temporary_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="bridge-serving-"))
+    except OSError as error:
+        raise ConfigError(
+            f"no folder for temporary files can be written: {error.strerror}",
+            operation="serving.start",
+            hint="set TMPDIR to one; of a container with a read-only root: docker run --tmpfs /tmp",
+        ) from error
 
 
 def _drain(end: Any) -> None:
@@ -303,7 +346,7 @@ def check_settings(settings: ServingSettings) -> None:
         raise ConfigError(
             "a server listens on a port or on a socket", hint="give exactly one of port and socket"
         )
-    positive = ("workers", "body_bytes_max", "request_timeout_s", "header_timeout_s")
+    positive = ("workers", "body_bytes_max", "request_timeout_s", "header_timeout_s", "window_s")
     for name in positive:
         if getattr(settings, name) <= 0:
             raise ConfigError(f"{name} of a server must be positive, not {getattr(settings, name)}")

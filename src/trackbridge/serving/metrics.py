@@ -65,6 +65,8 @@ class Metrics:
         self.in_flight = made(Gauge, "in_flight", "Requests in work.", multiprocess_mode="livesum")
         self.queue = made(Gauge, "queue", "Requests that wait for the model.", multiprocess_mode="livesum")
         self._by_status: dict[int, Any] = {}
+        self.captured_count = 0
+        """Payloads that this process has written."""
 
     def on_answered(self, answered: Answered) -> None:
         """Count one answer."""
@@ -81,6 +83,7 @@ class Metrics:
 
     def on_captured(self, count: int) -> None:
         """Count payloads that were written."""
+        self.captured_count += count
         self._captured.inc(count)
 
     def on_dropped(self, reason: str, count: int) -> None:

@@ -122,11 +122,19 @@ class ServedModel:
 
     def _answer(self, predictions: Any, *, is_wrapped: bool) -> Answer:
         try:
-            return Answer(200, self._encoder.encode(predictions, is_wrapped=is_wrapped))
+            body = self._encoder.encode(predictions, is_wrapped=is_wrapped)
+            return Answer(200, body, rows=_rows_of(predictions))
         except Exception as error:
             raise Refusal(
                 "INTERNAL_ERROR", f"The model returned what JSON cannot hold: {type(predictions).__name__}."
             ) from error
+
+
+def _rows_of(predictions: Any) -> int:
+    try:
+        return len(predictions)
+    except TypeError:  # a single number, also as an array without dimensions
+        return 1
 
 
 def check_content_type(content_type: str) -> str:

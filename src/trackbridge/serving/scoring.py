@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -164,8 +165,10 @@ class ScoringThread:
 
 
 def _score(score: Score, job: Job) -> Answer | Refusal:
+    began = time.perf_counter()
     try:
-        return score(job.content_type, job.body)
+        answer = score(job.content_type, job.body)
+        return answer._replace(scoring_s=time.perf_counter() - began)
     except Refusal as refusal:
         if refusal.is_failure:
             _log_failure(job, refusal.__cause__ or refusal)

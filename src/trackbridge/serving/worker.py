@@ -77,16 +77,16 @@ class _Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._ending.set)
         loop.add_reader(place.life, self._on_orphaned)
+        self._windows = windows = WindowTelemetry(settings, captured=lambda: self._metrics.captured_count)
         self._scoring = scoring = ScoringThread(
             self._load,
             queue_max=settings.queue_max,
             timeout_s=settings.request_timeout_s,
             on_hung=self._on_hung,
-            on_queue=self._metrics.queue.set,
+            on_queue=self._on_queue,
         )
         capture = self._capture()
         tracing = Tracing(settings) if settings.tracing else None
-        windows = WindowTelemetry(settings)
         listeners = [
             self._metrics.on_answered,
             windows.on_answered,
@@ -104,6 +104,10 @@ class _Worker:
         server = self._server(application)
         if place.is_first and settings.socket is None:
             await server.startup(sockets=[place.listener])
+        ending = asyncio.ensure_future(self._ending.wait())
+        await asyncio.wait((scoring.loaded, ending), return_when=asyncio.FIRST_COMPLETED)
+        if not scoring.loaded.done():
+            return 0  # told to end before it could serve anybody
         try:
             await scoring.loaded
         except RuntimeError as error:
@@ -113,9 +117,9 @@ class _Worker:
             await server.startup(sockets=[place.listener])
         self._report({"is_ready": True})
         await self._serve(server, application)
-        windows.stop()
         if capture is not None:
             capture.stop()
+        windows.stop()
         if tracing is not None:
             tracing.stop()
         if self._is_orphan:
@@ -177,6 +181,10 @@ class _Worker:
     def _report(self, content: dict[str, Any]) -> None:
         with contextlib.suppress(BrokenPipeError):  # the main process is dead, which the other pipe tells
             os.write(self._place.report, msgspec.json.encode(content) + b"\n")
+
+    def _on_queue(self, waiting: int) -> None:
+        self._metrics.queue.set(waiting)
+        self._windows.on_queue(waiting)
 
     def _on_hung(self) -> None:
         log("the model hangs on a request; this worker ends, another takes its place")

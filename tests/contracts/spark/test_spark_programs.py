@@ -70,3 +70,10 @@ def test_the_example_project_gives_what_it_gives_anywhere(entry: str, place: str
     )
     assert job.wait(timeout_s=PATIENCE_S).status is JobStatus.SUCCEEDED, "".join(job.logs())
     assert project_runs.tracked(tb.Client(), job.run_id) == project_runs.expected(entry)
+
+
+def test_a_project_runs_in_the_environment_that_it_declares(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_runs.small_project(tmp_path, monkeypatch)
+    project_runs.runs_in_its_own_environment(tmp_path, {}, on=place)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from trackbridge.api import baselines
 from trackbridge.api.baselines import baseline_of
+from trackbridge.domain.baselines import POINTS_MAX
 from trackbridge.errors import InvalidInput
 
 
@@ -75,6 +76,7 @@ def test_one_value_and_none() -> None:
         "deciles": 0,
         "edges": [3.0, 3.0],
         "counts": [1],
+        "cumulative": [[3.0, 1]],
     }
     assert column([None, None]) == {
         "name": "x",
@@ -138,3 +140,32 @@ def test_what_is_no_table(data: Any) -> None:
 def test_decimals_that_are_no_numbers_are_missing() -> None:
     found = column([Decimal("sNaN"), Decimal("NaN"), Decimal("1.5"), Decimal("Infinity")])
     assert (found["kind"], found["missing"], found["count"], found["infinite"]) == ("number", 2, 1, 1)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=300))
+def test_the_distribution_is_kept(values: list[float]) -> None:
+    found = column(values)["cumulative"]
+    assert all(count == sum(value <= point for value in values) for point, count in found)
+    assert found == sorted(found)
+    assert found[-1] == [max(values), len(values)]
+    different = len(set(values))
+    assert len(found) == different if different <= POINTS_MAX else len(found) <= POINTS_MAX
+
+
+@pytest.mark.parametrize(
+    ("predictions", "names"),
+    [
+        ([1.0, 2.0], ["prediction"]),
+        (np.array([1, 2]), ["prediction"]),
+        (np.array([[1], [2]]), ["prediction"]),
+        (pd.Series([1, 2]), ["prediction"]),
+        (pl.Series([1, 2]), ["prediction"]),
+        (np.array([[1, 2], [3, 4]]), ["0", "1"]),
+        (pd.DataFrame({"label": ["a", "b"], "p": [0.1, 0.2]}), ["label", "p"]),
+    ],
+)
+def test_predictions_are_summed_up_beside(predictions: Any, names: list[str]) -> None:
+    described = baseline_of({"x": [1, 2]}, predictions)
+    assert [found["name"] for found in described["predictions"]] == names
+    assert all(found["count"] == 2 for found in described["predictions"])
+    json.dumps(described, allow_nan=False)

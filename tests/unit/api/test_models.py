@@ -103,6 +103,8 @@ def test_the_baseline_is_a_part_of_the_model(folder: Path) -> None:
 
 def test_what_cannot_be_logged_is_refused_at_once(folder: Path, project: Path) -> None:
     with tb.start_run() as run:
+        with pytest.raises(InvalidInput, match="training data, which is not given"):
+            tb.log_model(folder, predictions=[1.0])
         with pytest.raises(NotFound, match="no model at"):
             tb.log_model("absent")
         with pytest.raises(InvalidInput, match="as it is"):

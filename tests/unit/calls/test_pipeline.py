@@ -285,7 +285,7 @@ def test_every_method_of_every_port_is_known_as_read_or_write():
             "delete_model",
         },
         "jobs": {"submit", "cancel"},
-        "deployments": {"apply", "delete", "invoke", "save_revision", "lock"},
+        "deployments": {"apply", "delete", "invoke", "save_revision", "lock", "start_batch"},
     }
     written = {f"{port}.{name}" for port, names in writes.items() for name in names}
     known = {f"{name}.{method}" for port, name in PORTS.items() for method in operations_of(port)}

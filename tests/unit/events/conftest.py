@@ -71,7 +71,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", str(site))
 
-    def install(module: str, *names: str, package: str = "their-package") -> None:
+    def install(module: str, *names: str, package: str = "their-package", group: str = GROUP) -> None:
         name = package.replace("-", "_") + "_module"
         monkeypatch.delitem(sys.modules, name, raising=False)  # of an earlier test
         (site / f"{name}.py").write_text(textwrap.dedent(module))
@@ -79,7 +79,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         lines = "".join(f"{item} = {name}:{item}\n" for item in names)
-        (info / "entry_points.txt").write_text(f"[{GROUP}]\n{lines}")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{lines}")
 
     return install
 

@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.endpoint_scenes import Dying, Killed, Scene
 from tests.support.memory_adapter import MemoryAdapter
-from tests.support.memory_deployments import DeploymentWorld
+from tests.support.memory_deployments import DeploymentWorld, MemoryDeployments
 from trackbridge.calls import CallPolicy, World, wrap_adapter
-from trackbridge.domain.deployments import EndpointStatus
+from trackbridge.domain.deployments import EndpointStatus, Operation
 from trackbridge.domain.models import Approval
 from trackbridge.domain.plans import Plan
 from trackbridge.errors import InvalidInput, Locked, NotFound, PlanStale, Rejected, TimedOut
@@ -22,14 +22,17 @@ from trackbridge.operations.deploy import (
     list_revisions,
     pinned_spec,
     plan_deletion,
+    plan_deploy,
     plan_removal,
     plan_rollback,
     plan_traffic,
 )
+from trackbridge.operations.endpoint_goals import OnFailure
 from trackbridge.operations.opening import Opened
 from trackbridge.operations.plans import load_plan, save_plan
 from trackbridge.operations.waiting import Pace
 from trackbridge.ports.capabilities import Feature
+from trackbridge.ports.findings import Finding, Severity
 from trackbridge.testing.faults import Faults, faulty_adapter
 
 V1 = ("models:/wine/1", 100, 0)
@@ -323,9 +326,86 @@ def test_a_payload_that_is_gone_is_a_failure_before_anything_serves(scene: Scene
     (scene.folder / "model-1/weights.txt").write_text("other weights")
     applied = scene.apply(plan)
     assert isinstance(applied.error, Rejected)
-    assert scene.shape == {}
-    scene.apply(plan_rollback(scene.place(), "wine")).raise_if_incomplete()
+    assert applied.removed == ["endpoint wine"]
+    assert applied.is_untouched
     assert scene.shape is None
+
+
+# What a failure leaves.
+
+
+def test_a_failed_deployment_is_taken_away_where_it_would_be_paid_for(scene: Scene) -> None:
+    scene.deploy(1)
+    plan = scene.plan(2, traffic_percent=10)
+    (scene.folder / "model-2/weights.txt").write_text("other weights")
+    applied = scene.apply(plan)
+    assert isinstance(applied.error, Rejected)
+    assert applied.is_untouched
+    assert scene.shape == {"v1": V1}
+
+
+def test_a_failed_deployment_says_what_it_logged_and_goes(scene: Scene) -> None:
+    scene.deploy(1)
+    plan = scene.plan(2, traffic_percent=10)
+    scene.state.deployments.fail_next = "no quota"
+    applied = scene.apply(plan)
+    assert "no quota" in str(applied.error)
+    assert applied.removed == ["deployment wine/v2"]
+    assert applied.is_untouched
+    assert scene.shape == {"v1": V1}
+
+
+def test_a_failed_deployment_is_kept_where_that_is_asked_for(scene: Scene) -> None:
+    scene.deploy(1)
+    spec = scene.spec(2, traffic_percent=10)
+    plan = plan_deploy(scene.place(), spec, on_failure=OnFailure.KEEP)
+    scene.state.deployments.fail_next = "no quota"
+    applied = scene.apply(plan)
+    assert (applied.removed, applied.is_untouched) == ([], False)
+    assert applied.state is not None
+    failed = applied.state.find("v2")
+    assert failed is not None
+    assert failed.status is EndpointStatus.FAILED
+
+
+def test_what_stood_before_is_never_taken_away(scene: Scene) -> None:
+    """A replacement that fails is not what this plan has made."""
+    scene.deploy(1, deployment="blue")
+    plan = scene.plan(2, deployment="blue")
+    scene.state.deployments.fail_next = "no quota"
+    applied = scene.apply(plan)
+    assert applied.error is not None
+    assert applied.removed == []
+    assert scene.shape == {"blue": V1}
+
+
+def test_what_cannot_be_taken_away_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = scene.plan(1)
+    (scene.folder / "model-1/weights.txt").write_text("other weights")
+
+    def refuse(self: MemoryDeployments, endpoint: str) -> Operation:
+        raise Rejected("deleting is not allowed")
+
+    monkeypatch.setattr(MemoryDeployments, "delete", refuse)
+    applied = scene.apply(plan)
+    assert "could not be taken away: deleting is not allowed" in applied.problems[0]
+    assert scene.shape == {}
+
+
+# Looking before.
+
+
+def test_what_the_target_would_not_take_changes_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = scene.plan(1)
+    finding = Finding(severity=Severity.ERROR, subject="role", message="may not read", fix="let it read")
+    monkeypatch.setattr(MemoryDeployments, "check", lambda self, spec, observed: (finding,))
+    with pytest.raises(Rejected, match="role: may not read") as caught:
+        scene.apply(plan)
+    assert caught.value.hint == "let it read"
+    assert scene.shape is None
+    assert list_revisions(scene.place(), "wine") == []
 
 
 # Without revisions and without a lock.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.receivers import Receiver, receiving
@@ -23,6 +24,10 @@ def answered(status: int, duration_s: float) -> Answered:
     return Answered("id", "application/json", b"", Answer(status, b""), duration_s)
 
 
+def telemetry_of(window_s: float) -> WindowTelemetry:
+    return WindowTelemetry(msgspec.structs.replace(SETTINGS, window_s=window_s))
+
+
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
@@ -31,7 +36,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_a_window_sums_up_its_requests(published: list[dict[str, Any]]) -> None:
-    telemetry = WindowTelemetry(SETTINGS, window_s=3600)
+    telemetry = telemetry_of(window_s=3600)
     for number in range(1, 101):
         telemetry.on_answered(answered(200, number / 1000))
     telemetry.on_answered(answered(400, 0.0001))
@@ -48,7 +53,7 @@ def test_a_window_sums_up_its_requests(published: list[dict[str, Any]]) -> None:
 
 
 def test_nothing_is_told_of_a_window_without_requests(published: list[dict[str, Any]]) -> None:
-    telemetry = WindowTelemetry(SETTINGS, window_s=0.01)
+    telemetry = telemetry_of(window_s=0.01)
     telemetry.on_answered(answered(200, 0.001))
     telemetry.stop()
     assert len(published) == 1
@@ -56,7 +61,7 @@ def test_nothing_is_told_of_a_window_without_requests(published: list[dict[str, 
 
 @pytest.mark.parametrize("duration_s", [0.0, 1e-9, 0.9999, 1.0, 1.0001, 3600.0])
 def test_any_duration_is_counted(published: list[dict[str, Any]], duration_s: float) -> None:
-    telemetry = WindowTelemetry(SETTINGS, window_s=3600)
+    telemetry = telemetry_of(window_s=3600)
     telemetry.on_answered(answered(200, duration_s))
     telemetry.stop()
     expected = max(duration_s, windows.DURATION_S_MIN) * 1000

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from trackbridge.testing.contracts.deployments_captured import CaptureTests
 from trackbridge.testing.contracts.deployments_changes import ChangeTests
 from trackbridge.testing.contracts.deployments_plans import PlanTests
 from trackbridge.testing.contracts.deployments_requests import RequestTests
 
 
-class DeploymentContract(PlanTests, ChangeTests, RequestTests):
+class DeploymentContract(PlanTests, ChangeTests, RequestTests, CaptureTests):
     """Bind it with a fixture ``adapter`` and a method ``open_again``::
 
         class TestMyDeployments(DeploymentContract):
@@ -21,12 +22,12 @@ class DeploymentContract(PlanTests, ChangeTests, RequestTests):
                 return open_adapter("mine://…", context=...)
 
     The adapter is opened, has no endpoints, and may be shared by all tests of the class, which is worth while
-    where a deployment takes long: the tests leave the endpoints ``contract`` and ``alone`` to each other, and
-    delete the rest. At the end of the class every endpoint that the adapter lists is deleted.
+    where a deployment takes long: the tests leave the endpoints ``contract``, ``alone`` and ``capturing`` to
+    each other, and delete the rest. At the end of the class every endpoint that the adapter lists is deleted.
 
     ``open_again`` opens the same backend once more, as another process would. ``patience_s`` is how long one
     operation may take at most, and telemetry and logs to arrive; ``poll_s`` how long to wait between two
-    looks.
+    looks. ``mirror_percent_max`` is the largest share of the requests whose copies the platform sends.
 
     The payloads are folders in the MLmodel format (``trackbridge.testing.contracts.deployment_models``): a
     ``python_function`` flavor with its loader in the model's own ``code`` folder, no data, nothing but mlflow

@@ -38,6 +38,7 @@ class DeploymentTests(Contract):
 
     patience_s: ClassVar[float] = 120.0
     poll_s: ClassVar[float] = 0.02
+    mirror_percent_max: ClassVar[int] = 100
     _used: ClassVar[list[Adapter]]
     _models: ClassVar[Path]
 

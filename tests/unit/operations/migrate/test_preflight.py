@@ -18,8 +18,9 @@ from trackbridge.operations.migrate.applying import Applying
 from trackbridge.operations.migrate.files import file_digest
 from trackbridge.operations.migrate.mirror import apply_mirror, plan_mirror
 from trackbridge.operations.migrate.pair import Pair
-from trackbridge.operations.migrate.preflight import Preflight, Report, Verdict, promotes
-from trackbridge.operations.migrate.preflight_needs import is_loadable, needs_of
+from trackbridge.operations.migrate.preflight import Preflight, Report, promotes
+from trackbridge.operations.preflight.needs import is_loadable, needs_of
+from trackbridge.operations.preflight.trials import Verdict
 from trackbridge.testing.contracts.deployment_models import answering, broken, failing, sleeping, write_model
 
 
@@ -174,7 +175,7 @@ def test_whoever_wants_no_more_waits_for_no_model(rig: Rig) -> None:
     version = rig.pair.source.versions("wine")[0]
     with pytest.raises(KeyboardInterrupt):
         rig.preflight.refuse_unfit(rig.pair.source, version)
-    jobs = rig.preflight._jobs()
+    jobs = rig.preflight._trials._jobs()
     (job,) = jobs.list_jobs().items
     assert wait_for_job(job.job_id, jobs, timeout_s=120).status is JobStatus.CANCELLED
     assert list((rig.folder / "home/preflight/work").iterdir()) == []

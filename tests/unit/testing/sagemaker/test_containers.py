@@ -170,7 +170,7 @@ def test_images_are_found_by_their_last_pattern_and_by_variable() -> None:
     assert images.command("a/mine:2", "train", {}) == ["fit"]
     assert images.command("a/other", "serve", {}) == []
     assert images.command("a/other", "serve", {COMMAND_VARIABLE: "run 'this one'"}) == ["run", "this one"]
-    assert images.command("1.dkr.ecr.eu-west-1.amazonaws.com/mlflow-pyfunc:3.1", "serve", {})[-1] == "{port}"
+    assert images.command("1.dkr.ecr.eu-west-1.amazonaws.com/mlflow-pyfunc:3.1", "serve", {})[-1] == "serve"
 
 
 # -- storage -------------------------------------------------------------------------------------------------

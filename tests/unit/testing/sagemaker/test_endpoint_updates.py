@@ -225,3 +225,25 @@ def test_an_alarm_is_led_by_the_data_of_its_period(
     assert ringing(scenes.cloud, ["a", "none"], begin_s) == (["a"] if rings else [])
     scenes.cloud.clock.advance(61)
     assert ringing(scenes.cloud, ["a"], begin_s) == []
+
+
+@pytest.mark.parametrize("excludes", [False, True])
+def test_an_update_that_retains_goes_on_capturing_as_before_unless_told(
+    scenes: Scenes, *, excludes: bool
+) -> None:
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 50,
+        "DestinationS3Uri": "s3://scenes/captured",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    }
+    config = scenes.config("c", scenes.variant("all", scenes.model("m")), DataCaptureConfig=capture)
+    scenes.endpoint("e", config)
+    excluded = [{"VariantPropertyType": "DataCaptureConfig"}] if excludes else []
+    scenes.sagemaker.update_endpoint(
+        EndpointName="e",
+        EndpointConfigName=second(scenes),
+        RetainAllVariantProperties=True,
+        ExcludeRetainedVariantProperties=excluded,
+    )
+    assert ("DataCaptureConfig" in scenes.reached("e")) is not excludes

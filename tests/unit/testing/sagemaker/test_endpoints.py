@@ -378,6 +378,17 @@ def test_an_asynchronous_failure_is_told_in_s3(scenes: Scenes) -> None:
     assert b"bad input" in scenes.get(told["FailureLocation"])
 
 
+def test_asynchronous_requests_have_the_metrics_of_a_queue(scenes: Scenes) -> None:
+    name = asynchronous(scenes)
+    told = scenes.runtime.invoke_endpoint_async(EndpointName=name, Body=b"1")
+    scenes.until(lambda: scenes.keys(told["OutputLocation"].removeprefix(f"s3://{BUCKET}/")), bool)
+    of_variant = {"EndpointName": name, "VariantName": "all"}
+    assert scenes.points("Invocation4XXErrors", **of_variant) == [0.0]
+    assert len(scenes.points("ModelLatency", **of_variant)) == 1
+    assert scenes.points("Invocations", **of_variant) == []
+    assert scenes.points("ApproximateBacklogSize", EndpointName=name)[0] == 1.0
+
+
 def test_asynchronous_and_ordinary_requests_are_not_mixed_up(scenes: Scenes) -> None:
     name = asynchronous(scenes)
     assert "Async" in refused(scenes.runtime.invoke_endpoint, EndpointName=name, Body=b"1")[1]

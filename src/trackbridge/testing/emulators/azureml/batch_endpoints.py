@@ -31,6 +31,7 @@ from trackbridge.testing.emulators.azureml.endpoint_rules import (
     seconds_of,
     settle_later,
     spelled,
+    tags_of,
 )
 from trackbridge.testing.emulators.azureml.workspaces import require
 
@@ -62,7 +63,7 @@ def _put(cloud: Cloud, request: Request) -> Answer:
         default = deployment["name"]
     content = {
         "location": body.get("location") or cloud.region,
-        "tags": body.get("tags") or {},
+        "tags": tags_of(body),
         "identity": identity_of(cloud, endpoint_id, body.get("identity")),
         "properties": {
             "authMode": mode,
@@ -89,7 +90,7 @@ def _patch(cloud: Cloud, request: Request) -> Answer:
     endpoint = get_resource(cloud, endpoint_id_of(request, KIND))
     check_settled(endpoint, "update")
     if request.content.get("tags") is not None:
-        endpoint["tags"] = dict(request.content["tags"])
+        endpoint["tags"] = tags_of(request.content)
     endpoint["properties"]["provisioningState"] = "Updating"
     return settle_later(cloud, request, endpoint, False, shown=lambda kept: told(cloud, request, kept))
 
@@ -120,7 +121,7 @@ def _deployment_put(cloud: Cloud, request: Request) -> Answer:
     kept["provisioningState"] = "Updating" if held else "Creating"
     content = {
         "location": request.content.get("location") or endpoint["location"],
-        "tags": request.content.get("tags") or {},
+        "tags": tags_of(request.content),
         "properties": kept,
     }
     resource, is_new = cloud.resources.put(deployment_id, content)
@@ -174,7 +175,7 @@ def _deployment_patch(cloud: Cloud, request: Request) -> Answer:
     deployment = get_resource(cloud, deployment_id_of(request, KIND))
     check_idle(deployment)
     if request.content.get("tags") is not None:
-        deployment["tags"] = dict(request.content["tags"])
+        deployment["tags"] = tags_of(request.content)
     description = (request.content.get("properties") or {}).get("description")
     if description is not None:
         deployment["properties"]["description"] = description

@@ -226,6 +226,8 @@ class Cloud(EmulatedCloud):
         """Where the MLflow server is that keeps runs, "" when there is none; waits until it has started."""
         self.storage: Storage
         """The accounts of Blob storage: containers, signatures, bytes."""
+        self.rights: set[str] = {"read", "write", "secrets"}
+        """What those who ask Resource Manager may do."""
         self.addresses: Callable[[Request | None], Addresses]
         """Addresses as the sender of a request sees them; of None, as this machine does."""
 

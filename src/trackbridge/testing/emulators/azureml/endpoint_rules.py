@@ -27,6 +27,7 @@ Resource = dict[str, Any]
 NAME_CHARS = (3, 32)
 CHANGE_S = 2.0
 """Seconds of a life cycle that a change takes which starts no program."""
+TAGS_MAX, TAG_NAME_MAX, TAG_VALUE_MAX = 50, 512, 256
 IN_BETWEEN = ("Creating", "Updating", "Deleting", "Scaling")
 AUTH_MODES = ("Key", "AMLToken", "AADToken")
 KINDS = ("onlineEndpoints", "batchEndpoints")
@@ -62,6 +63,24 @@ def check_name(kind: str, name: str) -> None:
             "has letters, digits and single dashes, and ends with a letter or digit.",
             target=f"{kind}Name",
         )
+
+
+def tags_of(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a body.
+
+    Raises:
+        Refused: They break a limit of Resource Manager (learn.microsoft.com, tag-resources).
+    """
+    tags = dict(content.get("tags") or {})
+    if len(tags) > TAGS_MAX:
+        raise Refused(400, "InvalidTags", f"A resource has at most {TAGS_MAX} tags, not {len(tags)}.")
+    for name, value in tags.items():
+        if not 0 < len(name) <= TAG_NAME_MAX or set(name) & set("<>%&\\?/"):
+            raise Refused(400, "InvalidTagNameCharacters", f"The tag name '{name[:80]}' is invalid.")
+        if not isinstance(value, str) or len(value) > TAG_VALUE_MAX:
+            message = f"The value of tag '{name}' must be a text of at most {TAG_VALUE_MAX} characters."
+            raise Refused(400, "TagValueTooLong", message)
+    return tags
 
 
 def check_free(cloud: Cloud, endpoint_id: str) -> None:

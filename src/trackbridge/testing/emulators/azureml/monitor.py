@@ -13,7 +13,15 @@ from typing import Any
 
 from trackbridge.testing.emulators.azureml import kusto
 from trackbridge.testing.emulators.azureml.addresses import CLOUDS
-from trackbridge.testing.emulators.azureml.core import WORKSPACE, Answer, Cloud, Refused, Request, Route
+from trackbridge.testing.emulators.azureml.core import (
+    WORKSPACE,
+    Answer,
+    Cloud,
+    Refused,
+    Request,
+    Route,
+    guid_of,
+)
 from trackbridge.testing.emulators.azureml.endpoint_rules import get_resource, seconds_of
 from trackbridge.testing.emulators.azureml.kusto_expressions import QueryError
 from trackbridge.testing.emulators.azureml.monitor_logs import CATEGORIES, WORKSPACES, Logs
@@ -337,6 +345,20 @@ def _told_workspace(cloud: Cloud, logs: Logs) -> dict[str, Any]:
     }
 
 
+def _component(cloud: Cloud, request: Request) -> Answer:
+    """Return the Application Insights of a workspace."""
+    name, region = request.names["component"], cloud.region
+    key = guid_of(request.resource_id)
+    properties = {
+        "Application_Type": "web",
+        "InstrumentationKey": key,
+        "ConnectionString": f"InstrumentationKey={key};IngestionEndpoint=https://{region}.in.ai.azure.com/",
+        "provisioningState": "Succeeded",
+    }
+    told = {"id": request.resource_id, "name": name, "kind": "web", "location": region}
+    return Answer(200, {**told, "properties": properties})
+
+
 # Scaling.
 
 
@@ -444,6 +466,7 @@ ROUTES = (
             ("/loganalytics/v1/{resource...}/query", _query_resource),
         )
     ),
+    Route("GET", f"{_GROUP_PATH}/{_INSIGHTS}/components/{{component}}", _component, versions=("2020-02-02",)),
     Route("GET", _SCALING, _scaling_list, versions=_SCALING_VERSIONS),
     Route("GET", f"{_SCALING}/{{setting}}", _scaling_get, versions=_SCALING_VERSIONS),
     Route("PUT", f"{_SCALING}/{{setting}}", _scaling_put, versions=_SCALING_VERSIONS),

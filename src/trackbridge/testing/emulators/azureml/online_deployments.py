@@ -26,6 +26,7 @@ from trackbridge.testing.emulators.azureml.endpoint_rules import (
     new_id,
     seconds_of,
     spelled,
+    tags_of,
 )
 from trackbridge.testing.emulators.azureml.online_state import KIND, OnlineEndpoints
 from trackbridge.testing.emulators.azureml.scored_requests import Happenings
@@ -73,7 +74,7 @@ def _put(cloud: Cloud, request: Request) -> Answer:
     properties["provisioningState"] = "Updating" if held else "Creating"
     content = {
         "location": request.content.get("location") or endpoint["location"],
-        "tags": request.content.get("tags") or {},
+        "tags": tags_of(request.content),
         "kind": "Managed",
         "sku": {"name": "Default", "tier": "Standard", "capacity": capacity},
         "properties": properties,
@@ -215,7 +216,7 @@ def _patch(cloud: Cloud, request: Request) -> Answer:
     check_idle(deployment)
     state = cloud.part(OnlineEndpoints)
     if request.content.get("tags") is not None:
-        deployment["tags"] = dict(request.content["tags"])
+        deployment["tags"] = tags_of(request.content)
     endpoint_id, _, name = deployment["id"].rsplit("/", 2)
     fleet = state.live(endpoint_id).fleets.get(name.lower())
     capacity = _capacity(state, {"sku": {"capacity": deployment["sku"]["capacity"], **_sku(request)}})

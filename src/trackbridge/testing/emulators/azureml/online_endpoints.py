@@ -27,6 +27,7 @@ from trackbridge.testing.emulators.azureml.endpoint_rules import (
     listed,
     settle_later,
     spelled,
+    tags_of,
 )
 from trackbridge.testing.emulators.azureml.online_state import KIND, OnlineEndpoints, new_key
 from trackbridge.testing.emulators.azureml.slow_operations import SlowOperations
@@ -72,7 +73,7 @@ def _put(cloud: Cloud, request: Request) -> Answer:
     }
     content = {
         "location": body.get("location") or cloud.region,
-        "tags": body.get("tags") or {},
+        "tags": tags_of(body),
         "kind": "Managed",
         "identity": identity_of(cloud, endpoint_id, body.get("identity")),
         "properties": properties,
@@ -107,7 +108,7 @@ def _patch(cloud: Cloud, request: Request) -> Answer:
     endpoint = get_resource(cloud, endpoint_id_of(request, KIND))
     check_settled(endpoint, "update")
     if request.content.get("tags") is not None:
-        endpoint["tags"] = dict(request.content["tags"])
+        endpoint["tags"] = tags_of(request.content)
     if request.content.get("identity") is not None:
         endpoint["identity"] = identity_of(cloud, endpoint["id"], request.content["identity"])
     endpoint["properties"]["provisioningState"] = "Updating"

@@ -13,6 +13,7 @@ from trackbridge.testing.emulators.azureml.core import PROVIDER, Route
 PACKAGE = "trackbridge.testing.emulators.azureml"
 MODULES = (
     "slow_operations",
+    "access",
     "mlflow_endpoint",
     "workspaces",
     "datastores",

@@ -241,7 +241,8 @@ def _collect(cloud: Cloud, target: Target, request: Request, answer: Answered, i
     fleet = target.fleet
     if fleet is None:
         return
-    correlation = request.headers.get(CLIENT_HEADER) or answer.headers.get("x-request-id", "")
+    named = request.headers.get(CLIENT_HEADER) or answer.headers.get("x-request-id", "")
+    correlation = named or str(uuid.uuid4())  # Azure numbers what no container does
     asked = Payload(request.body, "request", instance.name, correlation)
     given = Payload(answer.body, "response", instance.name, correlation)
     cloud.part(DataCollection).see(fleet.deployment_id, asked, given)

@@ -62,6 +62,7 @@ class Services:
 
     def __init__(self, cloud: Cloud, faults: Faults, suffixes: Suffixes, permissions: set[str]) -> None:
         self.cloud, self.faults, self.suffixes, self.permissions = cloud, faults, suffixes, permissions
+        cloud.rights = permissions
         self.calls: deque[Call] = deque(maxlen=CALLS_MAX)
         self.failures: list[str] = []
         """Faults of the emulator itself, which it told as HTTP 500."""

@@ -39,8 +39,8 @@ AREAS = (
     Area(
         name="Resource Manager",
         how=OWN,
-        modules=("slow_operations",),
-        note="api-versions, Microsoft's published shapes, slow operations; no etags",
+        modules=("slow_operations", "access"),
+        note="api-versions, Microsoft's published shapes, slow operations, permissions; no etags",
     ),
     Area(
         name="Workspaces and datastores",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trackbridge.testing.emulators.containers.images import COMMAND_VARIABLE, Image, Images
-from trackbridge.testing.emulators.containers.pool import Containers
+from trackbridge.testing.emulators.containers.pool import Containers, base_variables
 from trackbridge.testing.emulators.containers.process import Container, Launch, Watchdog
 from trackbridge.testing.emulators.containers.serving import Answered, NotServing, Server, free_port
 
@@ -18,5 +18,6 @@ __all__ = [
     "NotServing",
     "Server",
     "Watchdog",
+    "base_variables",
     "free_port",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
@@ -31,6 +32,7 @@ class LogStream:
         """Add an event; CloudWatch has none without a message."""
         if not text:
             return
+        self._take_metrics(text)
         logs = self._cloud.logs()
         event = {"timestamp": int(self._cloud.now_s() * 1000), "message": text[:EVENT_CHARS_MAX]}
         with _LOCK:
@@ -38,6 +40,25 @@ class LogStream:
                 logs.create_log_group(self.group, {})
             logs.ensure_log_stream(self.group, self.name)
             logs.groups[self.group].streams[self.name].put_log_events([event])
+
+    def _take_metrics(self, text: str) -> None:
+        """Take the metrics that a line holds (CloudWatch's embedded metric format)."""
+        if not text.startswith("{") or '"_aws"' not in text:
+            return
+        try:
+            told = json.loads(text)
+            for each in told["_aws"]["CloudWatchMetrics"]:
+                units = {metric["Name"]: metric.get("Unit", "None") for metric in each["Metrics"]}
+                points = [
+                    (name, float(value), unit)
+                    for name, unit in units.items()
+                    for value in (told[name] if isinstance(told[name], list) else [told[name]])
+                ]
+                for names in each["Dimensions"]:
+                    dimensions = {name: str(told[name]) for name in names}
+                    put_metrics(self._cloud, each["Namespace"], dimensions, points)
+        except (ValueError, KeyError, TypeError):
+            return  # CloudWatch keeps such a line as a line
 
 
 def put_metrics(

@@ -189,10 +189,11 @@ class SageMakerEmulator(Emulator[Services]):
         return f"{self.cloud.account}.dkr.ecr.{self.region}.amazonaws.com/{name}"
 
     def prepare_jobs(self) -> dict[str, str]:
-        """Make a role and an image for jobs; return the variables by which trackbridge finds them."""
+        """Make a role, and images for jobs and endpoints; return the variables that name them."""
         return {
             "BRIDGE_SAGEMAKER_ROLE": self.make_role("jobs"),
             "BRIDGE_SAGEMAKER_IMAGE": self.push_image("python:3.11"),
+            "BRIDGE_SAGEMAKER_SERVING_IMAGE": self.push_image("trackbridge-serving:1"),
         }
 
     def reset(self) -> None:

@@ -70,7 +70,8 @@ def update(cloud: Cloud, endpoint: Endpoint, fleet: Fleet) -> None:
     with cloud.lock:
         old, endpoint.fleet = endpoint.fleet, fleet
         endpoint.pending, endpoint.share = None, 0.0
-        endpoint.capture = fleet.config.asked.get("DataCaptureConfig")
+        if not fleet.retains_capture:
+            endpoint.capture = fleet.config.asked.get("DataCaptureConfig")
         fleet.set_status(None)
         set_status(cloud, endpoint, "InService")
     old.drain(settings.invocation_s)

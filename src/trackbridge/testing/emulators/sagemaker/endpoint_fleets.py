@@ -150,6 +150,8 @@ class Fleet:
     def __init__(self, cloud: Cloud, endpoint: str, config: EndpointConfig) -> None:
         self.config = config
         self.started_s = cloud.now_s()
+        self.retains_capture = False
+        """Whether the endpoint goes on capturing as before this fleet."""
         self.variants = [LiveVariant(cloud, endpoint, each) for each in config.asked["ProductionVariants"]]
         self.shadows = [
             LiveVariant(cloud, endpoint, each) for each in config.asked.get("ShadowProductionVariants", ())

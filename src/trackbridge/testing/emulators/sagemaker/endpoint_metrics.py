@@ -19,7 +19,21 @@ class Outcome(NamedTuple):
     latency_s: float
 
 
-def count(cloud: Cloud, endpoint: str, variant: str, instances: int, outcome: Outcome) -> None:
+NOT_OF_QUEUES = frozenset(
+    {"Invocations", "InvocationsPerInstance", "InvocationModelErrors", "OverheadLatency"}
+)
+"""What asynchronous endpoints do not publish (async-inference-monitor of the developer guide)."""
+
+
+def count(
+    cloud: Cloud,
+    endpoint: str,
+    variant: str,
+    instances: int,
+    outcome: Outcome,
+    *,
+    is_asynchronous: bool = False,
+) -> None:
     """Write the metrics of one request. Both latencies are in microseconds."""
     dimensions = {"EndpointName": endpoint, "VariantName": variant}
     is_client, is_server = 400 <= outcome.status < 500, outcome.status >= 500
@@ -32,4 +46,5 @@ def count(cloud: Cloud, endpoint: str, variant: str, instances: int, outcome: Ou
         ("ModelLatency", outcome.latency_s * 1e6, "Microseconds"),
         ("OverheadLatency", OVERHEAD_MICROSECONDS, "Microseconds"),
     ]
-    put_metrics(cloud, NAMESPACE, dimensions, points)
+    left_out = NOT_OF_QUEUES if is_asynchronous else frozenset()
+    put_metrics(cloud, NAMESPACE, dimensions, [point for point in points if point[0] not in left_out])

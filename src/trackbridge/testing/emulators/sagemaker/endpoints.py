@@ -111,6 +111,7 @@ def _update(cloud: Cloud, asked: dict[str, Any]) -> dict[str, Any]:
     fleet = Fleet(cloud, endpoint.name, config)
     if is_retaining:
         _retain(endpoint, fleet, excluded)
+        fleet.retains_capture = "DataCaptureConfig" not in excluded
     if not asked.get("RetainDeploymentConfig"):
         endpoint.deployment = asked.get("DeploymentConfig")
     endpoint.last_deployment = endpoint.deployment

@@ -22,7 +22,7 @@ class Images(shared.Images):
     def __init__(self, cloud: Cloud) -> None:
         super().__init__()
         self.cloud = cloud
-        scoring = (sys.executable, "-m", f"{__package__}.scoring", "{port}")
+        scoring = (sys.executable, "-m", f"{__package__}.scoring", "serve")
         for pattern in SCORING_IMAGES:
             self.declare(pattern, Image(serve=scoring))
 

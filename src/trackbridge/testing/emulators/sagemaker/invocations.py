@@ -300,7 +300,10 @@ def _invoke_async(cloud: Cloud, asked: dict[str, Any]) -> dict[str, Any]:
     def work(body: bytes) -> Answered:
         timeout_s = asked.get("InvocationTimeoutSeconds")
         with servers.held():
-            return ask(cloud, servers, variant.log, body, headers_of(asked), lambda _: None, timeout_s)
+            return ask(cloud, servers, variant.log, body, headers_of(asked), tell, timeout_s)
+
+    def tell(outcome: Outcome) -> None:
+        count(cloud, endpoint.name, variant.name, variant.count, outcome, is_asynchronous=True)
 
     return cloud.part(AsyncQueue).put(endpoint.name, config, asked, content, work)
 

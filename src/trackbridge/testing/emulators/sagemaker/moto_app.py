@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from trackbridge.testing.emulators.sagemaker import statistics
 from trackbridge.testing.emulators.sagemaker.core import Cloud
 from trackbridge.testing.emulators.sagemaker.protocol import Answer
 from trackbridge.testing.emulators.sagemaker.refusal import Refused
@@ -47,6 +48,8 @@ class MotoApp:
         if request.service not in self._known:
             # The first request of a service builds its routes, which is not safe in two threads.
             with self._first:
+                if request.service == "monitoring":
+                    statistics.install()
                 answer = self._answer(request)
                 self._known.add(request.service)
                 return answer

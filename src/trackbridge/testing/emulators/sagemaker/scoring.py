@@ -1,13 +1,13 @@
-"""What an image with MLflow's scoring server runs: serves ``/opt/ml/model``; the argument is the port."""
+"""What an image with MLflow's scoring server runs: our own server, which listens on this machine alone."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from trackbridge.domain.serving import ServingSettings
-from trackbridge.serving import serve
+from trackbridge.serving.container import main
 
 if __name__ == "__main__":
-    model = os.environ.get("SAGEMAKER_MODEL_DIR", "/opt/ml/model")
-    serve(ServingSettings(model_path=model, port=int(sys.argv[1])))
+    os.environ.setdefault("BRIDGE_MODEL_PATH", os.environ.get("SAGEMAKER_MODEL_DIR", "/opt/ml/model"))
+    os.environ.setdefault("BRIDGE_SERVING_HOST", "127.0.0.1")
+    raise SystemExit(main(sys.argv[1:]))

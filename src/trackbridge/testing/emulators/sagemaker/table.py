@@ -107,7 +107,8 @@ AREAS = (
     Area(
         name="CloudWatch and Logs",
         how=MOTO,
-        note="alarms do not look at data, but for those that guard a deployment: use SetAlarmState",
+        note="percentiles and trimmed counts by GetMetricData; "
+        "alarms do not look at data, but for those that guard a deployment: use SetAlarmState",
     ),
     Area(name="IAM and ECR", how=MOTO, note="policies are kept, not enforced; rights are taken by deny()"),
     Area(

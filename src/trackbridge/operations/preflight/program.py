@@ -1,6 +1,6 @@
 """Loads a model and scores its input example: a program, run in the environment of the model.
 
-``python -I preflight_program.py FOLDER WORK`` writes ``WORK/result.json``: ``{"passed", "stage", "detail"}``.
+``python -I program.py FOLDER WORK`` writes ``WORK/result.json``: ``{"passed", "stage", "detail"}``.
 It needs nothing but what the model's own requirements hold. The model's code gets none of the variables of
 whoever started this, so that no credentials are within its reach by name, and a home of its own.
 """
