@@ -54,6 +54,14 @@ GAPS: dict[Feature, Capability] = {
     Feature.ARTIFACTS_RESUMABLE_UPLOAD: absent(
         Absence.NOT_YET, "a large file goes up in parts within one call; parts are not kept for a later one"
     ),
+    **{
+        feature: absent(
+            Absence.NOT_YET,
+            "Databricks' model serving is not spoken to so far; its models can be served elsewhere",
+        )
+        for feature in Feature
+        if feature.port == "deployments"
+    },
 }
 """Of what every MLflow endpoint declares."""
 

@@ -68,8 +68,13 @@ class Opened:
         found = getattr(self.adapter, name)
         if found is None:
             adapter = self.capabilities.adapter
+            reasons = (
+                capability.reason
+                for feature, capability in self.capabilities.features.items()
+                if feature.port == name and capability.reason
+            )
             raise Unsupported(
-                f"{adapter} {lack}",
+                ": ".join(filter(None, (f"{adapter} {lack}", next(reasons, "")))),
                 adapter=adapter,
                 operation=name,
                 resource=self.uri,

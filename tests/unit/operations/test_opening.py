@@ -10,6 +10,7 @@ from tests.support.memory_adapter import MemoryAdapter
 from trackbridge.errors import ConfigError, Unsupported
 from trackbridge.operations.opening import Opened, find_place, open_place, user_name
 from trackbridge.operations.waiting import Pace
+from trackbridge.ports.capabilities import Feature
 from trackbridge.resolve.config import Settings
 from trackbridge.resolve.home import Surroundings
 
@@ -68,3 +69,10 @@ def test_waits_are_a_share_of_the_time_waited_so_far() -> None:
     for since_s in (100.0, 99.0, 0.0):
         pace.wait(since_s)
     assert waits == [0.02, 0.1, 5.0]
+
+
+def test_a_port_that_is_not_there_says_why(tmp_path: Path) -> None:
+    adapter = MemoryAdapter(missing={Feature.DEPLOYMENTS_INVOKE: "its model serving is not spoken to"})
+    adapter.deployments = None
+    with pytest.raises(Unsupported, match="serves no models: its model serving is not spoken to"):
+        _ = Opened("memory:here", adapter).target

@@ -2,7 +2,7 @@
 
 ::
 
-    plan_rollout -> (shown) -> run_rollout: ledger -> deploy without traffic
+    plan_rollout -> (shown) -> run_plan: ledger -> deploy without traffic
         -> each step: share -> watch until the bake is over -> promote, or go back
 
 ``definition`` plans and begins, ``engine`` goes on with one until it has ended, ``guards`` judge, ``ledger``
@@ -17,7 +17,7 @@ from trackbridge.operations.rollout.definition import (
     spec_of_plan,
 )
 from trackbridge.operations.rollout.ending import abort_rollout, ended_rollout
-from trackbridge.operations.rollout.engine import OnRollout, Told, resume_rollout, run_plan, run_rollout
+from trackbridge.operations.rollout.engine import OnRollout, Told, resume_rollout, run_plan
 from trackbridge.operations.rollout.ledger import RolloutLedger, open_ledger
 
 __all__ = [
@@ -33,6 +33,5 @@ __all__ = [
     "raise_unless_promoted",
     "resume_rollout",
     "run_plan",
-    "run_rollout",
     "spec_of_plan",
 ]

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from trackbridge.domain.deployments import (
-    DeploymentSpec,
     EndpointMetrics,
     EndpointState,
     EndpointStatus,
@@ -26,7 +25,6 @@ from trackbridge.domain.rollouts import (
     GuardMetric,
     Rollout,
     RolloutPhase,
-    RolloutSpec,
     RolloutState,
 )
 from trackbridge.errors import (
@@ -41,11 +39,10 @@ from trackbridge.errors import (
 )
 from trackbridge.operations.applying import OnProgress, apply_plan
 from trackbridge.operations.deploy import now_ms, plan_deletion, plan_removal, plan_traffic
-from trackbridge.operations.endpoint_goals import OnFailure
 from trackbridge.operations.model_source import ModelSource
 from trackbridge.operations.opening import Opened
 from trackbridge.operations.preflight.trials import Trials
-from trackbridge.operations.rollout.definition import begin_rollout, plan_rollout, shares_at
+from trackbridge.operations.rollout.definition import begin_rollout, shares_at
 from trackbridge.operations.rollout.guards import Figures, Verdict, judge
 from trackbridge.operations.rollout.ledger import RolloutLedger
 from trackbridge.operations.rollout.notes import (
@@ -81,55 +78,6 @@ def say_nothing(rollout: Rollout, told: Told) -> None:
 
 def show_nothing(number: int, total: int, change: Change, event: str) -> None:
     """Tell nobody about a change."""
-
-
-def run_rollout(
-    place: Opened,
-    spec: DeploymentSpec,
-    rollout: RolloutSpec,
-    *,
-    models: ModelSource,
-    ledger: RolloutLedger,
-    user: str = "",
-    why: str = "",
-    on_progress: OnRollout = say_nothing,
-    pace: Pace | None = None,
-    trials: Trials | None = None,
-    models_uri: str = "",
-    registry_uri: str = "",
-    on_failure: OnFailure | None = None,
-    has_preflight: bool | None = None,
-) -> Rollout | None:
-    """Plan a rollout and carry it out; None when the deployment has all the traffic already.
-
-    Args:
-        place: Where to roll out.
-        spec: What; its share of the traffic is the rollout's.
-        rollout: In which steps, and what must hold.
-        models: Where the files of models come from.
-        ledger: Where it is written down.
-        user: Who does it.
-        why: Why, for the endpoint's history.
-        on_progress: Told what happens.
-        pace: How to wait.
-        trials: Tries the model out before it is deployed.
-        models_uri: The tracking URI that the model is from, for whoever resumes it.
-        registry_uri: Where it is registered, for the same.
-        on_failure: What becomes of a deployment that fails, see ``deploy.plan_deploy``.
-        has_preflight: Whether the model is tried out first, see the same.
-
-    Raises:
-        Unsupported: The target cannot share its traffic, or has no telemetry.
-        Locked: Another process rolls out to the endpoint.
-        Conflict: A rollout of this endpoint is not over.
-        Rejected: The target cannot hold the spec, or the deployment has traffic already.
-    """
-    plan = plan_rollout(place, spec, rollout, models=models, models_uri=models_uri, registry_uri=registry_uri)
-    if not plan.changes_something:
-        return None
-    return run_plan(
-        plan, place, ledger=ledger, models=models, user=user, why=why, on_progress=on_progress, pace=pace
-    )
 
 
 def run_plan(
