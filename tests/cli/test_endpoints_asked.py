@@ -16,7 +16,7 @@ from trackbridge.api.baselines import baseline_of
 from trackbridge.cli.endpoint_watch import BARS, _Screen, sparkline
 from trackbridge.domain.baselines import BASELINE_FILE
 from trackbridge.domain.events import ENDPOINT_DRIFT
-from trackbridge.errors import BridgeError
+from trackbridge.errors import BridgeError, NotFound
 from trackbridge.operations.telemetry import look
 from trackbridge.ports.capabilities import Feature
 
@@ -126,9 +126,11 @@ def test_the_screen_shows_the_looks_so_far(
 
 def test_watching_tells_a_collector(bridge: Bridge, wine: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     collector = Collector()
+    times = iter([0, 59_999, 60_000, 60_001, *[100_000] * 2])
+    monkeypatch.setattr("trackbridge.operations.telemetry.now_ms", lambda: 10**12 + next(times))
     watching = ("endpoints", "watch", "wine", "--every", "1ms")
-    bridge(*watching, "--count", "3", "--otlp", collector.url)
-    assert len(collector.requests) == 3
+    bridge(*watching, "--count", "4", "--otlp", collector.url)
+    assert len(collector.requests) == 2, "no request is counted twice"
     collector.close()
     monkeypatch.setattr("trackbridge.operations.telemetry.EXPORT_S_MAX", 0.2)  # it is tried again so long
     result = bridge(*watching, "--count", "2", "--otlp", collector.url)
@@ -157,6 +159,26 @@ def test_a_version_without_a_run_says_so(bridge: Bridge, wine: Scene) -> None:
     told = bridge("endpoints", "telemetry", "wine", "--log-to", "auto", code=1).err
     assert "does not say from which run it came" in told
     assert "names no run" in bridge("endpoints", "telemetry", "wine", "--log-to", "wine", code=1).err
+
+
+def test_a_version_without_a_run_loses_nothing_of_the_others(
+    bridge: Bridge, wine: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wine.deploy(2, traffic_percent=10)
+    logged: list[str] = []
+
+    def run_of(log_to: str, found: Any, registry: Any) -> str:
+        if found.deployment == "v1":
+            raise NotFound("v1 does not say from which run it came")
+        return "r2"
+
+    monkeypatch.setattr("trackbridge.api.endpoint_records.run_of", run_of)
+    monkeypatch.setattr(
+        "trackbridge.api.endpoint_records.log_telemetry", lambda client, run_id, point: logged.append(run_id)
+    )
+    result = bridge("endpoints", "telemetry", "wine", "--log-to", "auto")
+    assert logged == ["r2"]
+    assert "v1 does not say" in result.err
 
 
 # Drift.
@@ -200,6 +222,8 @@ def test_drift_is_an_event(bridge: Bridge, wine: Scene, monkeypatch: pytest.Monk
     ((kind, about),) = told
     assert (kind, about["subject"]) == (ENDPOINT_DRIFT, "wine")
     assert (about["data"]["deployment"], about["data"]["columns"]) == ("v1", ["x"])
+    bridge("endpoints", "drift", "wine", "--since", "1970-01-01", "--log-to", "runs:/none", code=1)
+    assert len(told) == 2, "also where it cannot be logged"
 
 
 def test_no_baseline_no_capture_no_requests(bridge: Bridge, wine: Scene) -> None:

@@ -96,6 +96,17 @@ def test_one_that_waits_is_resumed_or_aborted(bridge: Bridge, wine: Scene) -> No
     assert "is over" in bridge("rollouts", "abort", "wine", "--yes", code=1).err
 
 
+def test_ctrl_c_says_how_it_is_gone_on_with(
+    bridge: Bridge, wine: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trackbridge.operations.rollout.engine.Engine._shift", press)
+    result = bridge(*CANARY, "--yes", code=130)
+    assert "interrupted; what began goes on. Go on: bridge rollouts resume wine.1" in result.err
+
+
 def test_endpoints_rollback_ends_it(bridge: Bridge, wine: Scene) -> None:
     answered(wine, requests=3)
     bridge(*CANARY, "--yes", code=8)

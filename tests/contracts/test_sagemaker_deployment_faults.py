@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.support.sagemaker_endpoints import Deployer, endpoints_emulator, open_place
-from trackbridge.domain.deployments import EndpointStatus
+from trackbridge.domain.deployments import Autoscale, EndpointStatus, Serving
 from trackbridge.domain.plans import Change
 from trackbridge.errors import Locked, PlanStale, Rejected, Unavailable
 from trackbridge.ports.adapter import AdapterContext
@@ -153,6 +153,13 @@ def test_throttling_is_waited_for(deployer: Deployer) -> None:
     deployer.deploy("throttled")
     assert deployer.ask("throttled") == 1.0
     deployer.delete("throttled")
+
+
+@pytest.mark.parametrize(("target", "warned"), [(5.0, ["autoscale"]), (0.5, [])])
+def test_a_queue_that_wakes_nobody_is_told(deployer: Deployer, target: float, warned: list[str]) -> None:
+    scaling = Autoscale(instances_min=0, instances_max=2, requests_per_instance_target=target)
+    spec = deployer.spec("sleeping", serving=Serving.ASYNCHRONOUS, autoscale=scaling)
+    assert [finding.subject for finding in deployer.target.check(spec, None)] == warned
 
 
 def test_an_answer_that_got_lost_is_no_second_endpoint(deployer: Deployer) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -97,6 +98,7 @@ class AzureDeployments(DeploymentTarget):
         self._blobs = blobs
         self._revisions = Revisions(blobs)
         self._clock_ms = clock_ms
+        self._locks: WeakValueDictionary[str, EndpointLock] = WeakValueDictionary()
 
     # What stands.
 
@@ -169,8 +171,10 @@ class AzureDeployments(DeploymentTarget):
     # Changes.
 
     def apply(self, change: Change, *, payload: Path | None = None) -> Operation:
+        endpoint = change.subject.partition(" ")[2].partition("/")[0]
+        self._check_lock(endpoint)
         operation = self._changes.apply(change, payload)
-        self._scoring.forget(change.subject.partition(" ")[2].partition("/")[0])
+        self._scoring.forget(endpoint)
         return operation
 
     def poll(self, operation: Operation) -> Operation:
@@ -179,6 +183,7 @@ class AzureDeployments(DeploymentTarget):
         return self._resources.poll(operation)
 
     def delete(self, endpoint: str) -> Operation:
+        self._check_lock(endpoint)
         operation = self._changes.delete(endpoint)
         self._scoring.forget(endpoint)
         return operation
@@ -247,4 +252,11 @@ class AzureDeployments(DeploymentTarget):
         return Page(items=tuple(rest[:size]), token=more)
 
     def lock(self, endpoint: str) -> AbstractContextManager[None]:
-        return EndpointLock(self._blobs, checked_endpoint_name(endpoint), self._clock_ms)
+        held = EndpointLock(self._blobs, checked_endpoint_name(endpoint), self._clock_ms)
+        self._locks[endpoint.lower()] = held
+        return held
+
+    def _check_lock(self, endpoint: str) -> None:
+        held = self._locks.get(endpoint.lower())
+        if held is not None:
+            held.check()

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from trackbridge.domain.deployments import Operation
+from trackbridge.domain.secrets import shown
 from trackbridge.errors import BridgeError, NotFound, Rejected
 from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._mlflow_rest.wire import encoded
@@ -125,7 +126,7 @@ class BatchScoring:
         if status not in _ENDED:
             return Operation(operation_id=operation.operation_id, done=False)
         why = _ENDED[status]
-        more = json.dumps(told["error"])[:500] if why and told.get("error") else ""
+        more = shown(json.dumps(told["error"]), chars_max=500) if why and told.get("error") else ""
         error = f"{why}: {more or 'bridge jobs logs ' + name}" if why else None
         return Operation(operation_id=operation.operation_id, done=True, error=error)
 

@@ -5,16 +5,18 @@
     modelDataCollector/ENDPOINT/DEPLOYMENT/request/2026/11/22/08/INSTANCE.jsonl
                                           /response/…
 
-A request and its answer are lines of two files of the same hour, with one correlation id; Azure samples the
-two apart, so that one may be without the other. Requests that came close together may be one line. Bodies of
-Azure's own server for MLflow's models are told in MLflow's form.
+A request and its answer are lines of two files with one correlation id, of the same hour, or of the next one
+for the answer; Azure samples the two apart, so that one may be without the other. Requests that came close
+together may be one line. Bodies of Azure's own server for MLflow's models are told in MLflow's form.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Set as AbstractSet
+from contextlib import closing, suppress
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from trackbridge.domain.deployments import CapturedPayload
@@ -72,7 +74,8 @@ class CapturedFiles:
             if path < begin[0]:
                 continue
             events = list(_events(files, path))
-            answers = _answers(files, path)  # afterwards: an answer is written later than its request
+            # Afterwards: an answer is written later than its request.
+            answers = _answers(files, path, {event.correlation for event in events})
             for number, event in enumerate(events, 1):
                 if (path == begin[0] and number <= begin[1]) or not _is_within(event.time, since, until):
                     continue
@@ -86,7 +89,8 @@ class CapturedFiles:
     ) -> Iterator[str]:
         """Yield the files of requests, in order of deployment and hour; only of hours that are asked for."""
         named = None if deployment is None else native_deployment(deployment)
-        names = sorted(entry.name for entry in files.children("") if entry.is_dir)
+        found = (entry.name for entry in files.children("") if entry.is_dir)
+        names = sorted(found, key=lambda name: f"{name}/")  # as the paths sort, which places compare
         for name in names if named is None else [named]:
             for path in sorted(_below(files, f"{name}/{REQUEST}", depth=5)):
                 hour = _hour_of(path)
@@ -112,13 +116,23 @@ def _hour_of(path: str) -> int | None:
     return milliseconds_of(f"{year}-{month}-{day}T{hour}:00:00Z")
 
 
-def _answers(files: DatastoreFiles, path: str) -> Mapping[str, Event]:
-    """Return the answers of the same instance and hour, by their correlation."""
+def _answers(files: DatastoreFiles, path: str, wanted: AbstractSet[str]) -> Mapping[str, Event]:
+    """Return an instance's answers by their correlation: of the hour, and if need be of the next one."""
     name, _, rest = path.partition(f"/{REQUEST}/")
-    try:
-        return {event.correlation: event for event in _events(files, f"{name}/{RESPONSE}/{rest}")}
-    except NotFound:
-        return {}
+    found: dict[str, Event] = {}
+    for place in (rest, *_an_hour_later(path)):
+        if wanted <= found.keys():
+            break
+        with suppress(NotFound):
+            found |= {event.correlation: event for event in _events(files, f"{name}/{RESPONSE}/{place}")}
+    return found
+
+
+def _an_hour_later(path: str) -> Iterator[str]:
+    hour = _hour_of(path)
+    if hour is not None:
+        later = datetime.fromtimestamp((hour + HOUR_MS) / 1000, tz=timezone.utc)
+        yield f"{later:%Y/%m/%d/%H}/{path.split('/', 6)[6]}"
 
 
 def _events(files: DatastoreFiles, path: str) -> Iterator[Event]:

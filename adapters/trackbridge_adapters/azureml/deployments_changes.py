@@ -32,7 +32,14 @@ from trackbridge_adapters.azureml.arm import Json
 from trackbridge_adapters.azureml.assets import properties_of
 from trackbridge_adapters.azureml.clouds import ADAPTER
 from trackbridge_adapters.azureml.deployments_assets import DeploymentAssets
-from trackbridge_adapters.azureml.deployments_names import TIME, USER, asset_in, spec_tags, without_ours
+from trackbridge_adapters.azureml.deployments_names import (
+    TIME,
+    USER,
+    asset_in,
+    spec_in,
+    spec_tags,
+    without_ours,
+)
 from trackbridge_adapters.azureml.deployments_requests import (
     MODES,
     batch_endpoint_with_default,
@@ -197,14 +204,12 @@ class DeploymentChanges:
         return {"sku": {"capacity": count}, "tags": {**without_ours(tags), **told, **kept}}
 
     def _facts(self, current: Json | None) -> tuple[Facts | None, bool]:
-        """Return a deployment as a change holds it, and whether it scales by itself now."""
+        """Return a deployment as a change holds it, and whether a setting was made that lets it scale."""
         if current is None:
             return None, False
-        scales = self._scaling.bounds([current])
-        spec = state.spec_of(current, scales)
-        if spec is None:
-            return {"model": state.model_of(current)}, bool(scales)
-        return facts_of(spec), bool(scales)
+        spec = state.spec_of(current, self._scaling.bounds([current]))
+        facts = {"model": state.model_of(current)} if spec is None else facts_of(spec)
+        return facts, _was_scaled(current)
 
     def _removal(self, change: Change, held: HeldEndpoint, deployment: str) -> Operation:
         current = held.find(deployment)
@@ -230,10 +235,9 @@ class DeploymentChanges:
             return held_operation()
         if state_of(held.endpoint) == "deleting":
             return self._resources.going_on(subject, held.kind)
-        scaled = self._scaling.bounds(held.deployments)
         for found in held.deployments:
             self._before_end(held, str(found.get("name")))
-            self._scaling.set(str(found["id"]), None, str(found["id"]).lower() in scaled)
+            self._scaling.set(str(found["id"]), None, _was_scaled(found))
         return self._resources.change("DELETE", subject, held.kind)
 
 
@@ -258,6 +262,12 @@ def wanted_endpoint(facts: Mapping[str, Any]) -> tuple[Serving, Authentication |
         return Serving(facts.get("serving", "realtime")), None if mode is None else Authentication(mode)
     except ValueError as error:
         raise InvalidInput(f"the change does not hold an endpoint: {error}", hint="plan again") from error
+
+
+def _was_scaled(found: Json) -> bool:
+    """Tell whether we have let a deployment scale: its setting may be off, or changed by others, by now."""
+    spec = spec_in(found.get("tags") or {})
+    return spec is not None and spec.autoscale is not None
 
 
 def _before(change: Change) -> Facts | None:

@@ -180,7 +180,9 @@ class EndpointLock:
 
     def __init__(self, blobs: KeptBlobs, endpoint: str, clock_ms: Callable[[], int]) -> None:
         self._blobs = blobs
+        self._endpoint = endpoint
         self._path = f"{folder_of(endpoint)}/lock"
+        self._lost: str | None = None
         self._lease = str(uuid.uuid4())
         self._ended = threading.Event()
         self._acquire(endpoint)
@@ -199,6 +201,20 @@ class EndpointLock:
         self._thread.join()
         with suppress(BridgeError):  # it ends by itself
             self._blobs.lease(self._path, "release", self._lease)
+
+    def check(self) -> None:
+        """Return if the lock is still held.
+
+        Raises:
+            Locked: It was lost: it could not be renewed in time.
+        """
+        if self._lost is not None:
+            raise Locked(
+                f"the lock of {self._endpoint!r} was lost: {self._lost}",
+                adapter=ADAPTER,
+                operation="deployments.lock",
+                hint="see how the endpoint stands, then apply the plan again",
+            )
 
     def _acquire(self, endpoint: str) -> None:
         try:
@@ -221,9 +237,11 @@ class EndpointLock:
                 self._blobs.lease(self._path, "renew", self._lease)
                 renewed_s = time.monotonic()
             except Conflict:
-                return  # it had ended, and somebody else has it
-            except BridgeError:
+                self._lost = "it had ended, and somebody else has it"
+                return
+            except BridgeError as error:  # the network: there is time until it ends
                 if time.monotonic() - renewed_s > LEASE_S:
+                    self._lost = str(error)
                     return
 
     def _locked(self, endpoint: str) -> Locked:

@@ -13,6 +13,7 @@ from typing import Any
 
 from trackbridge.domain.jobs import LogChunk
 from trackbridge.domain.page_tokens import listing_of, place_of, token_of
+from trackbridge.domain.secrets import shown
 from trackbridge.errors import BridgeError, NotFound
 from trackbridge_adapters.azureml.arm import Json
 from trackbridge_adapters.azureml.clouds import ADAPTER
@@ -88,7 +89,8 @@ class DeploymentLogs:
         except BridgeError:
             return about
         errors = [line.strip() for line in text.splitlines() if any(word in line for word in _ERRORS)]
-        return f"{about}: {errors[-1][:300]}" if errors else f"{about}: 'bridge endpoints logs' may say why"
+        why = shown(errors[-1], chars_max=300) if errors else "'bridge endpoints logs' may say why"
+        return f"{about}: {why}"
 
     def _asked(self, endpoint: str, deployment: str, tail: int) -> Json:
         path = f"{self._resources.path(ONLINE, endpoint, deployment)}/getLogs"

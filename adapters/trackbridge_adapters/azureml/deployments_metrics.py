@@ -125,7 +125,8 @@ class DeploymentMetrics:
     def _instances(self, deployment: str) -> int | None:
         """Return how many instances served in the last minute that is told of; None where none is."""
         now = self._clock_ms() // 1000 // MINUTE_S
-        points = list(self._points(deployment, CAPACITY, now - 10, now + 1, "total", "State eq 'Ready'"))
+        wanted = "State eq 'Ready' and instanceId eq '*'"  # Azure does not add instances up by itself
+        points = list(self._points(deployment, CAPACITY, now - 10, now + 1, "maximum", wanted))
         newest = max((point.minute for point in points), default=None)
         return None if newest is None else round(sum(p.value for p in points if p.minute == newest))
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,14 @@ INPUT, PREDICTIONS = "input_data", "predictions"
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances", INPUT)
 JSON_TYPE, CSV_TYPE = "application/json", "text/csv"
 _TABLE = ("columns", "index", "data")
+_TRUE, _FALSE = ("True", "TRUE", "true"), ("False", "FALSE", "false")
+_NANS = ("NaN", "-NaN", "nan", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
+_MISSING = frozenset(
+    ("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NULL", "null", "None", *_NANS)
+)
+"""Cells that pandas takes for no value."""
+_IS_NO_NUMBER = re.compile(r"[+-]?0\d|.*_")
+"""What is a number for Python and not for pandas, and codes with zeros in front, which would lose them."""
 
 
 def to_azure(payload: bytes, content_type: str) -> bytes:
@@ -80,7 +89,7 @@ def _table_of_rows(rows: Sequence[Json]) -> Json:
 
 def _table_of_csv(payload: bytes) -> Json:
     try:
-        rows = list(csv.reader(io.StringIO(payload.decode("utf-8"), newline="")))
+        rows = list(csv.reader(io.StringIO(payload.decode("utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise _rejected(
             f"the payload is no CSV: {error}", "send UTF-8, with the columns in the first line"
@@ -96,23 +105,31 @@ def _table_of_csv(payload: bytes) -> Json:
 
 def _values(texts: Sequence[str]) -> list[Any]:
     """Return a column's values: numbers, or true and false, where all are, as pandas reads them."""
-    if all(text in ("True", "False", "true", "false") for text in texts):
-        return [text.lower() == "true" for text in texts]
-    for number in (int, float):
-        try:
-            return [None if text == "" else number(text) for text in texts]
-        except ValueError:
-            continue
-    return [None if text == "" else text for text in texts]
+    known = [text for text in texts if text not in _MISSING]
+    if known and all(text in _TRUE or text in _FALSE for text in known):
+        return [None if text in _MISSING else text in _TRUE for text in texts]
+    if not any(_IS_NO_NUMBER.match(text) for text in known):
+        for number in (int, float):
+            try:
+                return [None if text in _MISSING else number(text) for text in texts]
+            except ValueError:
+                continue
+    return [None if text in _MISSING else text for text in texts]
 
 
 def from_azure(answer: bytes) -> bytes:
-    """Return an answer in MLflow's form; one that has it, or is no JSON, as it is."""
+    """Return an answer in MLflow's form; one that has it, or is no JSON, as it is.
+
+    JSON has no NaN and no infinity, which Azure's server writes all the same: they become null.
+    """
+    unknown: list[str] = []
     try:
-        told = json.loads(answer)
+        told = json.loads(answer, parse_constant=unknown.append)
     except ValueError:
         return answer
-    return answer if isinstance(told, dict) and PREDICTIONS in told else _encoded({PREDICTIONS: told})
+    if isinstance(told, dict) and PREDICTIONS in told:
+        return _encoded(told) if unknown else answer
+    return _encoded({PREDICTIONS: told})
 
 
 def request_from_azure(payload: bytes) -> bytes:

@@ -20,7 +20,7 @@ from trackbridge_adapters.azureml.deployments_names import (
     native_deployment,
     without_ours,
 )
-from trackbridge_adapters.azureml.deployments_state import INSIGHTS, OURS, SINKS
+from trackbridge_adapters.azureml.deployments_state import INSIGHTS, OURS, SINKS, instances_of
 
 MODES = {
     Authentication.KEY: "Key",
@@ -139,7 +139,9 @@ def deployment_body(
     }
     if spec.serving is not Serving.BATCH:
         body["kind"] = "Managed"
-        body["sku"] = {"name": "Default", "tier": "Standard", "capacity": instances_at_first(spec)}
+        current = None if held is None else instances_of(held)
+        capacity = instances_at_first(spec, current)
+        body["sku"] = {"name": "Default", "tier": "Standard", "capacity": capacity}
     return body
 
 

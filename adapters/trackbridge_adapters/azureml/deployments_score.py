@@ -56,8 +56,7 @@ def run(request: Any) -> Any:
     status, body = answer(kind, request.get_data())
     telemetry = _held.get("telemetry")
     if telemetry is not None:
-        rows = len(json.loads(body)["predictions"]) if status == 200 else 0
-        telemetry.count(status=status, duration_s=time.perf_counter() - began_s, rows=rows)
+        telemetry.count(status=status, duration_s=time.perf_counter() - began_s, rows=_rows(status, body))
     response: Any = import_module(f"{API}.aml_response")
     return response.AMLResponse(body, status, {"Content-Type": JSON})
 
@@ -85,6 +84,12 @@ def answer(kind: str, body: bytes) -> tuple[int, str]:
     written = StringIO()
     server.predictions_to_json(found, written)
     return 200, written.getvalue()
+
+
+def _rows(status: int, body: str) -> int:
+    """Return how many rows were scored: an answer that is no list, as a number is, is one."""
+    found = json.loads(body)["predictions"] if status == 200 else []
+    return len(found) if isinstance(found, list) else 1
 
 
 def _in_mlflows_form(asked: Any) -> dict[str, Any]:

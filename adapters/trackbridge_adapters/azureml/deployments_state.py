@@ -36,6 +36,9 @@ OURS = "BRIDGE_SERVING_"
 """How variables begin that we give to a server of ours."""
 SINKS, INSIGHTS = "BRIDGE_TELEMETRY_SINKS", "APPLICATIONINSIGHTS_CONNECTION_STRING"
 """Variables that say where a server of ours tells what it scores."""
+ADDED = frozenset({SINKS, INSIGHTS, "AML_APP_ROOT", "SERVER_PORT"})
+ADDED_PREFIXES = (OURS, "AZUREML_")
+"""Variables, by names and by how they begin, that we add to what is wanted, or Azure itself does."""
 _STATUS = {
     "creating": EndpointStatus.CREATING,
     "updating": EndpointStatus.UPDATING,
@@ -170,11 +173,11 @@ def instances_of(found: Mapping[str, Any]) -> int | None:
 
 
 def _variables(told: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a deployment, without those that we add to what is wanted."""
+    """Return the variables of a deployment, without those that we or Azure add to what is wanted."""
     return {
         str(name): str(value)
         for name, value in (told.get("environmentVariables") or {}).items()
-        if name in wanted or not (str(name).startswith(OURS) or name in (SINKS, INSIGHTS))
+        if name in wanted or not (str(name).startswith(ADDED_PREFIXES) or name in ADDED)
     }
 
 

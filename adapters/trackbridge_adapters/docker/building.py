@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import site
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from trackbridge.domain.deployments import DeploymentSpec
 from trackbridge.errors import BridgeError, Rejected
@@ -32,9 +34,17 @@ TRIAL_S = 600.0
 LOOK_S = 0.05
 END_S = 10.0
 REASON_CHARS_MAX = 2000
+KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV", "TMPDIR")
+"""What the server of a trial sees of the user's variables: no credential, and nothing an image has not."""
 DRAFT = ".draft-"
 TRIED = ".tried"
 """The folder with an empty file for each trial that went well, so that the same is not tried again."""
+
+
+MODULE = "trackbridge_adapters.docker.building"
+
+_broken: dict[Path, str] = {}
+"""Why the process that was started came to an end by an error, by its lock."""
 
 
 def start_building(store: Store, endpoint: str, deployment: str) -> None:
@@ -46,15 +56,46 @@ def start_building(store: Store, endpoint: str, deployment: str) -> None:
     with try_held(store.building_lock(endpoint, deployment), makes_it=True) as is_free:
         if not is_free:
             return
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process has ended)
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(store.folder), endpoint, deployment],
+        [sys.executable, "-m", MODULE, str(store.folder), endpoint, deployment],
         cwd="/",  # whose files are taken for nobody's modules
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
         start_new_session=True,
     )
-    threading.Thread(target=process.wait, name="docker-building", daemon=True).start()
+    about = (process, errors, store.building_lock(endpoint, deployment))
+    threading.Thread(target=_wait, args=about, name="docker-building", daemon=True).start()
+
+
+def _wait(process: subprocess.Popen[bytes], errors: IO[bytes], lock: Path) -> None:
+    with errors:
+        if process.wait() > 0:
+            errors.seek(0)
+            lines = errors.read().decode("utf-8", "replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "it does not say why")
+            _broken[lock] = last[:REASON_CHARS_MAX]
+
+
+def refuse_broken(store: Store, endpoint: str, deployment: str) -> None:
+    """Return unless the process that this one started for a deployment came to an end by an error.
+
+    Another would come to the same end. One that was killed is no error, and the next look may try again.
+
+    Raises:
+        Rejected: It did; says why.
+    """
+    reason = _broken.pop(store.building_lock(endpoint, deployment), None)
+    if reason is None:
+        return
+    raise Rejected(
+        f"the process that builds the context came to an end: {reason}",
+        adapter=ADAPTER,
+        operation="deployments.poll",
+        resource=f"deployment {endpoint}/{deployment}",
+        hint="mend that, then deploy again",
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -164,7 +205,7 @@ def try_out(model: Path, spec: DeploymentSpec) -> None:
         with open(log, "wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "trackbridge.serving", str(config)],
-                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **spec.variables},
+                env=_trial_variables(folder, spec),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -177,6 +218,13 @@ def try_out(model: Path, spec: DeploymentSpec) -> None:
             _end(process)
         if not is_ready:
             raise _failed(log.read_text("utf-8", "replace"))
+
+
+def _trial_variables(home: Path, spec: DeploymentSpec) -> dict[str, str]:
+    variables = {name: os.environ[name] for name in KEPT if name in os.environ}
+    if site.ENABLE_USER_SITE:  # packages may be installed below the home that the trial does not have
+        variables["PYTHONUSERBASE"] = site.getuserbase()
+    return {**variables, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", **spec.variables}
 
 
 def _is_ready(process: subprocess.Popen[bytes], ready: Path) -> bool:

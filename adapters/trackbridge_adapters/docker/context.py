@@ -23,7 +23,7 @@ from trackbridge_adapters.docker.config import ADAPTER
 from trackbridge_adapters.docker.requirements import (
     CONSTRAINTS,
     EXTRAS,
-    constraints_file,
+    constraints_of,
     model_lines,
     names_of,
     pins,
@@ -57,9 +57,9 @@ def write_context(folder: Path, spec: DeploymentSpec, model: Path) -> str:
         "constraints.txt": "".join(f"{pin}\n" for pin in pinned),
         ".dockerignore": dockerfile.IGNORED,
     }
-    constraints = constraints_file(model)
+    constraints = constraints_of(model)
     if constraints is not None:
-        files[CONSTRAINTS] = constraints.read_text("utf-8")
+        files[CONSTRAINTS] = constraints
     recipe = dockerfile.Recipe(
         spec=spec,
         base_image=spec.options.get("base_image") or dockerfile.base_image_of(model),

@@ -46,7 +46,7 @@ from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.deployments import DeploymentTarget
 from trackbridge.ports.findings import Finding
 from trackbridge.transport.file_locks import try_held
-from trackbridge_adapters.docker.building import discard_contexts, start_building
+from trackbridge_adapters.docker.building import discard_contexts, refuse_broken, start_building
 from trackbridge_adapters.docker.capabilities import CAPABILITIES, PAGE_ITEMS_MAX
 from trackbridge_adapters.docker.checks import check_spec, findings_of
 from trackbridge_adapters.docker.config import ADAPTER
@@ -199,6 +199,7 @@ class DockerDeployments(DeploymentTarget):
                 return Operation(operation_id=operation.operation_id, done=True, error=error)
             for name, built in content.deployments.items() if content is not None else ():
                 if built.work is not None and built.work.token == token:
+                    refuse_broken(self._store, endpoint, name)
                     start_building(self._store, endpoint, name)
                     return operation
         raise NotFound(

@@ -41,6 +41,11 @@ def model_lines(model: Path) -> list[str]:
         )
     lines = (_COMMENT.sub("", line).strip() for line in file.read_text("utf-8").splitlines())
     found = [_checked(line, model) for line in lines if line]
+    if found.count(f"-c {CONSTRAINTS}") > 1:
+        raise _rejected(
+            "the model's requirements name more than one file of constraints",
+            "write them into one, or name the constraints as requirements",
+        )
     if "mlflow" not in names_of(found) and "mlflow-skinny" not in names_of(found):
         version = _MLFLOW_VERSION.search((model / "MLmodel").read_bytes())
         found.append(f"mlflow=={version[1].decode()}" if version else "mlflow")
@@ -48,14 +53,18 @@ def model_lines(model: Path) -> list[str]:
 
 
 def _checked(line: str, model: Path) -> str:
+    constraint = _CONSTRAINT.match(line)
+    if constraint and (model / constraint[1]).is_file() and "/" not in constraint[1]:
+        return f"-c {CONSTRAINTS}"
+    return _checked_package(line)
+
+
+def _checked_package(line: str) -> str:
     if has_secret_shape(line) or ("://" in line and userinfo_length(line.partition("://")[2])):
         raise _rejected(
             f"a requirement of the model holds a credential: {shown(line, chars_max=80)}",
             "take it out; give pip its credentials where the image is built",
         )
-    constraint = _CONSTRAINT.match(line)
-    if constraint and (model / constraint[1]).is_file() and "/" not in constraint[1]:
-        return f"-c {CONSTRAINTS}"
     if _ELSEWHERE.match(line) and not _OPTION.match(line):
         raise _rejected(
             f"the model needs {shown(line, chars_max=80)!r}, which no image can install",
@@ -64,12 +73,18 @@ def _checked(line: str, model: Path) -> str:
     return line
 
 
-def constraints_file(model: Path) -> Path | None:
-    """Return the file of constraints that a model's requirements name."""
+def constraints_of(model: Path) -> str | None:
+    """Return the constraints that a model's requirements name in a file.
+
+    Raises:
+        Rejected: A line cannot be had in an image: a path, a secret, another file.
+    """
     for line in (model / "requirements.txt").read_text("utf-8").splitlines():
         constraint = _CONSTRAINT.match(line.strip())
         if constraint:
-            return model / constraint[1]
+            text = (model / constraint[1]).read_text("utf-8")
+            lines = (_COMMENT.sub("", each).strip() for each in text.splitlines())
+            return "".join(f"{_checked_package(each)}\n" for each in lines if each)
     return None
 
 

@@ -79,9 +79,14 @@ def _files() -> dict[str, Path]:
         root = Path(spec.origin).parent
         for file in root.rglob("*"):
             relative = file.relative_to(root)
-            if file.is_file() and not any(part in LEFT_OUT for part in relative.parts):
+            if file.is_file() and not any(_is_left_out(part) for part in relative.parts):
                 found[f"{package}/{relative.as_posix()}"] = file
     return found
+
+
+def _is_left_out(part: str) -> bool:
+    """Tell what an editable install has besides the package: caches, and what editors leave."""
+    return part in LEFT_OUT or part.startswith(".") or part.endswith("~")
 
 
 def _hash(content: bytes) -> str:

@@ -85,7 +85,7 @@ def read_captured(
     found: list[CapturedPayload] = []
     with Translating(OPERATION, f"endpoint {folder.endpoint}"):
         for name, path in _files(folder, deployment):
-            if name < begin[0]:
+            if name < begin[0] or not _may_have(path, since):
                 continue
             for payload, end in _payloads(path, name, begin[1] if name == begin[0] else 0):
                 if payload.time < since or (until is not None and payload.time >= until):
@@ -105,10 +105,17 @@ def count_captured(folder: EndpointFolder, deployment: str, *, since: int) -> in
     with Translating("deployments.read_metrics", f"{folder.endpoint}/{deployment}"):
         for _, path in _files(folder, deployment):
             with suppress(FileNotFoundError):
-                status = path.stat()
-                if status.st_size and status.st_mtime * 1000 >= since:
+                if _may_have(path, since):
                     total += _count_in(path, since)
     return total
+
+
+def _may_have(path: Path, since: int) -> bool:
+    """Tell whether a file was written to at a time or later; False for one that is gone, or empty."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return bool(status.st_size) and status.st_mtime * 1000 >= since
+    return False
 
 
 def _count_in(path: Path, since: int) -> int:

@@ -6,7 +6,7 @@ command was killed. All of it may be done twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import msgspec
@@ -63,6 +63,8 @@ class Aftermath:
         reason = self._reason(view, deployment, told)
         if drafted is not None:
             self._note_failure(view, drafted, deployment, reason)
+        if view.status != "InService":  # a mix of both configs may serve
+            return _ended(operation, f"{reason}; the endpoint is {view.status}, nothing was cleaned up")
         self.settle(view)
         return _ended(operation, f"{reason}; the endpoint serves as before")
 
@@ -99,7 +101,8 @@ class Aftermath:
     def settle(self, view: View) -> None:
         """Let the deployments in use scale as they should, and clean up what is used no more."""
         self._scale(view)
-        self._clean(view.endpoint, kept={view.config_name})
+        in_use = {str(each.asked.get("ModelName", "")) for each in view.variants}
+        self._clean(view.endpoint, kept={view.config_name}, in_use=in_use)
         config = view.config_name
 
         def settled(record: EndpointRecord | None) -> EndpointRecord | None:
@@ -116,9 +119,10 @@ class Aftermath:
         """Let no variant of an endpoint scale: SageMaker keeps what scales."""
         for each in view.variants:
             if not each.mirrors and (view.scaling is None or each.name in view.scaling):
-                self._quietly(view.native, each.name)
+                self.stop_variant(view.native, each.name)
 
-    def _quietly(self, native: str, variant: str) -> None:
+    def stop_variant(self, native: str, variant: str) -> None:
+        """Let a variant scale no longer, by SageMaker's names."""
         try:
             deployments_scaling.stop(self._clients, native, variant)
         except AuthError:  # who may not ask whether it scales need not be allowed to end that
@@ -141,8 +145,11 @@ class Aftermath:
 
     # Cleaning up.
 
-    def _clean(self, endpoint: str, *, kept: set[str]) -> None:
-        """Delete the configs of ours that are in use no more, and models that no other config needs."""
+    def _clean(self, endpoint: str, *, kept: set[str], in_use: Set[str] = frozenset()) -> None:
+        """Delete the configs of ours that are in use no more, and models that no other config needs.
+
+        A model of ours that serves in somebody's copy of such a config stays, and is kept in mind.
+        """
         configs = self._records.companions(endpoint)
         found = {name: self._records.companion(endpoint, name) or Companion() for name in configs}
         needed = {model for name in kept for model in found.get(name, Companion()).models}
@@ -150,9 +157,13 @@ class Aftermath:
             if name in kept:
                 continue
             self._delete("DeleteEndpointConfig", EndpointConfigName=name)
-            for model in set(companion.models) - needed:
+            serving = set(companion.models) & (in_use - needed)
+            for model in set(companion.models) - needed - serving:
                 self._delete("DeleteModel", ModelName=model)
-            self._records.forget_companion(endpoint, name)
+            if serving:
+                self._records.keep_companion(endpoint, name, Companion(models=tuple(sorted(serving))))
+            else:
+                self._records.forget_companion(endpoint, name)
 
     def _delete(self, operation: str, /, **named: Any) -> None:
         try:

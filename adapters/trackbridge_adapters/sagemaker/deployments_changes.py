@@ -153,7 +153,8 @@ class Changes:
         current = _deployment(view, spec.deployment)
         if current is None or current.spec is None or spec.serving is Serving.SERVERLESS:
             return False
-        if current.status is EndpointStatus.FAILED or view.find(spec.deployment) is None:
+        variant = view.find(spec.deployment)
+        if current.status is EndpointStatus.FAILED or variant is None or variant.mirrors:
             return False
         before = facts_of(current.spec)
         changed = {name for name in after if before.get(name) != after[name]} - {"model_source"}
@@ -260,7 +261,7 @@ class Changes:
         """Return the operation of a change that holds: under way, or finished with its aftermath."""
         if view.is_busy:
             return self._busy(view, deployment)
-        if not view.is_settled and view.told is not None and view.status != "Failed":
+        if not view.is_settled and view.status == "InService":
             self._aftermath.settle(view)
         return held()
 
@@ -304,7 +305,7 @@ class Changes:
             self._make("CreateEndpoint", named)
         else:
             for name in draft.leaving:
-                deployments_scaling.stop(self._clients, view.native, name)
+                self._aftermath.stop_variant(view.native, name)
             self._update(view, draft)
         return begun(CONFIG, view.endpoint, draft.name, deployment)
 

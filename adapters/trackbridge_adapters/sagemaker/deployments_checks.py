@@ -60,7 +60,8 @@ class DeploymentChecks:
             looks.append(partial(self._quota, spec, observed))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = pool.map(_looked, looks)
-            return tuple(finding for findings in found for finding in findings)
+            looked = tuple(finding for findings in found for finding in findings)
+        return (*looked, *_sleeping(spec))
 
     def _source(self, spec: DeploymentSpec) -> str:
         return spec.model_source if can_read(spec.model_source) else self._backend.bucket.root
@@ -145,6 +146,20 @@ class DeploymentChecks:
                     f"{found.spec.capture_percent} % to {spec.capture_percent} %",
                     "deploy with the same share, or know of it",
                 )
+
+
+def _sleeping(spec: DeploymentSpec) -> Iterator[Finding]:
+    """Tell of requests that wake nobody: at zero instances a backlog up to the target just waits."""
+    scaling = spec.autoscale
+    if spec.serving is not Serving.ASYNCHRONOUS or scaling is None or scaling.instances_min:
+        return
+    target = scaling.requests_per_instance_target
+    if target >= 1:
+        yield warning(
+            "autoscale",
+            f"while there is no instance, requests wait until there are more than {target:g} of them",
+            "lower requests_per_instance_target (below 1, the first one wakes it), or keep one instance",
+        )
 
 
 def _looked(look: Look) -> tuple[Finding, ...]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 from trackbridge.domain.deployment_changes import is_endpoint_name
-from trackbridge.errors import AuthError, NotFound, TimedOut
+from trackbridge.errors import AuthError, BridgeError, NotFound, RateLimited, Rejected, TimedOut, Unavailable
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.backend import Backend
 from trackbridge_adapters.sagemaker.deployments_names import FOLDER, native_endpoint
@@ -26,6 +27,8 @@ KNOWN_S = 60.0
 """How long it is remembered of what kind an endpoint is."""
 INLINE_BYTES_MAX = 128_000
 """What InvokeEndpointAsync takes with the request itself."""
+REFUSALS = (Rejected, NotFound, AuthError, RateLimited)
+"""Errors after which it is certain that a request was not taken."""
 ANSWER_POLL_S, ANSWER_POLL_S_MAX = 0.05, 2.0
 MODEL_S_MAX = 3600
 """How long SageMaker lets a model take for an asynchronous request; the container knows how long it may."""
@@ -73,8 +76,16 @@ class Invoker:
         except NotFound as error:
             self._kinds.pop(native, None)
             raise (_no_deployment(endpoint, deployment) if deployment else _no_endpoint(endpoint)) from error
-        body: bytes = answer["Body"].read()
-        return body
+        return _content(
+            answer["Body"],
+            TimedOut(
+                "the answer broke off",
+                ambiguous=True,
+                adapter=ADAPTER,
+                operation=OPERATION,
+                hint="the request was scored; send it again only if that may be done twice",
+            ),
+        )
 
     def _is_asynchronous(self, native: str, endpoint: str) -> bool:
         known = self._kinds.get(native)
@@ -97,39 +108,44 @@ class Invoker:
             key = f"{FOLDER}/{endpoint}/requests/{uuid4().hex}"
             self._backend.bucket.put(key, payload)
             given = {"InputLocation": self._backend.bucket.address(key)}
-        told = self._clients.call(
-            SERVICE,
-            "InvokeEndpointAsync",
-            EndpointName=native,
-            ContentType=content_type,
-            Accept="application/json",
-            InvocationTimeoutSeconds=MODEL_S_MAX,
-            **given,
-        )
         try:
-            return self._awaited(told)
-        except TimedOut:  # it may not have been read yet
-            key = None
+            told = self._clients.call(
+                SERVICE,
+                "InvokeEndpointAsync",
+                EndpointName=native,
+                ContentType=content_type,
+                Accept="application/json",
+                InvocationTimeoutSeconds=MODEL_S_MAX,
+                **given,
+            )
+        except REFUSALS:  # after anything else it may have been taken, and be read later
+            self._discard(key)
             raise
-        finally:
-            if key is not None:
+        body, is_failure = self._awaited(told)
+        self._discard(key)
+        if is_failure:
+            raise model_meaning(None, body.decode("utf-8", "replace"), OPERATION)
+        return body
+
+    def _discard(self, key: str | None) -> None:
+        if key is not None:
+            with suppress(BridgeError):  # the answer counts; what is left harms nobody
                 self._backend.bucket.delete(key)
 
-    def _awaited(self, told: Mapping[str, Any]) -> bytes:
-        """Wait for an answer in S3.
+    def _awaited(self, told: Mapping[str, Any]) -> tuple[bytes, bool]:
+        """Wait for an answer in S3, and return it with whether it is the model's refusal.
 
         Raises:
-            Rejected: The model refused; the message is the model's.
             TimedOut: It takes long; the message says where it will lie.
         """
         until_s, pause_s = monotonic() + ASYNCHRONOUS_S, ANSWER_POLL_S
         while monotonic() < until_s:
             body = self._read(told["OutputLocation"])
             if body is not None:
-                return body
+                return body, False
             failure = self._read(told["FailureLocation"]) if "FailureLocation" in told else None
             if failure is not None:
-                raise model_meaning(None, failure.decode("utf-8", "replace"), OPERATION)
+                return failure, True
             threading.Event().wait(pause_s)
             pause_s = min(pause_s * 1.5, ANSWER_POLL_S_MAX)
         raise TimedOut(
@@ -146,8 +162,26 @@ class Invoker:
             body = self._clients.call("s3", "GetObject", Bucket=bucket, Key=key)["Body"]
         except NotFound:
             return None
+        return _content(
+            body,
+            Unavailable(
+                "the answer broke off",
+                adapter=ADAPTER,
+                operation=OPERATION,
+                hint=f"it lies at {address}: read it from there",
+            ),
+        )
+
+
+def _content(body: Any, broken: BridgeError) -> bytes:
+    """Return all that a stream of botocore holds; ``broken`` is raised where the network breaks it off."""
+    from botocore.exceptions import BotoCoreError
+
+    try:
         content: bytes = body.read()
-        return content
+    except (BotoCoreError, OSError) as error:
+        raise broken from error
+    return content
 
 
 def _no_endpoint(endpoint: str) -> NotFound:

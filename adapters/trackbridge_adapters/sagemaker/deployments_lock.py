@@ -67,7 +67,7 @@ class EndpointLock:
         self._ended.set()
         self._thread.join()
         if self._lost is None:
-            with suppress(Conflict):  # it ended before, and is another's
+            with suppress(BridgeError):  # it is another's, or ends by itself: what was done is done
                 self._write(msgspec.structs.replace(self._own, until=0), self._version)
 
     def check(self) -> None:
@@ -107,19 +107,28 @@ class EndpointLock:
     def _renew(self) -> None:
         while not self._ended.wait(RENEWED_S):
             try:
-                self._own = msgspec.structs.replace(self._own, until=self._until())
-                self._version = self._write(self._own, self._version)
-            except Conflict:
-                now = self._bucket.get(self._key)
-                holder = self._decoded(now[0]) if now is not None else None
-                if now is None or holder is None or holder.token != self._own.token:
-                    self._lost = "somebody else has it"
-                    return
-                self._version = now[1]
+                is_ours = self._renew_once()
             except BridgeError as error:  # the network: there is time until it ends
                 if self._clock_ms() > self._own.until:
                     self._lost = str(error)
                     return
+                continue
+            if not is_ours:
+                self._lost = "somebody else has it"
+                return
+
+    def _renew_once(self) -> bool:
+        """Let the lock hold for longer; False when it is somebody else's."""
+        renewed = msgspec.structs.replace(self._own, until=self._until())
+        try:
+            self._version, self._own = self._write(renewed, self._version), renewed
+        except Conflict:
+            now = self._bucket.get(self._key)
+            holder = self._decoded(now[0]) if now is not None else None
+            if now is None or holder is None or holder.token != self._own.token:
+                return False
+            self._version, self._own = now[1], holder  # it was renewed; only the answer got lost
+        return True
 
     def _decoded(self, data: bytes) -> Holder | None:
         try:

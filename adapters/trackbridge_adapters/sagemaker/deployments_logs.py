@@ -7,6 +7,7 @@ from typing import Any
 
 from trackbridge.domain.jobs import LogChunk
 from trackbridge.domain.page_tokens import listing_of, place_of, token_of
+from trackbridge.domain.secrets import redact
 from trackbridge.errors import NotFound
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.clients import Clients
@@ -62,7 +63,7 @@ def read_piece(
 
 
 def last_lines(clients: Clients, endpoint: str, variants: Iterable[str]) -> str:
-    """Return the last words of a deployment's newest container, on one line; "" where there are none."""
+    """Return the last words of a deployment's newest container, on one line, redacted; "" without any."""
     newest = None
     for variant in variants:
         for stream in streams_of(clients, GROUP + endpoint, f"{variant}/"):
@@ -79,7 +80,8 @@ def last_lines(clients: Clients, endpoint: str, variants: Iterable[str]) -> str:
         startFromHead=False,
     )
     lines = [str(event["message"]).strip() for event in told["events"]]
-    return " | ".join(line for line in lines if line)[-_TAIL_CHARS:]
+    text = redact(" | ".join(line for line in lines if line))  # before a cut hides what marks a secret
+    return text[-_TAIL_CHARS:]
 
 
 def _streams(clients: Clients, endpoint: str, variants: Iterable[str]) -> Iterator[str]:

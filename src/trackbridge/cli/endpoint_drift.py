@@ -14,6 +14,7 @@ from trackbridge.cli.endpoint_watch import opened_endpoint
 from trackbridge.cli.moments import MOMENT
 from trackbridge.cli.options import example, open_client, output_option, uri_option
 from trackbridge.cli.output import Output, counted
+from trackbridge.cli.plans import EXIT_DIFFERENCES
 
 if TYPE_CHECKING:
     from trackbridge.domain.deployments import DeploymentState
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from trackbridge.operations.model_source import ModelSource
     from trackbridge.operations.opening import Opened
 
-DIFFERENCES = 4
 COLUMNS = ("COLUMN", "KIND", "PSI", "BY CHANCE", "KS", "P", "MISSING", "")
 ROWS_SHOWN = 30
 
@@ -99,19 +99,19 @@ def drift(
         rows_max=rows_max,
     )
     _refuse_nothing(report, found)
+    moved = [column for column in report.columns if column.exceeds(threshold)]
+    if moved:  # told first: whoever waits for it needs neither a page nor a tracking server
+        _publish(report, threshold, place, found)
     if html is not None:
         _write_page(html, report, threshold, place, found)
     _show(output, report, threshold)
     run_id = _log(report, found, models, log_to, uri) if log_to is not None else None
-    moved = [column for column in report.columns if column.exceeds(threshold)]
-    if moved:
-        _publish(report, threshold, place, found)
     for label, value in (("page", html), ("run", run_id)):
         if value:
             output.show(f"{label}: {value}")
     output.summary(_fields(report, threshold, run_id))
     if moved:
-        output.end(DIFFERENCES)
+        output.end(EXIT_DIFFERENCES)
 
 
 def _baseline(endpoint: str, found: DeploymentState, models: ModelSource) -> dict[str, Any]:

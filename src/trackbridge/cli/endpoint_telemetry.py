@@ -62,12 +62,13 @@ def telemetry(
     from trackbridge.ports.capabilities import Feature
 
     place, name = opened_endpoint(endpoint, target)
-    told = Exporting(output, otlp)
+    window_s = max(1, round(window))
+    told = Exporting(output, otlp, window_s)
     logged = _Logging(output, log_to, uri) if log_to is not None else None
     seen = 0
     try:
         for _ in looks(every or window, count):
-            state, points = look(place, name, window_s=max(1, round(window)))
+            state, points = look(place, name, window_s=window_s)
             place.capabilities.require(Feature.DEPLOYMENTS_METRICS, operation="endpoints.telemetry")
             seen += 1
             _show(output, points)
@@ -116,16 +117,25 @@ class _Logging:
         self.versions: list[str] = []
 
     def log(self, state: EndpointState, points: tuple[TelemetryPoint, ...]) -> None:
-        """Log one look; a version that is not registered here is told, and loses nothing of the others."""
+        """Log one look; a version or run that is not known here is told, and loses nothing of the others.
+
+        Raises:
+            NotFound: Nothing was logged so far, as no deployment has a run.
+        """
         from trackbridge.api.endpoint_records import log_telemetry, run_of
         from trackbridge.errors import NotFound
         from trackbridge.operations.telemetry import tag_version
 
+        problems: list[NotFound] = []
         for point in points:
             found = state.find(point.deployment)
             assert found is not None, "points are of deployments that stand"
-            run_id = run_of(self._log_to, found, self._registry)
-            log_telemetry(self._client, run_id, point)
+            try:
+                run_id = run_of(self._log_to, found, self._registry)
+                log_telemetry(self._client, run_id, point)
+            except NotFound as error:
+                problems.append(error)
+                continue
             self._tell(point, f"the run {run_id}", run_id, self.runs)
             if self._registry is None:
                 continue
@@ -135,6 +145,10 @@ class _Logging:
                 self._output.warn(f"{error}; the figures are on the run alone")
             else:
                 self._tell(point, version, version, self.versions)
+        if problems and not self.runs:
+            raise problems[0]
+        for problem in problems:
+            self._output.warn(f"{problem}; the others are logged")
 
     def _tell(self, point: TelemetryPoint, place: str, name: str, known: list[str]) -> None:
         if name not in known:

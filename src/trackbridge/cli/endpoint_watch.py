@@ -70,7 +70,7 @@ def watch(
 
     place, name = opened_endpoint(endpoint, target)
     window_s = max(1, round(window))
-    told = Exporting(output, otlp)
+    told = Exporting(output, otlp, window_s)
     screen = _Screen() if sys.stdout.isatty() and not output.as_json else None
     seen = 0
     try:
@@ -112,21 +112,31 @@ def opened_endpoint(text: str, target: str) -> tuple[Opened, str]:
 
 
 class Exporting:
-    """Sends looks to a collector; one that does not answer is told once, and tried again."""
+    """Sends looks to a collector; one that does not answer is told once, and tried again.
 
-    def __init__(self, output: Output, url: str | None) -> None:
+    Sums are deltas: of windows that overlap only those are sent that begin after the last one that was. A
+    target that begins windows with a whole minute counts up to a minute of the one before again.
+    """
+
+    def __init__(self, output: Output, url: str | None, window_s: int) -> None:
         from trackbridge.operations.telemetry import OtlpExporter
 
         self._output = output
         self._exporter = OtlpExporter(url or None) if url is not None else None
         self._has_told = False
+        self._window_ms = window_s * 1000
+        self._until: dict[str, int] = {}  # by deployment, in milliseconds since 1970
 
     def export(self, points: tuple[TelemetryPoint, ...]) -> None:
         """Send the metrics of a look, if somebody wants them."""
-        if self._exporter is None or not points:
+        due = [
+            point for point in points if point.time - self._window_ms >= self._until.get(point.deployment, 0)
+        ]
+        if self._exporter is None or not due:
             return
         try:
-            self._exporter.export(points)
+            self._exporter.export(due)
+            self._until |= {point.deployment: point.time for point in due}
         except Unavailable as error:
             if not self._has_told:
                 self._output.warn(f"{error}; {error.hint}")

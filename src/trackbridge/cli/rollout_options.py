@@ -166,7 +166,7 @@ class RolloutTeller:
             self._clear()
             if self._name:
                 self._output.note(
-                    f"interrupted; the traffic stays as it is. Go on: bridge rollouts resume {self._name}; "
+                    f"interrupted; what began goes on. Go on: bridge rollouts resume {self._name}; "
                     f"go back: bridge rollouts abort {self._name}"
                 )
             raise

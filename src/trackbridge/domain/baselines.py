@@ -4,7 +4,7 @@
 
     {"format": 1, "rows": 178, "columns": [
       {"name": "alcohol", "kind": "number", "count": 178, "missing": 0, "infinite": 0,
-       "mean": 13.0, "std": 0.81, "min": 11.03, "max": 14.83,
+       "distinct": 126, "mean": 13.0, "std": 0.81, "min": 11.03, "max": 14.83,
        "deciles": [11.03, 11.93, ..., 14.83],              11 values: the minimum, 10 % ... 90 %, the maximum
        "edges": [11.03, 11.22, ..., 14.83],                21 values: 20 bins of equal width
        "counts": [1, 0, ..., 2],                           20 values; the last bin holds its right edge
@@ -120,6 +120,7 @@ def _numbers(values: list[float]) -> dict[str, Any]:
     variance = math.fsum((value - mean) ** 2 for value in scaled) / max(1, count - 1)
     edges = _edges(low, high)
     return {
+        "distinct": len(set(values)),
         "mean": scale * mean,
         "std": min(scale * math.sqrt(variance), sys.float_info.max),
         "min": low,

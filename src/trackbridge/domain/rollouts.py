@@ -289,11 +289,14 @@ def _guard(text: str, match: re.Match[str]) -> Guard:
         raise _no_guard(text)
     if unit == "%":
         limit /= 100
-    if metric.is_rate and unit != "x" and limit > 1:
+    if metric.is_rate and unit != "x" and (limit > 1 or (limit == 1 and not unit)):
         raise InvalidInput(
-            f"{text!r} asks for a share of more than 100 %", hint=f"write for example {metric.value}<1%"
+            f"{text!r} asks for a share of 100 % or more", hint=f"write for example {metric.value}<1%"
         )
-    return Guard(metric=metric, limit=limit, is_relative=unit == "x", includes_limit=match["sign"] == "<=")
+    includes_limit = match["sign"] == "<="
+    if not limit and not includes_limit:
+        raise InvalidInput(f"{text!r} can never hold", hint=f"write for example {text.replace('<', '<=', 1)}")
+    return Guard(metric=metric, limit=limit, is_relative=unit == "x", includes_limit=includes_limit)
 
 
 def _no_guard(text: str) -> InvalidInput:

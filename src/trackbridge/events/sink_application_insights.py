@@ -16,7 +16,7 @@ import msgspec
 
 from trackbridge._version import __version__
 from trackbridge.domain.serving import ScoredRequest, TelemetryWindow
-from trackbridge.errors import ConfigError, Rejected, Unavailable
+from trackbridge.errors import ConfigError, Rejected, Transient, Unavailable
 from trackbridge.events.subscribers import is_loopback
 from trackbridge.transport.http import HttpClient, error_of_status
 
@@ -126,7 +126,11 @@ class ApplicationInsightsSink:
         refused = [error for error in errors if error.get("statusCode") not in _RETRIED]
         again = [envelopes[error["index"]] for error in errors if error.get("statusCode") in _RETRIED]
         if again and len(again) < len(envelopes):
-            self._send(again)
+            try:
+                self._send(again)
+            except Transient as error:
+                told = f"{len(again)} of {len(envelopes)} were not taken: {error}"
+                raise Rejected(told, adapter=ADAPTER) from error
         elif again:
             raise Unavailable("Application Insights takes nothing now", adapter=ADAPTER)
         if refused:

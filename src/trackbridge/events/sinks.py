@@ -21,7 +21,7 @@ import msgspec
 
 from trackbridge.domain.events import REQUESTS_SCORED, TEST, Event
 from trackbridge.domain.serving import ScoredRequest, TelemetryWindow
-from trackbridge.errors import ConfigError
+from trackbridge.errors import ConfigError, Transient
 from trackbridge.events.subscribers import OUR_SINKS, SINKS_GROUP, load_entry_point
 
 
@@ -42,21 +42,38 @@ class TelemetrySink(Protocol):
         """Take one request; called for the share that the setting ``telemetry_requests_percent`` says."""
 
 
+TOLD_MAX = 1000
+"""Of how many events that were taken in part the rest is told when they come again."""
+
+
 class SinkSubscriber:
     """Hands the events of a scoring server to a sink; one with a method ``close`` is closed at the end."""
 
     def __init__(self, sink: TelemetrySink) -> None:
         self._sink = sink
+        self._told: dict[str, int] = {}  # how many requests of an event that comes again were taken
 
     def __call__(self, event: Event) -> str:
         """Take one event of the kinds about requests, or that of ``bridge events test``."""
         if event.kind == REQUESTS_SCORED:
             about = {"name": event.subject, "model": event.data.get("model", "")}
-            for fields in event.data["requests"]:
-                self._sink.on_request(msgspec.convert({**about, **fields}, ScoredRequest))
+            requests = event.data["requests"]
+            begin = self._told.pop(event.event_id, 0)
+            for number, fields in enumerate(requests[begin:], begin):
+                request = msgspec.convert({**about, **fields}, ScoredRequest)
+                try:
+                    self._sink.on_request(request)
+                except Transient:
+                    self._remember(event.event_id, number)
+                    raise
         else:
             self._sink.on_window(window_of(event))
         return "taken"
+
+    def _remember(self, event_id: str, count: int) -> None:
+        while len(self._told) >= TOLD_MAX:  # events that were given up
+            self._told.pop(next(iter(self._told)))
+        self._told[event_id] = count
 
     def close(self) -> None:
         """Let the sink send what it gathered."""

@@ -15,7 +15,7 @@ deployment has left, and did not stand before, is taken away where that is asked
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -244,11 +244,15 @@ class _Application:
         Only what did not stand before; after an ambiguous end (a time limit) all is left as it is.
         """
         goal, failed = self._goal, self._result.failed
-        if not isinstance(goal, Deploy) or failed is None or not failed.subject.startswith("deployment "):
+        if not isinstance(goal, Deploy) or failed is None:
             return
-        self._result.log_tail = self._last_words(goal.spec)
+        subject = f"deployment {goal.spec.endpoint}/{goal.spec.deployment}"
+        if failed.subject == subject:
+            self._result.log_tail = self._last_words(goal.spec)
+        begun = (*self._result.done, failed)
+        is_made = any(change.subject == subject and change.action is Action.CREATE for change in begun)
         is_certain = not isinstance(self._result.error, (TimedOut, Transient))
-        if goal.on_failure is not OnFailure.DELETE or failed.action is not Action.CREATE or not is_certain:
+        if goal.on_failure is not OnFailure.DELETE or not is_made or not is_certain:
             return
         try:
             self._remove(goal.spec)
@@ -262,7 +266,7 @@ class _Application:
             BridgeError: It could not be.
         """
         target = self._place.target
-        observed = target.observe(spec.endpoint)
+        observed = self._idle(target.observe(spec.endpoint))
         if observed is None:
             return
         others = [found for found in observed.deployments if found.deployment != spec.deployment]
@@ -270,7 +274,11 @@ class _Application:
             change.subject == f"endpoint {spec.endpoint}" and change.action is Action.CREATE
             for change in self._changes
         )
-        if made_endpoint and not others:
+        failed = self._result.failed
+        is_in_use = (
+            failed is not None and failed.subject.startswith("traffic ") and any(observed.traffic.values())
+        )
+        if made_endpoint and not others and not is_in_use:
             self._undone(target.delete(spec.endpoint), f"endpoint {spec.endpoint}")
             return
         for change in changes_only(target.plan_removal(spec.endpoint, spec.deployment, observed)):
@@ -300,10 +308,18 @@ class _Application:
 
         What this plan changes itself is applied again, and waited for then.
         """
+        return self._idle(observed, but={change.subject for change in self._changes})
+
+    def _idle(self, observed: EndpointState | None, *, but: Set[str] = frozenset()) -> EndpointState | None:
+        """Return how the endpoint stands once no deployment is under way, or ``SETTLE_S_MAX`` is over.
+
+        Args:
+            observed: How it stands now.
+            but: Subjects of deployments that are not waited for.
+        """
         started_s = self._pace.clock()
-        own = {change.subject for change in self._changes}
         while observed is not None and any(
-            found.status in _UNDER_WAY and f"deployment {observed.endpoint}/{found.deployment}" not in own
+            found.status in _UNDER_WAY and f"deployment {observed.endpoint}/{found.deployment}" not in but
             for found in observed.deployments
         ):
             if self._pace.clock() - started_s > SETTLE_S_MAX:

@@ -16,7 +16,7 @@ from trackbridge.domain.deployment_changes import facts_of, is_same_deployment
 from trackbridge.domain.deployments import DeploymentSpec, EndpointRevision, EndpointState
 from trackbridge.domain.models import Approval, ModelVersion
 from trackbridge.domain.plans import Plan
-from trackbridge.errors import ConfigError, InvalidInput, NotFound, Rejected
+from trackbridge.errors import ConfigError, NotFound, Rejected
 from trackbridge.operations.endpoint_goals import (
     Delete,
     Deploy,
@@ -307,14 +307,3 @@ def list_revisions(place: Opened, endpoint: str) -> list[EndpointRevision]:
         token = page.token
         if token is None:
             return found
-
-
-def refuse_unknown_shares(shares: Mapping[str, int]) -> None:
-    """Refuse shares that no endpoint could have.
-
-    Raises:
-        InvalidInput: They do not add up to 100, or one is not within 0 and 100.
-    """
-    if sum(shares.values()) != 100 or any(not 0 <= share <= 100 for share in shares.values()):
-        told = ", ".join(f"{name}={share}" for name, share in shares.items())
-        raise InvalidInput(f"the shares {told} do not add up to 100 %", hint="for example: v1=90 v2=10")

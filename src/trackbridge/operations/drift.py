@@ -41,8 +41,9 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     ``since`` and ``until`` are milliseconds since 1970; ``first`` and ``last`` when the first and the last
     request of those was answered, None without any. ``requests`` were captured, ``requests_counted`` of them
     and their ``rows`` were looked at; ``failed`` were refused or failed and tell nothing, ``unreadable`` are
-    in no form that is known. ``unseen`` are columns of the baseline that no request had, ``unknown`` those
-    that the baseline does not have. ``columns`` are in the order of the baseline.
+    in no form that is known. ``unseen`` are columns of the baseline that no request had (where the baseline
+    says that the model takes them, they count as missing in every row), ``unknown`` those that the baseline
+    does not have. ``columns`` are in the order of the baseline.
     """
 
     endpoint: str
@@ -294,6 +295,10 @@ class _Counting:
             total.answered_rows += level.answered_rows
             _add(total.columns, level.columns.values())
             _add(total.predictions, level.predictions.values())
+        unseen = tuple(name for name in self._columns if name not in total.columns) if total.rows else ()
+        if total.columns:  # what the model takes, and nobody sends, is missing in every row
+            for name in unseen if self._baseline.inputs else ():
+                _counts_of(total.columns, self._columns[name], INPUT)
         columns = [
             *_drifts(self._columns, total.columns, total.rows),
             *_drifts(self._predictions, total.predictions, total.answered_rows),
@@ -312,7 +317,7 @@ class _Counting:
             unreadable=self._unreadable,
             baseline_rows=self._baseline.rows,
             columns=tuple(columns),
-            unseen=tuple(name for name in self._columns if name not in total.columns) if total.rows else (),
+            unseen=unseen,
             unknown=tuple(self._unknown),
         )
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import msgspec
 
-from trackbridge.domain.baselines import POINTS_MAX, TEXT_CHARS_MAX, is_missing, number_of, text_of
+from trackbridge.domain.baselines import TEXT_CHARS_MAX, is_missing, number_of, text_of
 from trackbridge.errors import MissingExtra
 
 BINS = 10
@@ -47,6 +47,7 @@ class BaselineColumn(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     missing: int = 0
     infinite: int = 0
+    distinct: int = 0
     edges: list[float] = msgspec.field(default_factory=list)
     counts: list[int] = msgspec.field(default_factory=list)
     cumulative: list[tuple[float, int]] = msgspec.field(default_factory=list)
@@ -191,7 +192,7 @@ class ColumnCounts:
         if not self._points or not expected_rows or not found_rows:
             return None, None
         found = _running(self._slots)
-        knows_all = len(self._points) < _points_max(self.column)
+        knows_all = len(self._points) == self.column.distinct
         distance, before = 0.0, 0.0
         for place, (_, at_most) in enumerate(_cumulative(self.column)):
             expected = at_most / expected_rows
@@ -237,11 +238,6 @@ def _cumulative(column: BaselineColumn) -> list[tuple[float, int]]:
     ]
 
 
-def _points_max(column: BaselineColumn) -> float:
-    """Return from how many points on they are not all the values of a baseline."""
-    return POINTS_MAX if column.cumulative else 0
-
-
 def _cuts(at_most: Sequence[int], count: int) -> list[int]:
     """Return the points where bins of about equal share end; the last is the last point."""
     cuts = []
@@ -278,6 +274,15 @@ def _psi_chance(shares: Sequence[Share]) -> float:
 def _ks_probability(distance: float, expected_rows: int, found_rows: int) -> float:
     size = max(1, round(expected_rows * found_rows / (expected_rows + found_rows)))
     return min(1.0, max(0.0, float(_distributions().kstwo.sf(distance, size))))
+
+
+def require_scipy() -> None:
+    """Return where drift can be measured.
+
+    Raises:
+        MissingExtra: scipy is not installed.
+    """
+    _distributions()
 
 
 def _distributions() -> Any:

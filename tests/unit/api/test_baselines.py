@@ -69,6 +69,7 @@ def test_one_value_and_none() -> None:
         "count": 1,
         "missing": 0,
         "infinite": 0,
+        "distinct": 1,
         "mean": 3.0,
         "std": 0.0,
         "min": 3.0,

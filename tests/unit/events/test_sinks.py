@@ -161,6 +161,25 @@ def test_a_sink_is_handed_windows_and_requests_as_they_were_told() -> None:
     assert sink.requests == [REQUEST] * 2
 
 
+def test_requests_that_were_taken_do_not_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, failures = Gathering(), [Unavailable("not now")]
+
+    def on_request(request: ScoredRequest) -> None:
+        if len(sink.requests) == 1 and failures:
+            raise failures.pop()
+        sink.requests.append(request)
+
+    monkeypatch.setattr(sink, "on_request", on_request)
+    told = [json.loads(msgspec.json.encode(REQUEST)) | {"request_id": name} for name in "abc"]
+    scored = event(REQUESTS_SCORED, {"requests": told})
+    subscriber = SinkSubscriber(sink)
+    with pytest.raises(Unavailable):
+        subscriber(scored)
+    for _ in range(2):  # the rest, and the same event as if it were a new one
+        assert subscriber(scored) == "taken"
+    assert [request.request_id for request in sink.requests] == [*"abc", *"abc"]
+
+
 def test_a_test_is_a_window_without_requests() -> None:
     window = window_of(event(TEST, {"message": "hello"}, time=5))
     assert (window.requests, window.time_ms, window.latency_counts) == (0, 5, ())
@@ -270,6 +289,9 @@ def test_what_application_insights_took_does_not_come_twice(
         for _, body in server.bodies
     ]
     assert names[1] == [names[0][1], names[0][3]]
+    server.answers += [told_apart((1, 500)), (503, b"")]
+    with pytest.raises(Rejected, match="1 of 11 were not taken"):  # Unavailable would bring the others again
+        insights.on_window(WINDOW)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from trackbridge.calls import CallPolicy, World, wrap_adapter
 from trackbridge.domain.deployments import EndpointStatus, Operation
 from trackbridge.domain.models import Approval
 from trackbridge.domain.plans import Plan
-from trackbridge.errors import InvalidInput, Locked, NotFound, PlanStale, Rejected, TimedOut
+from trackbridge.errors import AuthError, InvalidInput, Locked, NotFound, PlanStale, Rejected, TimedOut
 from trackbridge.operations.applying import apply_plan
 from trackbridge.operations.deploy import (
     list_revisions,
@@ -262,14 +262,18 @@ def test_a_deployment_with_traffic_stays(scene: Scene) -> None:
 # What fails.
 
 
-def test_a_failure_stops_and_says_what_stands(scene: Scene) -> None:
-    scene.deploy(1)
-
-    def fail_at_traffic(number: int, total: int, change: Any, event: str) -> None:
+def fail_at_traffic(scene: Scene) -> Callable[[int, int, Any, str], None]:
+    def fail(number: int, total: int, change: Any, event: str) -> None:
         if change.subject.startswith("traffic") and event == "started":
             scene.state.deployments.fail_next = "no quota"
 
-    applied = scene.apply(scene.plan(2), on_progress=fail_at_traffic)
+    return fail
+
+
+def test_a_failure_stops_and_says_what_stands(scene: Scene) -> None:
+    scene.deploy(1)
+    plan = plan_deploy(scene.place(), scene.spec(2), on_failure=OnFailure.KEEP)
+    applied = scene.apply(plan, on_progress=fail_at_traffic(scene))
     assert not applied.is_complete
     assert [change.subject for change in applied.done] == ["deployment wine/v2"]
     assert applied.failed is not None
@@ -353,6 +357,64 @@ def test_a_failed_deployment_says_what_it_logged_and_goes(scene: Scene) -> None:
     assert applied.removed == ["deployment wine/v2"]
     assert applied.is_untouched
     assert scene.shape == {"v1": V1}
+
+
+@pytest.mark.parametrize("stands", [{}, {"v1": V1}])
+def test_what_gets_no_traffic_is_taken_away_again(scene: Scene, stands: dict[str, Any]) -> None:
+    if stands:
+        scene.deploy(1)
+    applied = scene.apply(scene.plan(2), on_progress=fail_at_traffic(scene))
+    assert "no quota" in str(applied.error)
+    assert applied.removed == ["deployment wine/v2" if stands else "endpoint wine"]
+    assert (scene.shape or {}) == stands
+
+
+def test_what_somebody_else_has_given_traffic_meanwhile_stays(scene: Scene) -> None:
+    def meddle(number: int, total: int, change: Any, event: str) -> None:
+        if change.subject.startswith("traffic") and event == "started":
+            scene.state.deployments.endpoints["wine"].traffic = {"v2": 100}
+            scene.state.deployments.endpoints["wine"].mirror = {"v2": 1}
+
+    applied = scene.apply(scene.plan(2), on_progress=meddle)
+    assert isinstance(applied.error, PlanStale)
+    assert "could not be taken away" in applied.problems[0]
+    assert set(scene.shape or {}) == {"v2"}
+
+
+def test_what_is_still_being_made_is_taken_away_when_that_is_over(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that is denied ends the command, not what it began."""
+    plan = scene.plan(1)
+    world = scene.state.deployments
+    poll, delete = MemoryDeployments.poll, MemoryDeployments.delete
+    denials: list[Operation] = []
+    waits: list[float] = []
+    stood: list[EndpointStatus] = []
+
+    def denied(self: MemoryDeployments, operation: Operation) -> Operation:
+        if denials or not world.endpoints["wine"].deployments:
+            return poll(self, operation)
+        denials.append(operation)
+        raise AuthError("the credentials have expired")
+
+    def noted(self: MemoryDeployments, endpoint: str) -> Operation:
+        state = self.observe(endpoint)
+        stood.extend(found.status for found in (state.deployments if state is not None else ()))
+        return delete(self, endpoint)
+
+    def pause(seconds: float) -> None:
+        if denials:
+            waits.append(seconds)
+            if len(waits) == 3:
+                world.finish()
+
+    monkeypatch.setattr(MemoryDeployments, "poll", denied)
+    monkeypatch.setattr(MemoryDeployments, "delete", noted)
+    applied = scene.apply(plan, pace=Pace(pause=pause))
+    assert isinstance(applied.error, AuthError)
+    assert applied.removed == ["endpoint wine"]
+    assert stood == [EndpointStatus.READY]
 
 
 def test_a_failed_deployment_is_kept_where_that_is_asked_for(scene: Scene) -> None:

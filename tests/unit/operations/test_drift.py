@@ -117,6 +117,15 @@ def test_ks_of_many_values_is_nearly_scipy_s(scene: Scene, is_old: bool) -> None
     assert found.exceeds(0.05)
 
 
+def test_ks_of_many_ties_is_no_larger_than_scipy_s(scene: Scene) -> None:
+    # Fewer points are kept than values: between two of them the baseline does have something.
+    before = [0.0] * 1500 + np.linspace(1, 2, 1500).tolist()
+    after = [0.0] * 150 + np.linspace(1, 2, 150).tolist()
+    (found,) = compared(scene, {"x": before}, {"x": after}).columns
+    assert found.ks is not None
+    assert found.ks <= ks_2samp(before, after).statistic + 1e-9
+
+
 def test_what_has_not_moved_is_not_told(scene: Scene) -> None:
     columns = {
         "normal": RNG.normal(size=2000).tolist(),
@@ -282,6 +291,13 @@ def test_rows_without_names_are_what_the_model_takes(scene: Scene) -> None:
     assert [column.name for column in report.columns] == ["a", "b"], "the target is no input"
     assert report.worst == 0.0
     assert report.unseen == ()
+
+
+def test_what_the_model_takes_and_nobody_sends_has_moved(scene: Scene) -> None:
+    baseline = summary_of({"a": [1.0] * 100, "b": [2.0] * 100}) | {"inputs": ["a", "b"]}
+    keep(scene, [{"inputs": {"a": [1.0] * 60}}])
+    report = report_of(scene, baseline)
+    assert (report.worst_column, report.columns[1].missing, report.unseen) == ("input:b", 60, ("b",))
 
 
 # Bounds, and what cannot be used.

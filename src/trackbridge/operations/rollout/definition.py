@@ -10,7 +10,14 @@ from trackbridge.domain.deployment_changes import shares_of
 from trackbridge.domain.deployments import DeploymentSpec, EndpointState, Serving, shared_traffic
 from trackbridge.domain.durations import length_text
 from trackbridge.domain.plans import Action, Change, Plan
-from trackbridge.domain.rollouts import OPERATION, GuardMetric, Rollout, RolloutSpec, RolloutState
+from trackbridge.domain.rollouts import (
+    OPERATION,
+    GuardMetric,
+    Rollout,
+    RolloutSpec,
+    RolloutState,
+    parse_guards,
+)
 from trackbridge.errors import ConfigError, InvalidInput, LimitReached, PlanStale, Rejected
 from trackbridge.operations.deploy import goal_of, now_ms, plan_deploy
 from trackbridge.operations.endpoint_goals import Deploy, OnFailure, state_for_basis
@@ -50,12 +57,13 @@ def plan_rollout(
     Raises:
         Unsupported: The target cannot share its traffic, or has no telemetry.
         InvalidInput: The spec and the rollout do not go together.
-        Rejected: The target cannot hold the spec, or the deployment has traffic already.
+        Rejected: The target cannot hold the spec, the deployment has traffic already, or the model's baseline
+            cannot be used.
+        MissingExtra: A guard is on drift, and scipy is not installed.
     """
     _refuse_unwatchable(place, spec, rollout, models)
     observed = place.target.observe(spec.endpoint)
     before = _served_by_others(spec, observed)
-    _refuse_serving(spec, observed)
     alone = msgspec.structs.replace(spec, traffic_percent=0 if before else 100)
     if not before:
         rollout = _alone(rollout)
@@ -67,9 +75,13 @@ def plan_rollout(
         on_failure=on_failure,
         has_preflight=has_preflight,
     )
+    if deploying.changes_something:
+        _refuse_serving(spec, observed)
     shifting = _shift_changes(spec, rollout, before)
     if observed is not None and not deploying.changes_something and _has_all(spec, observed):
         shifting = ()
+    stood = observed is not None and (not before or observed.find(spec.deployment) is not None)
+    stays = stood or _keeps_failed(deploying)
     return Plan(
         operation=OPERATION,
         basis=deploying.basis,
@@ -80,14 +92,14 @@ def plan_rollout(
             "rollout": msgspec.to_builtins(rollout),
             "changes_of_deployment": len(deploying.changes),
         },
-        notes=(*_notes(spec, rollout, before, keeps_failed=_keeps_failed(deploying)), *deploying.notes),
+        notes=(*_notes(spec, rollout, before, stays=stays), *deploying.notes),
     )
 
 
 def _alone(rollout: RolloutSpec) -> RolloutSpec:
     """Return the rollout of a deployment that there is nobody to share with, nor to compare with."""
     guards = tuple(guard for guard in rollout.guards if not guard.is_relative)
-    return msgspec.structs.replace(rollout, steps=(100,), guards=guards)
+    return msgspec.structs.replace(rollout, steps=(100,), guards=guards or parse_guards(())[0])
 
 
 def begin_rollout(
@@ -208,13 +220,22 @@ def _refuse_unwatchable(
     if watches_drift and not spec.capture_percent:
         raise _impossible("a guard on drift needs payloads, and none are kept", "add --capture 100")
     if watches_drift:
-        from trackbridge.operations.drift import baseline_of
+        _refuse_unmeasurable(spec, models)
 
-        if baseline_of(spec, models) is None:
-            raise _impossible(
-                f"{spec.model} has no baseline that a drift could be measured from",
-                "log the model with its training data, or leave the guard on drift out",
-            )
+
+def _refuse_unmeasurable(spec: DeploymentSpec, models: ModelSource) -> None:
+    """Refuse a guard on drift where a drift could not be measured; else the first look would find out."""
+    from trackbridge.operations.drift import baseline_of, checked_baseline
+    from trackbridge.operations.drift_figures import require_scipy
+
+    require_scipy()
+    baseline = baseline_of(spec, models)
+    if baseline is None:
+        raise _impossible(
+            f"{spec.model} has no baseline that a drift could be measured from",
+            "log the model with its training data, or leave the guard on drift out",
+        )
+    checked_baseline(baseline)
 
 
 def _impossible(problem: str, hint: str) -> InvalidInput:
@@ -222,11 +243,9 @@ def _impossible(problem: str, hint: str) -> InvalidInput:
 
 
 def _refuse_serving(spec: DeploymentSpec, observed: EndpointState | None) -> None:
-    """Refuse to change a deployment that answers live requests; but what holds already may be asked for."""
+    """Refuse to change a deployment that answers live requests."""
     found = observed.find(spec.deployment) if observed is not None else None
     if found is None or not found.traffic_percent:
-        return
-    if found.traffic_percent == 100 and found.model == spec.model:
         return
     raise Rejected(
         f"{spec.endpoint}/{spec.deployment} has {found.traffic_percent} % of the traffic already",
@@ -261,15 +280,16 @@ def _shift_changes(spec: DeploymentSpec, rollout: RolloutSpec, before: dict[str,
 
 
 def _notes(
-    spec: DeploymentSpec, rollout: RolloutSpec, before: dict[str, int], *, keeps_failed: bool
+    spec: DeploymentSpec, rollout: RolloutSpec, before: dict[str, int], *, stays: bool
 ) -> tuple[str, ...]:
+    """Return what is worth to know; ``stays`` says that a failure leaves the deployment where it is."""
     name = spec.deployment
-    left = f"{name} is left there without traffic" if keeps_failed else f"{name} is taken away"
+    left = f"{name} is left there without traffic" if stays else f"{name} is taken away"
     if before:
         shares = ", ".join(f"{other} {share} %" for other, share in before.items())
         failure = f"the traffic goes back at once ({shares}), and {left}"
     else:
-        failure = f"nobody else serves, and {name} stays" if keeps_failed else f"{name} is taken away"
+        failure = f"nobody else serves, and {name} stays" if stays else f"{name} is taken away"
     notes = [
         f"a guard that is broken ({rollout.guards_text}), or a failure: {failure}",
         f"guards are judged from {rollout.requests_min:,} requests of a step on; with fewer, a step is held "

@@ -9,12 +9,13 @@ endpoint is never undone: a rollout that does not find the endpoint as it has le
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from trackbridge.domain.deployments import (
+    DeploymentState,
     EndpointMetrics,
     EndpointState,
     EndpointStatus,
@@ -177,6 +178,7 @@ class Engine:
     leaves_foreign: bool = False
     _baseline: Mapping[str, Any] | None = None
     _troubles: int = 0
+    _accepts_few: bool = False
 
     def take_up(self, *, accepts_few: bool = False) -> None:
         """Write down that this process goes on with it."""
@@ -184,9 +186,8 @@ class Engine:
         waits = bool(rollout.waits_for)
         is_baking = rollout.state is RolloutState.RUNNING and rollout.phase is RolloutPhase.BAKING
         self._note("resumed", waits_for="")
-        if is_baking and accepts_few:
-            self._pass("taken as passed with too few requests to judge it by")
-        elif is_baking and waits:
+        self._accepts_few = is_baking and accepts_few
+        if is_baking and waits and not accepts_few:
             self._note("", deadline=self.clock_ms() + round(rollout.rollout.bake_s_max * 1000))
 
     def run(self) -> Rollout:
@@ -196,6 +197,8 @@ class Engine:
             Conflict: It was taken over by another process.
             BridgeError: It cannot go on now.
         """
+        if self.trials is not None:
+            self.trials.on_wait = self._stop_if_taken_over
         try:
             while not self.rollout.state.is_final and not self.rollout.waits_for:
                 self._go_on()
@@ -228,16 +231,29 @@ class Engine:
 
     def _deploy(self) -> None:
         is_new = not self.rollout.sequence
+        failure = "" if is_new or self.rollout.had_deployment else self._failure_meanwhile()
+        if failure:
+            self._break(failure)
+            return
         try:
             problem = self._apply(self.rollout.plan, keeps_revision=True)
-        except (Rejected, Locked) as error:  # refused before anything was changed
+        except (Rejected, Locked) as error:  # refused before anything was changed, if it is new
             if is_new:
                 self._end(RolloutState.ENDED, reason=error.message)
+            elif isinstance(error, Rejected):
+                self._break(error.message)
+                return
             raise
         if problem:
             self._break(problem)
         elif not self.rollout.waits_for:
             self._note(f"{self.rollout.spec.deployment} is deployed", phase=RolloutPhase.SHIFTING)
+
+    def _failure_meanwhile(self) -> str:
+        """Return why the deployment, which an earlier process began to make, has failed; nothing if not."""
+        observed = self.place.target.observe(self.rollout.endpoint)
+        found = observed.find(self.rollout.spec.deployment) if observed is not None else None
+        return _failure(found) if found is not None else ""
 
     def _shift(self) -> None:
         rollout = self.rollout
@@ -246,9 +262,10 @@ class Engine:
             return
         if not rollout.step and rollout.stable_figures is None and rollout.stable:
             self._keep_figures_before()
-        has_others_figures = not rollout.step and self._has_figures()
+        has_others_figures = self._has_figures()
         plan = plan_traffic(self.place, rollout.endpoint, self._shares(rollout.step))
-        problem = self._apply(plan)
+        is_first_change = not rollout.step and not rollout.plan.changes_something
+        problem = self._apply(plan, keeps_revision=is_first_change)
         if problem:
             self._break(problem)
         elif not self.rollout.waits_for:
@@ -271,12 +288,19 @@ class Engine:
             self._note("", stable_figures=found)
 
     def _has_figures(self) -> bool:
-        """Tell whether this minute holds figures of a deployment that had the same name before.
+        """Tell whether this minute may hold figures of the step before, or of another one of the same name.
 
-        Only where the platform counts by minutes; the step is then measured from the next one on.
+        Only where the platform counts by minutes; the step is then measured from the next one on. Figures
+        come late, so that none need be seen yet. A bake of less than a minute is none to wait a minute for.
         """
-        found = self._metrics(1).get(self.rollout.spec.deployment)
-        return found is not None and bool(found.requests) and found.window_s > 1
+        rollout = self.rollout
+        found = self._metrics(1).get(rollout.spec.deployment)
+        if found is None or found.window_s <= 1:
+            return False
+        if not rollout.step and found.requests:
+            return True
+        may_come_late = bool(rollout.step) or rollout.had_deployment
+        return may_come_late and rollout.rollout.bake_s * 1000 >= MINUTE_MS
 
     def _bake(self) -> None:
         """Look at the step until it has passed, failed, or cannot be judged."""
@@ -284,11 +308,14 @@ class Engine:
         look_s = min(max(rollout.rollout.bake_s * LOOK_SHARE, LOOK_S_MIN), LOOK_S_MAX)
         bake_end = rollout.step_time + round(rollout.rollout.bake_s * 1000)
         is_extended = False
-        while self._observe((self._shares(rollout.step),)) is not None:
-            verdict = self._look()
+        while (verdict := self._verdict()) is not None:
             now = self.clock_ms()
             if verdict.broken:
                 self._alarm(verdict)
+                return
+            if self._accepts_few:
+                self._accepts_few = False
+                self._pass("taken as passed with too few requests to judge it by")
                 return
             if now >= bake_end and not verdict.unjudged:
                 self._pass("passed")
@@ -301,12 +328,16 @@ class Engine:
                 self._tell(f"held on: {'; '.join(verdict.unjudged)}")
             self.pace.pause(look_s)
 
-    def _look(self) -> Verdict:
-        """Read the figures of the step and judge them; what cannot be read now is not judged."""
-        if self.clock_ms() < self.rollout.step_time:
-            return Verdict(unjudged=("it is measured from the next minute on",))
+    def _verdict(self) -> Verdict | None:
+        """Look at the endpoint and its figures; None when the rollout cannot go on with it.
+
+        What cannot be read now is not judged.
+        """
+        self._stop_if_taken_over()
         try:
-            figures = self._figures()
+            if self._observe((self._shares(self.rollout.step),)) is None:
+                return None
+            return self._look()
         except (Transient, Exhausted) as error:
             self._troubles += 1
             if self._troubles >= TROUBLES_MAX:
@@ -314,8 +345,17 @@ class Engine:
             if self._troubles == 1:
                 self._tell(f"{error}; trying again")
             return Verdict(unjudged=(str(error),))
-        self._troubles = 0
+
+    def _look(self) -> Verdict:
+        """Read the figures of the step and judge them."""
+        if self.clock_ms() < self.rollout.step_time:
+            return Verdict(unjudged=("it is measured from the next minute on",))
+        figures = self._figures()
         verdict = judge(self.rollout.rollout, figures)
+        if not verdict.broken and self._watches_drift:  # what is broken needs no payloads, which may fail
+            figures = self._with_drift(figures)
+            verdict = judge(self.rollout.rollout, figures)
+        self._troubles = 0
         self._note("", figures=figures.new, stable_figures=figures.stable, drift=figures.drift)
         self.on_progress(self.rollout, Told(kind="look", text=verdict.reason or "; ".join(verdict.unjudged)))
         return verdict
@@ -327,24 +367,25 @@ class Engine:
         stable = found.get(rollout.stable)
         if stable is None or stable.requests < rollout.rollout.requests_min:
             stable = rollout.stable_figures  # it serves no more, or too little: as it did before
-        drift, rows = self._drift()
-        return Figures(new=found.get(rollout.spec.deployment), stable=stable, drift=drift, drift_rows=rows)
+        return Figures(new=found.get(rollout.spec.deployment), stable=stable)
 
     def _metrics(self, window_s: int) -> dict[str, EndpointMetrics]:
         found = self.place.target.read_metrics(self.rollout.endpoint, window_s=window_s)
         return {item.deployment: item for item in found}
 
-    def _drift(self) -> tuple[float | None, int]:
-        """Return the largest drift since the rollout began, and of how many rows."""
+    @property
+    def _watches_drift(self) -> bool:
+        return any(guard.metric is GuardMetric.DRIFT for guard in self.rollout.rollout.guards)
+
+    def _with_drift(self, figures: Figures) -> Figures:
+        """Return the figures with the largest drift since the rollout began, and of how many rows it is."""
         rollout = self.rollout
-        if all(guard.metric is not GuardMetric.DRIFT for guard in rollout.rollout.guards):
-            return None, 0
         from trackbridge.operations.drift import baseline_of, drift_of
 
         if self._baseline is None:
             self._baseline = baseline_of(rollout.spec, self.models)
         if self._baseline is None:  # it had one when this was planned
-            return None, 0
+            return figures
         report = drift_of(
             self.place,
             rollout.endpoint,
@@ -353,7 +394,14 @@ class Engine:
             until=None,
             baseline=self._baseline,
         )
-        return report.worst, report.rows
+        if not report.columns:  # nothing that the baseline knows: no evidence
+            return figures
+        return replace(
+            figures,
+            drift=report.worst,
+            drift_suspected=max(column.psi for column in report.columns),
+            drift_rows=report.rows,
+        )
 
     def _alarm(self, verdict: Verdict) -> None:
         for guard, told in verdict.broken:
@@ -393,13 +441,17 @@ class Engine:
         rollout, name = self.rollout, self.rollout.spec.deployment
         if rollout.traffic_before:
             self._must_apply(plan_traffic(self.place, rollout.endpoint, rollout.traffic_before))
-        if rollout.keeps_failed or rollout.had_deployment or self.rollout.waits_for:
+        if self.rollout.waits_for:
             return
+        stays = rollout.keeps_failed or rollout.had_deployment
         others = [found for found in observed.deployments if found.deployment != name]
         serves = bool(observed.traffic.get(name)) and not rollout.traffic_before
-        if not rollout.had_endpoint and not others:
+        if not rollout.had_endpoint and not others and not stays:
             self._must_apply(plan_deletion(self.place, rollout.endpoint))
-        elif observed.find(name) is not None and not serves:
+        elif serves:
+            problem = f"{name} still has all requests: nobody else could take them"
+            self._note("", problems=tuple(dict.fromkeys((*rollout.problems, problem))))
+        elif observed.find(name) is not None and not stays:
             self._must_apply(plan_removal(self.place, rollout.endpoint, name))
 
     def _must_apply(self, plan: Plan) -> None:
@@ -448,9 +500,9 @@ class Engine:
             self._leave(foreign)
             return None
         found = observed.find(name) if observed is not None else None
-        is_forward = rollout.state is RolloutState.RUNNING
-        if is_forward and found is not None and found.status is EndpointStatus.FAILED:
-            self._break(f"{name} has failed: {found.reason or 'no reason is given'}")
+        failure = _failure(found) if found is not None else ""
+        if failure and rollout.state is RolloutState.RUNNING:
+            self._break(failure)
             return None
         return observed
 
@@ -514,9 +566,13 @@ class Engine:
         return ""
 
     def _on_change(self, number: int, total: int, change: Change, event: str) -> None:
-        if event == "waiting" and not self.ledger.is_current(self.rollout):
-            raise _TakenOver
+        if event in ("started", "waiting"):
+            self._stop_if_taken_over()
         self.on_change(number, total, change, event)
+
+    def _stop_if_taken_over(self) -> None:
+        if not self.ledger.is_current(self.rollout):
+            raise _TakenOver
 
     def _note(self, told: str, **fields: Any) -> None:
         """Write the next state, and tell it."""
@@ -527,6 +583,13 @@ class Engine:
 
     def _tell(self, told: str) -> None:
         self.on_progress(self.rollout, Told(kind="transition", text=told))
+
+
+def _failure(found: DeploymentState) -> str:
+    """Return that and why a deployment has failed, nothing where it has not."""
+    if found.status is not EndpointStatus.FAILED:
+        return ""
+    return f"{found.deployment} has failed: {found.reason or 'no reason is given'}"
 
 
 def _foreign_change(

@@ -19,11 +19,15 @@ _LATENCIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What is known of a step: telemetry of the new deployment and of the one before, and the drift."""
+    """What is known of a step: telemetry of the new deployment and of the one before, and the drift.
+
+    ``drift`` is the largest PSI that chance does not explain, ``drift_suspected`` the largest of all.
+    """
 
     new: EndpointMetrics | None = None
     stable: EndpointMetrics | None = None
     drift: float | None = None
+    drift_suspected: float = 0.0
     drift_rows: int = 0
 
 
@@ -76,6 +80,9 @@ def _value(guard: Guard, figures: Figures, rows_min: int) -> tuple[float | None,
         return value, f"{guard.text}: there is no such figure yet" if value is None else ""
     if figures.drift is None or figures.drift_rows < rows_min:
         return None, f"{guard.text}: {figures.drift_rows:,} of {rows_min:,} captured rows"
+    if _holds(guard, figures.drift, guard.limit) and not _holds(guard, figures.drift_suspected, guard.limit):
+        may_be = f"a PSI of {figures.drift_suspected:.3f} may be chance with {figures.drift_rows:,} rows"
+        return None, f"{guard.text}: {may_be}"
     return figures.drift, ""
 
 

@@ -178,7 +178,7 @@ class RolloutLedger:
         Raises:
             Conflict: It has.
         """
-        with self._lock:
+        with self._held():
             self._refuse_unfinished(self._database, target, endpoint)
 
     def unfinished(self, target: str, endpoint: str) -> Rollout | None:
@@ -188,7 +188,7 @@ class RolloutLedger:
 
     def history(self, name: str) -> list[Transition]:
         """Return what a rollout has done, in order."""
-        with self._lock:
+        with self._held():
             rows = self._database.execute(
                 "SELECT sequence, time, told FROM transition WHERE name = ? ORDER BY sequence", (name,)
             ).fetchall()
@@ -196,7 +196,7 @@ class RolloutLedger:
 
     def is_current(self, rollout: Rollout) -> bool:
         """Tell whether nobody else has written to a rollout since it was read."""
-        with self._lock:
+        with self._held():
             row = self._database.execute(
                 "SELECT sequence FROM rollout WHERE name = ?", (rollout.name,)
             ).fetchone()
@@ -229,13 +229,31 @@ class RolloutLedger:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self._held():
             self._database.close()
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep other threads off, and translate what the database says.
+
+        Raises:
+            ConfigError: It cannot be read or written.
+        """
+        try:
+            with self._lock:
+                yield
+        except sqlite3.Error as error:
+            raise ConfigError(
+                f"the ledger of rollouts cannot be used: {error}",
+                resource=str(self._file),
+                hint="see that there is room on the disk, and that no other program holds the file; then try "
+                "again: what was done is written down",
+            ) from error
 
     @contextlib.contextmanager
     def _writing(self, *, is_durable: bool = True) -> Iterator[sqlite3.Connection]:
         """Write in one transaction; a loss of power may undo one that is not durable, a kill undoes none."""
-        with self._lock:
+        with self._held():
             self._database.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -267,7 +285,7 @@ class RolloutLedger:
         )
 
     def _rows(self, condition: str, *values: str) -> list[Rollout]:
-        with self._lock:
+        with self._held():
             rows = self._database.execute(f"SELECT body FROM rollout {condition}", values).fetchall()
         return [_decode(body) for (body,) in rows]
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+from unittest.mock import Mock
 
 import pytest
 
 from tests.support.processes import eventually
+from trackbridge.domain.plans import Action, Change
 from trackbridge.errors import Conflict, Locked, NotFound, Unavailable
 from trackbridge_adapters.azureml import deployments_kept as kept
+from trackbridge_adapters.azureml.deployments import AzureDeployments
 
 PATH = "bridge-endpoints/wine/lock"
 
@@ -62,11 +66,47 @@ def test_a_lock_is_renewed_until_it_is_given_back() -> None:
 
 def test_a_lease_that_somebody_else_has_got_is_not_renewed() -> None:
     blobs = Blobs()
-    with kept.EndpointLock(blobs, "wine", lambda: 0) as _:
+    lock = kept.EndpointLock(blobs, "wine", lambda: 0)
+    with lock:
+        lock.check()
         blobs.holder = "another"
         eventually(lambda: "renew" in blobs.actions, "a renewal")
     assert blobs.actions.count("renew") == 1
     assert blobs.holder == "another"
+    with pytest.raises(Locked, match="was lost: it had ended, and somebody else has it"):
+        lock.check()
+
+
+def test_a_lock_that_could_not_be_renewed_in_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "LEASE_S", -1)
+    blobs = Blobs(broken=1)
+    lock = kept.EndpointLock(blobs, "wine", lambda: 0)
+    with lock:
+        eventually(lambda: "renew" in blobs.actions, "a renewal")
+    with pytest.raises(Locked, match="was lost: no line"):
+        lock.check()
+
+
+def test_who_has_lost_the_lock_changes_nothing() -> None:
+    blobs, changes = Blobs(), Mock()
+    named = ("capabilities", "findings", "scaling", "scoring", "batch", "logs", "metrics", "captured")
+    target = AzureDeployments(
+        Mock(), blobs=blobs, changes=changes, clock_ms=lambda: 0, **{name: Mock() for name in named}
+    )
+    with target.lock("Wine"):
+        target.delete("wine")
+        blobs.holder = "another"
+        eventually(
+            lambda: all(each.name != "lock of Wine" for each in threading.enumerate()), "the end of renewing"
+        )
+        with pytest.raises(Locked, match="was lost"):
+            target.delete("wine")
+        with pytest.raises(Locked, match="was lost"):
+            target.apply(Change(subject="traffic wine", action=Action.UPDATE))
+    assert (changes.delete.call_count, changes.apply.call_count) == (1, 0)
+    blobs.holder = ""
+    with target.lock("wine"):
+        target.delete("wine")
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,26 @@ def test_columns_of_csv_have_one_kind_of_value() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["007", "12"], ["007", "12"]),
+        (["0", "-10"], [0, -10]),
+        (["0.5", "10"], [0.5, 10.0]),
+        (["1_000", "2"], ["1_000", "2"]),
+        (["TRUE", "FALSE", "NA"], [True, False, None]),
+        (["1", "NA", "N/A", "null", "None", "NaN"], [1, None, None, None, None, None]),
+        (["x", "nan"], ["x", None]),
+    ],
+    ids=str,
+)
+def test_cells_of_csv_mean_what_pandas_reads(cells: list[str], values: list[object]) -> None:
+    body = "\ufeffa,b\n" + "".join(f"{cell},y\n" for cell in cells)
+    table = json.loads(to_azure(body.encode(), "text/csv"))["input_data"]
+    assert table["columns"] == ["a", "b"], "the mark of the order of bytes is no part of a name"
+    assert [(type(row[0]), row[0]) for row in table["data"]] == [(type(value), value) for value in values]
+
+
+@pytest.mark.parametrize(
     ("payload", "content_type", "reason"),
     [
         (b"", JSON, "no[t]? JSON"),
@@ -79,3 +99,8 @@ def test_predictions_have_a_name() -> None:
     assert from_azure('["ü"]'.encode()) == '{"predictions":["ü"]}'.encode()
     assert from_azure(b'{"predictions": [1]}') == b'{"predictions": [1]}'
     assert from_azure(b"no JSON") == b"no JSON"
+
+
+@pytest.mark.parametrize("answer", [b"[NaN, 1.0, -Infinity]", b'{"predictions": [NaN, 1.0, -Infinity]}'])
+def test_what_is_no_json_in_predictions_is_null(answer: bytes) -> None:
+    assert from_azure(answer) == b'{"predictions":[null,1.0,null]}'

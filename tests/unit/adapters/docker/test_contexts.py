@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from packaging.requirements import Requirement
 
 from tests.support.image_contexts import Dockerfile
-from trackbridge.domain.deployments import DeploymentSpec
+from trackbridge.domain.deployments import DeploymentSpec, Operation
 from trackbridge.errors import ConfigError, Rejected
 from trackbridge.testing.contracts import deployment_models
+from trackbridge_adapters.docker import building, wheel
 from trackbridge_adapters.docker.checks import check_spec
 from trackbridge_adapters.docker.config import canonical_uri, folder_of
 from trackbridge_adapters.docker.context import write_context
-from trackbridge_adapters.docker.requirements import model_lines
+from trackbridge_adapters.docker.deployments import DockerDeployments
+from trackbridge_adapters.docker.requirements import constraints_of, model_lines
+from trackbridge_adapters.docker.state import Built, Endpoint, Store, Work
 
 ODD = {"QUOTED": 'a "b" $HOME \\n ${x}', "EMPTY": "", "PLAIN": "x=y;z"}
 
@@ -174,11 +181,74 @@ def test_what_no_image_can_install_is_refused(tmp_path: Path, line: str) -> None
     assert "hunter22" not in str(caught.value)
 
 
+@pytest.mark.parametrize("line", ["x @ https://me:hunter22@example.org/x.whl", "-c others.txt"])
+def test_constraints_are_looked_at_as_requirements_are(tmp_path: Path, line: str) -> None:
+    made = model_needing(tmp_path, "mlflow", "-c constraints.txt")
+    (made / "constraints.txt").write_text(f"numpy==1.26.4\n{line}\n")
+    with pytest.raises(Rejected) as caught:
+        constraints_of(made)
+    assert "hunter22" not in str(caught.value)
+
+
+def test_a_second_file_of_constraints_is_refused(tmp_path: Path) -> None:
+    made = model_needing(tmp_path, "mlflow", "-c one.txt", "-c two.txt")
+    for name in ("one.txt", "two.txt"):
+        (made / name).write_text("numpy==1.26.4\n")
+    with pytest.raises(Rejected, match="more than one file"):
+        model_lines(made)
+
+
+def test_what_editors_leave_is_in_no_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "edited"
+    (package / ".idea").mkdir(parents=True)
+    for name in ("__init__.py", ".env", ".idea/x.xml", "a.py~"):
+        (package / name).write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(wheel, "PACKAGES", ("edited",))
+    with zipfile.ZipFile(wheel.write_wheel(tmp_path, wheel.installed())) as archive:
+        held = [name for name in archive.namelist() if "dist-info" not in name]
+    assert held == ["edited/__init__.py"]
+
+
+def test_a_trial_sees_nothing_of_the_user_s_variables(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, str] = {}
+    started = subprocess.Popen
+
+    def start(arguments: list[str], *, env: dict[str, str], **options: Any) -> Any:
+        seen.update(env)
+        return started([sys.executable, "-S", "-c", ""], env=env, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter22")
+    with pytest.raises(Rejected, match="did not"):
+        building.try_out(model, spec_of(model, variables={"MODE": "x"}))
+    assert "AWS_SECRET_ACCESS_KEY" not in seen
+    assert seen["HOME"] != os.environ.get("HOME")
+    assert (seen["MODE"], seen["PATH"]) == ("x", os.environ["PATH"])
+
+
 def test_a_model_without_requirements_is_refused(tmp_path: Path) -> None:
     made = model_needing(tmp_path, "mlflow")
     (made / "requirements.txt").unlink()
     with pytest.raises(Rejected, match=r"requirements\.txt"):
         model_lines(made)
+
+
+def test_a_builder_that_cannot_start_is_told(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "MODULE", "no_such_module")
+    store, spec = Store(tmp_path), spec_of(model)
+    work = Work(spec=spec, payload=str(model), token="t")
+    store.write("wine", Endpoint(deployments={"v1": Built(spec=spec, work=work)}))
+    target = DockerDeployments(tmp_path, lambda: 0)
+    waiting = Operation(operation_id="wine/t", done=False)
+    assert not target.poll(waiting).done
+    for thread in threading.enumerate():
+        if thread.name == "docker-building":
+            thread.join()
+    with pytest.raises(Rejected, match="No module named no_such_module"):
+        target.poll(waiting)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 from datetime import datetime, timezone
 from pathlib import Path
@@ -86,6 +87,13 @@ def test_bodies_of_every_kind(folder: EndpointFolder) -> None:
     assert [payload.request for payload in found] == [body for _, body in kinds]
     assert [payload.time for payload in found] == [START_MS + number for number in range(4)]
     assert {(payload.deployment, payload.status) for payload in found} == {("v1", 200)}
+
+
+def test_files_that_are_older_are_not_read(folder: EndpointFolder) -> None:
+    old = write(folder, "payloads-0-1.jsonl", line(0))
+    write(folder, "payloads-0-2.jsonl", line(1))
+    os.utime(old, (1, 1))
+    assert ids(read(folder, since=2000)) == ["r1"]
 
 
 def test_a_line_that_is_still_being_written_comes_with_the_next_look(folder: EndpointFolder) -> None:

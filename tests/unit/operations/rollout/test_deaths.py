@@ -9,9 +9,11 @@ import pytest
 
 from tests.support.endpoint_scenes import Killed
 from tests.support.rollout_scenes import Behaviour, Deaths, RolloutScene, new_rollout_scene
+from trackbridge.domain.models import Approval
 from trackbridge.errors import NotFound
 from trackbridge.operations.endpoint_goals import OnFailure
 
+V1 = ("models:/wine/1", 100, 0)
 Ending = tuple[str, object, str, list[list[tuple[str, str, int]]]]
 
 BEHAVIOURS = {"good": Behaviour(), "bad": Behaviour(errors_percent=20)}
@@ -30,6 +32,14 @@ def scene_of(folder: Path, behaviour: str) -> RolloutScene:
     wine = new_rollout_scene(folder)
     wine.on_pause = worsen_at(wine, 25, BEHAVIOURS[behaviour])
     wine.look_s, wine.requests_per_look = 60.0, 200
+    return wine
+
+
+def made(wine: RolloutScene) -> RolloutScene:
+    """Let the process die while it makes the deployment."""
+    with pytest.raises(Killed):
+        wine.run(deaths=Deaths(dies_at=4), on_failure=OnFailure.DELETE)
+    assert wine.scene.shape == {"v1": V1, "v2": ("models:/wine/2", 0, 0)}
     return wine
 
 
@@ -87,3 +97,17 @@ def test_killed_again_and_again_it_ends_the_same(tmp_path: Path) -> None:
         except Killed:
             continue
     assert ending(wine) == ending(whole)
+
+
+def test_what_fails_after_the_death_of_its_process_is_taken_away(wine: RolloutScene) -> None:
+    made(wine).world.finish()
+    wine.world.broken["wine", "v2"] = "no quota"
+    rollout = wine.resume()
+    assert (rollout.status, rollout.reason) == ("rolled_back", "v2 has failed: no quota")
+    assert wine.scene.shape == {"v1": V1}
+
+
+def test_a_version_that_is_rejected_after_a_death_goes_back(wine: RolloutScene) -> None:
+    made(wine).scene.place().registry.set_approval("wine", "2", approval=Approval.REJECTED)
+    assert wine.resume().status == "rolled_back"
+    assert wine.scene.shape == {"v1": V1}

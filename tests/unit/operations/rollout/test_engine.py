@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.rollout_scenes import Behaviour, RolloutScene
+from trackbridge.domain.baselines import FORMAT
+from trackbridge.domain.deployments import DeploymentSpec
 from trackbridge.domain.models import Approval
 from trackbridge.domain.rollouts import Rollout, RolloutState
 from trackbridge.errors import (
@@ -16,6 +22,7 @@ from trackbridge.errors import (
     Conflict,
     InvalidInput,
     Locked,
+    MissingExtra,
     PlanStale,
     Rejected,
     Unavailable,
@@ -23,10 +30,14 @@ from trackbridge.errors import (
 )
 from trackbridge.operations.deploy import list_revisions, plan_removal, plan_rollback, plan_traffic
 from trackbridge.operations.endpoint_goals import OnFailure
-from trackbridge.operations.rollout import ended_rollout, spec_of_plan
+from trackbridge.operations.model_source import ModelSource
+from trackbridge.operations.opening import Opened
+from trackbridge.operations.preflight.trials import Trials
+from trackbridge.operations.rollout import ended_rollout, run_plan, spec_of_plan
 from trackbridge.ports.capabilities import Feature
 
 V1 = ("models:/wine/1", 100, 0)
+BASELINE = {"format": FORMAT, "rows": 0, "columns": []}
 BAD = {
     "errors": (Behaviour(errors_percent=10), "error_rate<1%", "error_rate is 10.00%"),
     "slow": (Behaviour(latency_ms=900), "p95_ms<200", "p95_ms is 900.0 ms"),
@@ -78,6 +89,13 @@ def test_a_rollout_is_one_operation_to_roll_back(wine: RolloutScene) -> None:
     assert wine.scene.shape == {"v1": V1}
 
 
+def test_a_rollout_of_what_stands_is_one_operation_too(wine: RolloutScene) -> None:
+    wine.scene.deploy(2, traffic_percent=0)
+    assert wine.run().state is RolloutState.PROMOTED
+    wine.scene.apply(plan_rollback(wine.place(), "wine"))
+    assert wine.scene.shape == {"v1": V1, "v2": ("models:/wine/2", 0, 0)}
+
+
 def test_the_first_deployment_is_watched_with_all_requests(wine: RolloutScene) -> None:
     plan = wine.plan(3, wine.rollout("p95_ms<1.5x", "error_rate<1%"), endpoint="beer")
     assert [change.subject for change in plan.changes] == [
@@ -86,6 +104,9 @@ def test_the_first_deployment_is_watched_with_all_requests(wine: RolloutScene) -
         "traffic beer",
     ]
     assert "nobody serves yet" in plan.notes[2]
+    assert [guard.text for guard in spec_of_plan(plan)[0].guards] == ["error_rate<1%"]
+    alone = wine.plan(3, wine.rollout("p95_ms<1.5x"), endpoint="beer")
+    assert [guard.text for guard in spec_of_plan(alone)[0].guards] == ["error_rate<1%"], "it is watched"
 
 
 def test_nothing_to_roll_out(wine: RolloutScene) -> None:
@@ -154,9 +175,10 @@ def test_what_failed_is_kept_where_that_is_asked_for(wine: RolloutScene) -> None
 def test_drift_goes_back(wine: RolloutScene, monkeypatch: pytest.MonkeyPatch) -> None:
     class Report:
         worst, rows = 0.31, 400
+        columns: Any = (SimpleNamespace(psi=0.31),)
 
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr("trackbridge.operations.drift.baseline_of", lambda spec, models: {"columns": {}})
+    monkeypatch.setattr("trackbridge.operations.drift.baseline_of", lambda spec, models: BASELINE)
 
     def drift_of(*names: object, **options: Any) -> Report:
         asked.append(options)
@@ -170,6 +192,33 @@ def test_drift_goes_back(wine: RolloutScene, monkeypatch: pytest.MonkeyPatch) ->
     Report.rows = 10
     again = wine.run(3, wine.rollout("drift<0.2"), capture_percent=100)
     assert "10 of 50 captured rows" in again.waits_for, "few rows prove nothing"
+    Report.worst, Report.rows, Report.columns = 0.0, 400, ()
+    assert "0 of 50 captured rows" in wine.resume().waits_for, "columns that nobody knows prove nothing"
+
+
+def test_what_is_broken_needs_no_captured_payloads(
+    wine: RolloutScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*names: object, **options: Any) -> None:
+        raise Unavailable("no payloads now")
+
+    monkeypatch.setattr("trackbridge.operations.drift.baseline_of", lambda spec, models: BASELINE)
+    monkeypatch.setattr("trackbridge.operations.drift.drift_of", fail)
+    wine.behaviours["v2"] = Behaviour(errors_percent=10)
+    asked_for = wine.rollout("drift<0.2", "error_rate<1%")
+    assert "error_rate is 10.00%" in wine.run(rollout=asked_for, capture_percent=100).reason
+    assert wine.told[-1].startswith("rolled back")
+
+
+@pytest.mark.parametrize("fault", ["scipy", "baseline"])
+def test_a_drift_that_cannot_be_measured_is_refused(
+    wine: RolloutScene, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr("trackbridge.operations.drift.baseline_of", lambda spec, models: {"format": "x"})
+    if fault == "scipy":
+        monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(MissingExtra if fault == "scipy" else Rejected, match=fault):
+        wine.plan(rollout=wine.rollout("drift<0.2"), capture_percent=100)
 
 
 def test_a_deployment_that_cannot_be_made_goes_back(wine: RolloutScene) -> None:
@@ -202,6 +251,25 @@ def test_a_first_deployment_that_is_bad_leaves_nothing_unless_kept(wine: Rollout
     assert (wine.place().target.observe("beer") is not None) == keeps
 
 
+def test_a_bad_one_that_nobody_can_take_the_requests_from_is_told(wine: RolloutScene) -> None:
+    wine.world.endpoints["wine"].traffic = {}
+    wine.behaviours["v2"] = Behaviour(errors_percent=50)
+    plan = wine.plan(on_failure=OnFailure.DELETE)
+    assert "nobody else serves, and v2 stays" in plan.notes[0]
+    rollout = wine.run_plan(plan)
+    assert rollout.problems == ("v2 still has all requests: nobody else could take them",)
+    assert wine.traffic == {"v2": 100}
+
+
+def test_what_stood_before_stays(wine: RolloutScene) -> None:
+    wine.scene.deploy(2, traffic_percent=0)
+    wine.behaviours["v2"] = Behaviour(errors_percent=50)
+    plan = wine.plan(on_failure=OnFailure.DELETE)
+    assert "v2 is left there without traffic" in plan.notes[0]
+    assert wine.run_plan(plan).problems == ()
+    assert wine.scene.shape == {"v1": V1, "v2": ("models:/wine/2", 0, 0)}
+
+
 # A person has to decide.
 
 
@@ -228,6 +296,14 @@ def test_no_requests_at_all_are_no_success(wine: RolloutScene) -> None:
     assert wine.abort().state is RolloutState.ROLLED_BACK
     assert wine.traffic == {"v1": 100}
     assert "aborted by bert" in wine.tag()
+
+
+def test_few_requests_are_not_accepted_once_there_are_enough_that_fail(wine: RolloutScene) -> None:
+    wine.requests_per_look = 0
+    wine.run()
+    wine.behaviours["v2"] = Behaviour(errors_percent=50)
+    wine.ask(2000)
+    assert seen(wine.resume(accepts_few=True)) == ("rolled_back", 5)
 
 
 def test_traffic_that_somebody_else_has_changed_is_not_touched(wine: RolloutScene) -> None:
@@ -323,6 +399,30 @@ def test_aborting_what_another_process_goes_on_with(wine: RolloutScene) -> None:
     assert wine.traffic == {"v1": 100}
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_was_ended_while_its_model_was_tried_begins_nothing(
+    wine: RolloutScene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, waits: bool
+) -> None:
+    plan = wine.plan()
+    trials = Trials(tmp_path)
+    recheck = ModelSource.recheck
+
+    def checked(self: ModelSource, spec: DeploymentSpec) -> None:
+        recheck(self, spec)
+        ledger = wine.ledger()
+        ended = msgspec.structs.replace(ledger.get("wine.1"), state=RolloutState.ENDED)
+        ledger.write(ended, "ended")
+        if waits:
+            trials.on_wait()
+
+    monkeypatch.setattr(ModelSource, "recheck", checked)
+    calls, revisions = list(wine.world.calls), len(wine.world.revisions["wine"])
+    with pytest.raises(Conflict, match="taken over"):
+        run_plan(plan, wine.place(), ledger=wine.ledger(), models=wine.models(), trials=trials)
+    assert wine.world.calls == calls
+    assert len(wine.world.revisions["wine"]) == revisions + (not waits)
+
+
 def test_a_rollback_of_the_endpoint_ends_the_rollout(wine: RolloutScene) -> None:
     rolled_back: list[Any] = []
 
@@ -405,6 +505,8 @@ def test_what_does_not_go_together_is_refused(
 def test_a_deployment_with_traffic_is_not_replaced(wine: RolloutScene) -> None:
     with pytest.raises(Rejected, match="wine/v1 has 100 % of the traffic already"):
         wine.plan(2, deployment="v1")
+    with pytest.raises(Rejected, match="wine/v1 has 100 % of the traffic already"):
+        wine.plan(1, environment={"MODE": "x"})
 
 
 def test_a_version_that_is_rejected_meanwhile_is_not_rolled_out(wine: RolloutScene) -> None:
@@ -431,6 +533,7 @@ def test_telemetry_that_cannot_be_read_for_a_while_is_borne(
     wine: RolloutScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = iter([True, True])
+    outages = iter([True])
     real = wine.place().target
 
     def read(endpoint: str, *, window_s: int) -> Any:
@@ -438,24 +541,69 @@ def test_telemetry_that_cannot_be_read_for_a_while_is_borne(
             raise Unavailable("no telemetry now")
         return real.read_metrics(endpoint, window_s=window_s)
 
-    place = wine.place()
-    monkeypatch.setattr(wine, "place", lambda deaths=None: place)
-    monkeypatch.setattr(type(place), "target", _Reading(real, read))
+    def observe(endpoint: str) -> Any:
+        if any(told.startswith("step 1 of") for told in wine.told) and next(outages, False):
+            raise Unavailable("no endpoints now")
+        return real.observe(endpoint)
+
+    _read_by(wine, monkeypatch, read_metrics=read, observe=observe)
     assert seen(wine.run(rollout=wine.rollout(steps="100"))) == ("promoted", 100)
-    assert any("no telemetry now" in told for told in wine.told)
+    assert any("no endpoints now" in told for told in wine.told)
+    assert next(failures, None) is None
+    assert next(outages, None) is None
+
+
+def test_a_ledger_that_cannot_be_read_any_more_says_so(wine: RolloutScene) -> None:
+    ledger = wine.ledger()
+    ledger.close()
+    for use in (ledger.rollouts, lambda: ledger.history("wine.1")):
+        with pytest.raises(ConfigError, match="the ledger of rollouts cannot be used"):
+            use()
+
+
+@pytest.mark.parametrize(("bake_s", "waits"), [(60, True), (59, False)])
+def test_where_figures_are_by_minutes_a_step_is_measured_from_the_next_one_on(
+    wine: RolloutScene, monkeypatch: pytest.MonkeyPatch, bake_s: int, waits: bool
+) -> None:
+    real = wine.place().target
+    began: dict[int, int] = {}
+
+    def read(endpoint: str, *, window_s: int) -> Any:
+        found = real.read_metrics(endpoint, window_s=window_s)
+        return tuple(msgspec.structs.replace(item, window_s=max(window_s, 60)) for item in found)
+
+    def note() -> None:
+        rollout = wine.ledger().get("wine.1")
+        began[rollout.step] = rollout.step_time
+
+    _read_by(wine, monkeypatch, read_metrics=read)
+    wine.on_pause = note
+    spec = msgspec.structs.replace(wine.rollout(steps="50,100"), bake_s=float(bake_s))
+    assert seen(wine.run(rollout=spec)) == ("promoted", 100)
+    assert [began[step] % 60_000 == 0 for step in (0, 1)] == [False, waits]
+
+
+def _read_by(wine: RolloutScene, monkeypatch: pytest.MonkeyPatch, **reads: Any) -> None:
+    """Let the rollout, not the scene, read its target by functions."""
+
+    class Read(Opened):
+        target: Any = _Reading(wine.place().target, **reads)
+
+    place = Read("memory:here", wine.place().adapter)
+    monkeypatch.setattr(wine, "place", lambda deaths=None: place)
 
 
 class _Reading:
-    """A target whose telemetry is read by a function."""
+    """A target that is read by functions."""
 
-    def __init__(self, target: Any, read: Any) -> None:
-        self._target, self._read = target, read
+    def __init__(self, target: Any, **reads: Any) -> None:
+        self._target, self._reads = target, reads
 
     def __get__(self, instance: object, owner: type) -> Any:
         return self
 
     def __getattr__(self, name: str) -> Any:
-        return self._read if name == "read_metrics" else getattr(self._target, name)
+        return self._reads.get(name) or getattr(self._target, name)
 
 
 def test_what_cannot_be_noted_on_the_version_is_told(

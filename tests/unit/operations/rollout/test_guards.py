@@ -64,6 +64,11 @@ def test_a_guard_compares_with_the_deployment_before(
         ("p95_ms<2x", {"new": figures(latency_p95_ms=1.0)}, "no figures to compare with"),
         ("drift<0.2", {"new": figures()}, "0 of 50 captured rows"),
         ("drift<0.2", {"new": figures(), "drift": 9.0, "drift_rows": 49}, "49 of 50 captured rows"),
+        (
+            "drift<0.2",
+            {"new": figures(), "drift": 0.1, "drift_suspected": 0.6, "drift_rows": 50},
+            "a PSI of 0.600 may be chance with 50 rows",
+        ),
     ],
 )
 def test_what_is_not_known_is_neither_held_nor_broken(guard: str, known: dict[str, Any], lack: str) -> None:
@@ -101,6 +106,7 @@ def test_what_is_written_is_read_back() -> None:
         ),
         *("requests>50", "requests>=0", "requests>=1.5", "requests>=5%", "error_rate<150%", "p95_ms<nan"),
         *("error_rate<1%;p95_ms<2", "p95_ms<1e3"),
+        *("error_rate<1", "refused_rate<=1", "p95_ms<0", "error_rate<0%", "drift<0.0"),
     ],
 )
 def test_what_is_no_guard_is_refused(guard: str) -> None:

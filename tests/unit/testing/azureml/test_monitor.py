@@ -152,6 +152,8 @@ def test_a_deployments_own_metrics_tell_its_instances(desk: Desk) -> None:
     assert memory
     assert all(0 < value < 100 for value in memory)
     assert gpu == []
+    refused = metrics(desk, "DeploymentCapacity", place, aggregation="total")
+    assert (refused.status, "Aggregation total" in refused.message) == (400, True)
 
 
 @pytest.mark.parametrize(

@@ -312,6 +312,9 @@ def test_variables_reach_the_script_and_the_platforms_win(own: Desk) -> None:
     own.deploy({**own.script(), "environmentVariables": {"SETTING": "s", "AZUREML_MODEL_DIR": "/nowhere"}})
     own.endpoint(traffic={"blue": 100})
     assert own.score({}).content["setting"] == "s"
+    told = own.rig.ask("GET", "onlineEndpoints/wine/deployments/blue").content["properties"]
+    added = {"AML_APP_ROOT": "/var/azureml-app/code", "AZUREML_ENTRY_SCRIPT": "score.py"}
+    assert told["environmentVariables"].items() > {"SETTING": "s", **added}.items()
 
 
 def test_requests_and_answers_are_collected_as_events(own: Desk) -> None:

@@ -142,6 +142,11 @@ def _variables(
     }
 
 
+def platform_variables(program: Program) -> dict[str, str]:
+    """Return the variables that the service adds to a deployment, and tells as if they had been asked for."""
+    return {name: program.environment[name] for name in PLATFORM if name in program.environment}
+
+
 def fetch(cloud: Cloud, workspace_id: str, asset: Asset, folder: Path) -> int:
     """Put an asset's files into a container's folder; returns how many.
 

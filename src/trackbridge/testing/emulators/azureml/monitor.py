@@ -37,7 +37,6 @@ from trackbridge.testing.emulators.azureml.monitor_metrics import (
 METRICS_VERSIONS = ("2018-01-01", "2019-07-01", "2021-05-01", "2023-10-01", "2024-02-01")
 DIAGNOSTICS_VERSIONS = ("2017-05-01-preview", "2021-05-01-preview")
 INTERVALS = ("PT1M", "PT5M", "PT15M", "PT30M", "PT1H", "PT6H", "PT12H", "P1D")
-AGGREGATIONS = ("average", "total", "minimum", "maximum", "count")
 BATCH_AUDIENCES = tuple(f"https://{each.metrics}" for each in CLOUDS)
 LOGS_AUDIENCES = (*(f"https://{each.logs}" for each in CLOUDS), "https://api.loganalytics.azure.com")
 RESOURCES_MAX = 50
@@ -150,8 +149,8 @@ def _told(
 def _aggregations(metric: Metric, text: str) -> list[str]:
     asked = [each.strip().lower() for each in text.split(",") if each.strip()] or [metric.aggregation.lower()]
     for each in asked:
-        if each not in AGGREGATIONS:
-            raise _bad(f"Aggregation {each} is not one of {', '.join(AGGREGATIONS)}")
+        if each not in metric.aggregations:
+            raise _bad(f"Aggregation {each} is not one of {', '.join(metric.aggregations)}")
     return asked
 
 

@@ -38,6 +38,11 @@ class Sample:
 Source = Callable[[Cloud, str, str], Iterable[Sample]]
 
 
+AGGREGATIONS = ("average", "total", "minimum", "maximum", "count")
+LEVELS = ("average", "minimum", "maximum")
+"""Those of what is at a time, which no time adds up to more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A metric. ``source`` gives its samples for an endpoint's id and a deployment ("" for all)."""
@@ -48,6 +53,7 @@ class Metric:
     source: Source
     aggregation: str = "Average"
     about: str = ""
+    aggregations: tuple[str, ...] = AGGREGATIONS
 
 
 def _requests(cloud: Cloud, endpoint_id: str, deployment: str) -> list[Scored]:
@@ -204,7 +210,7 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
         Metric("GpuMemoryUtilizationPercentage", "Percent", ("instanceId",), _nothing),
         Metric("GpuEnergyJoules", "Count", ("instanceId",), _nothing),
         Metric("DiskUtilization", "Percent", ("instanceId",), _nothing),
-        Metric("DeploymentCapacity", "Count", ("instanceId", "State"), _capacity),
+        Metric("DeploymentCapacity", "Count", ("instanceId", "State"), _capacity, aggregations=LEVELS),
         *_OF_BOTH,
         Metric("RequestsPerMinute", "Count", ("envoy_response_code",), _per_minute),
         *_OF_COLLECTION,

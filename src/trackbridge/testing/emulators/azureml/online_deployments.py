@@ -9,7 +9,7 @@ from typing import Any
 from trackbridge.testing.emulators.azureml.core import Answer, Cloud, Refused, Request, of_workspace, pages
 from trackbridge.testing.emulators.azureml.data_collection import DataCollection, settings_of
 from trackbridge.testing.emulators.azureml.deployment_fleets import Fleet, Limits
-from trackbridge.testing.emulators.azureml.deployment_programs import program_of
+from trackbridge.testing.emulators.azureml.deployment_programs import platform_variables, program_of
 from trackbridge.testing.emulators.azureml.endpoint_rules import (
     Resource,
     bad,
@@ -65,6 +65,7 @@ def _put(cloud: Cloud, request: Request) -> Answer:
     capacity = _capacity(state, request.content)
     properties = _properties(state, request.properties)
     program = program_of(cloud, workspace_id, deployment_id, properties)
+    properties["environmentVariables"] |= platform_variables(program)
     collection = settings_of(cloud, deployment_id, properties.get("dataCollector"))
     request_settings = properties["requestSettings"]
     limits = Limits(
