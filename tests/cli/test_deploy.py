@@ -188,7 +188,7 @@ def test_a_part_that_was_not_applied_ends_with_three(bridge: Bridge, scene: Scen
     bridge(*WINE, "--yes")
     world = scene.state.deployments
     _fail_at_traffic(world)
-    result = bridge(*SECOND, "--yes", code=3)
+    result = bridge(*SECOND, "--on-failure", "keep", "--yes", code=3)
     assert "  done     create deployment wine/v2" in result.out
     assert "  FAILED   update traffic wine" in result.out
     assert "no quota" in result.err
@@ -197,7 +197,7 @@ def test_a_part_that_was_not_applied_ends_with_three(bridge: Bridge, scene: Scen
     bridge("endpoints", "rollback", "wine", "--yes")
     assert scene.shape == {"v1": ("models:/wine/1", 100, 0)}
     _fail_at_traffic(world)
-    summary = bridge(*SECOND, "--yes", "--json", code=3).summary
+    summary = bridge(*SECOND, "--on-failure", "keep", "--yes", "--json", code=3).summary
     assert (summary["done"], summary["left"], summary["error"]["exit_code"]) == (1, 1, 1)
 
 
