@@ -90,6 +90,7 @@ def _in_force(settings: Settings) -> dict[str, InForce]:
         "tracking_uri": InForce(first or "", first),
         "registry_uri": InForce("(the first tracking URI)", first),
         "run_id": InForce("(none)", None),
+        "telemetry_sinks": InForce("(none)", None),
         "user": InForce(login or "(login name)", login),
         "home": InForce(home, home),
         "journal_bytes_max": InForce("(a tenth of the free disk, 10 GB at most)", None),
