@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep programs outside of projects away from the user's own journals, and servers here from a proxy."""
     if "TMPDIR" not in os.environ and _has_memory():
         files = tempfile.TemporaryDirectory(prefix="tb-", dir=MEMORY, ignore_cleanup_errors=True)
+        os.chmod(files.name, 0o711)  # as /tmp, open to the other users whom some tests become
         os.environ["TMPDIR"] = tempfile.tempdir = files.name
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)  # there, what a failed test wrote is kept
         config.add_cleanup(files.cleanup)
@@ -62,7 +63,9 @@ def nothing_is_left_behind() -> Iterator[None]:
     """Let no test find the client, the URI or the active run of one before it."""
     yield
     fluent = sys.modules.get("trackbridge.api.fluent")
-    if fluent is not None and (fluent._client or fluent.Client.default_uri or fluent.active.current()):
+    session = sys.modules.get("trackbridge.api.session")
+    is_used = fluent is not None and (fluent._client or fluent.Client.default_uri or fluent.active.current())
+    if is_used or (session is not None and session.all_sessions()):
         from tests.support.program_state import forget
 
         forget()

@@ -101,10 +101,10 @@ def test_uri_by_option(bridge: Bridge, project: Path) -> None:
 
 def test_adapters_are_one_line(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     (adapters,) = about(findings(bridge), "adapters", "ok")
-    assert adapters["message"] == "azureml, databricks, file, http, https, mlflow, sagemaker, spark"
+    assert adapters["message"] == "azureml, databricks, docker, file, http, https, mlflow, sagemaker, spark"
     monkeypatch.setattr("trackbridge.resolve.entry_points.installed_names", lambda: frozenset({"file"}))
     (missing,) = about(findings(bridge), "adapters", "warning")
-    assert missing["message"].endswith(": azureml, databricks, http, https, mlflow, sagemaker, spark")
+    assert missing["message"].endswith(": azureml, databricks, docker, http, https, mlflow, sagemaker, spark")
     assert "reinstall" in missing["fix"]
 
 

@@ -41,8 +41,8 @@ def client(
     newest: MlflowServer, second: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     monkeypatch.setenv("BRIDGE_HOME", str(tmp_path / "bridge"))
-    newest.reset()
-    second.reset()
+    newest.reset(keeps_default=True)
+    second.reset(keeps_default=True)
     return client_of(newest)
 
 

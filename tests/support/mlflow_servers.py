@@ -81,8 +81,13 @@ class MlflowServer:
             _forks(self.version).kill(self._process_id)
             self._process_id = None
 
-    def reset(self) -> None:
-        """Empty the database; the server stays up and asks it anew for everything."""
+    def reset(self, *, keeps_default: bool = False) -> None:
+        """Empty the database; the server stays up and asks it anew for everything.
+
+        Args:
+            keeps_default: Whether the experiment 0 stays, which every new server has. One that finds a logged
+                model by ``models:/`` makes it where it is missing, and fails if another has its name.
+        """
         with closing(sqlite3.connect(self.database, timeout=30, isolation_level=None)) as database:
             database.execute("PRAGMA foreign_keys = OFF")
             tables = [
@@ -91,7 +96,8 @@ class MlflowServer:
             database.execute("BEGIN IMMEDIATE")
             for table in tables:
                 if table not in KEPT_TABLES and not table.startswith("sqlite_"):
-                    database.execute(f'DELETE FROM "{table}"')
+                    kept = " WHERE experiment_id <> 0" if keeps_default and table == "experiments" else ""
+                    database.execute(f'DELETE FROM "{table}"{kept}')
             database.execute("COMMIT")
 
     def rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:

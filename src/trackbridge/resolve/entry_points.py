@@ -37,6 +37,7 @@ SCHEME_EXTRAS: Mapping[str, str | None] = {
     "databricks": "databricks",
     "databricks-uc": "databricks",
     "spark": None,
+    "docker": None,
 }
 """Our schemes, and the extra that brings what each needs; None is the core itself."""
 

@@ -257,7 +257,8 @@ def test_what_it_used_is_nothing_that_is_paid_for(rig: Rig) -> None:
 
 
 class TestPreview:
-    def test_it_is_the_spec_without_secrets(self, rig: Rig) -> None:
+    def test_it_is_the_spec_without_secrets(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("S", "Pa55word")
         spec = JobSpec(
             name="a",
             command=("python", "train.py", "--token=Pa55word"),
