@@ -66,7 +66,7 @@ lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
 	@$(compile) requirements/dev.in --extra all --extra testing --upgrade --output-file requirements/dev.txt
 	@$(compile) requirements/demo.in --extra demo --extra images --extra system --extra mlflow --extra serve --upgrade \
 	    --constraints requirements/dev.txt --output-file requirements/demo.txt
-	@$(compile) requirements/bench.in --extra system --extra mlflow --extra serve --extra jobs --extra sweeps --extra aws --extra emulators --upgrade \
+	@$(compile) requirements/bench.in --extra system --extra mlflow --extra serve --extra ui --extra jobs --extra sweeps --extra aws --extra emulators --upgrade \
 	    --constraints requirements/dev.txt --output-file requirements/bench.txt
 	@$(LOCK_VENV)/bin/uv pip compile requirements/export-import.in --quiet --universal --python-version 3.10 \
 	    --no-header --no-annotate --constraints requirements/dev.txt --output-file requirements/export-import.txt
