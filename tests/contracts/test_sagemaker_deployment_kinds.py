@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tests.support.sagemaker_endpoints import Deployer, endpoints_emulator
+from trackbridge.domain.deployment_changes import removal_changes
 from trackbridge.domain.deployments import Autoscale, EndpointState, EndpointStatus, Serving
 from trackbridge.errors import NotFound, Rejected, Unavailable
 from trackbridge.ports.findings import Severity
@@ -100,6 +101,20 @@ def test_a_model_in_s3_is_used_where_it_lies(deployer: Deployer, endpoint: str) 
     model = deployer.sagemaker.describe_model(ModelName=variant["ModelName"])
     source = model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
     assert source["S3Uri"] == "s3://models-of-others/wine/1/"
+
+
+def test_what_is_captured_changes_for_all_deployments_and_makes_no_plan_stale(
+    deployer: Deployer, endpoint: str
+) -> None:
+    deployer.deploy(endpoint)
+    state = deployer.deploy(endpoint, "v2", model="two", traffic_percent=0)
+    (removal,) = removal_changes(endpoint, "v2", state)
+    deployer.deploy(endpoint, capture_percent=100)
+    found = deployer.target.observe(endpoint)
+    assert found is not None
+    assert [each.spec.capture_percent for each in found.deployments if each.spec is not None] == [100, 100]
+    assert deployer.finished(deployer.start(removal)).error is None
+    assert deployer.ask(endpoint) == 1.0
 
 
 def test_serverless(deployer: Deployer, endpoint: str) -> None:

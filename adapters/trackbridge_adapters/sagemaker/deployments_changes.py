@@ -144,7 +144,7 @@ class Changes:
         is_as_after = is_same_deployment(now, after)
         if is_as_after and not has_failed:
             return True
-        if not is_as_after and not is_same_deployment(now, change.before):
+        if not is_as_after and not _is_unchanged(now, change.before):
             raise stale(change, "it is another one now")
         return False
 
@@ -179,7 +179,7 @@ class Changes:
         current = _deployment(view, deployment) if view.exists else None
         if current is None:
             return self._busy(view, "") if view.is_busy else held()
-        if not is_same_deployment(_held(current), change.before):
+        if not _is_unchanged(_held(current), change.before):
             raise stale(change, "it is another one now")
         if current.traffic_percent:
             raise stale(change, "it has traffic now")
@@ -376,6 +376,13 @@ def _held(current: DeploymentState | None) -> Facts | None:
     if current is None:
         return None
     return facts_of(current.spec) if current.spec is not None else {"model": current.model}
+
+
+def _is_unchanged(now: Facts | None, before: Facts | None) -> bool:
+    """Tell whether a deployment is as it was; what is captured is the endpoint's, for all alike."""
+    shared = {"capture_percent": 0}
+    both = (facts if facts is None else {**facts, **shared} for facts in (now, before))
+    return is_same_deployment(*both)
 
 
 def _checked_shares(change: Change) -> dict[str, dict[str, int]]:

@@ -274,7 +274,7 @@ def _begun_azure(stack: ExitStack, port: int, region: str, pace: float) -> Azure
     from trackbridge.testing.emulators.azureml.mlflow_server import NotStarted
 
     try:
-        emulator = stack.enter_context(AzureMlEmulator(port=port, region=region, pace=pace))
+        emulator = stack.enter_context(AzureMlEmulator(port=port, region=region, pace=pace, leads_on=True))
         emulator.wait_for_mlflow()
     except (NotSetUp, NotStarted) as error:
         message, _, hint = str(error).partition(": ")

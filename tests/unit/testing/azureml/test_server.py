@@ -208,6 +208,13 @@ def test_hosts_that_are_not_azures_are_refused_by_the_proxy(azure: AzureMlEmulat
         session.get(f"https://{host}/", timeout=CALL_S)
 
 
+def test_a_proxy_that_leads_on_leads_to_all_but_microsofts_hosts() -> None:
+    leading = AzureMlEmulator(leads_on=True)
+    assert leading._tunnel("example.com", 443) == ("example.com", 443)
+    for host in ("blob.core.windows.net", "graph.microsoft.com", "westeurope.azure.com"):
+        assert leading._tunnel(host, 443) is None
+
+
 def test_the_certificate_is_trusted_only_by_who_is_told_of_it(azure: AzureMlEmulator) -> None:
     with pytest.raises(requests.exceptions.SSLError):
         requests.get(f"{azure.tls_url}/", timeout=CALL_S)

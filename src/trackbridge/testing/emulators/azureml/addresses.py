@@ -54,6 +54,13 @@ CLOUDS = (
     ),
 )
 
+MICROSOFTS = (
+    *(".azure.com", ".azure.net", ".azureml.ms", ".windows.net", ".microsoft.com", ".microsoftonline.com"),
+    *(".azure.cn", ".chinacloudapi.cn", ".azure.us", ".usgovcloudapi.net", ".microsoftonline.us"),
+    *(".loganalytics.io", ".loganalytics.us"),
+)
+"""How hosts end that a program must not reach while it means the emulator."""
+
 
 @dataclass(frozen=True, slots=True)
 class Addresses:

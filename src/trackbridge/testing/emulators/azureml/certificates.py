@@ -5,6 +5,7 @@ Only who is told of its file trusts it: nothing is put into the system's store.
 
 from __future__ import annotations
 
+import os
 import ssl
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
@@ -130,7 +131,9 @@ def _signed(builder: Any, key: Any) -> Any:
 
 
 def _of_the_world() -> bytes:
-    """Return what requests trusts anyway, so that who trusts this file still reaches others."""
+    """Return what programs here trust anyway, so that who trusts this file still reaches others."""
     import certifi
 
-    return Path(certifi.where()).read_bytes()
+    told = (os.environ.get(name) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
+    files = {certifi.where(), ssl.get_default_verify_paths().cafile, *told}
+    return b"\n".join(Path(file).read_bytes() for file in sorted(filter(None, files)) if Path(file).is_file())

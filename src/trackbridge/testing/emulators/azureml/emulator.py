@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from trackbridge.testing.emulators.azureml.addresses import CLOUDS, Addresses, Suffixes
+from trackbridge.testing.emulators.azureml.addresses import CLOUDS, MICROSOFTS, Addresses, Suffixes
 from trackbridge.testing.emulators.azureml.blob_server import BlobServer
 from trackbridge.testing.emulators.azureml.certificates import Certificates
 from trackbridge.testing.emulators.azureml.containers import Images
@@ -46,7 +46,7 @@ class AzureMlEmulator(Emulator[Services]):
 
     Listens on 127.0.0.1 while its context is entered: HTTP, HTTPS with a certificate of its own, and Blob
     storage with and without TLS. The HTTP port is a proxy as well: with ``environment()``, programs use
-    Azure's own host names, and are led here. Hosts that are not Azure's are refused by it. The MLflow server
+    Azure's own host names, and are led here; for other hosts see ``leads_on``. The MLflow server
     takes seconds more to start: the first call of its routes waits for it.
 
     Args:
@@ -60,6 +60,7 @@ class AzureMlEmulator(Emulator[Services]):
         signature_seconds: How long signed addresses of blobs last.
         permissions: ``read``, ``write`` and ``secrets``; without one, what needs it is 403.
         blobs_in: A folder in which Azurite keeps blobs; in memory without it.
+        leads_on: Whether its proxy leads on to hosts that are not Microsoft's, such as an index of packages.
 
     Example:
         >>> with AzureMlEmulator() as emulator:  # doctest: +SKIP
@@ -85,6 +86,7 @@ class AzureMlEmulator(Emulator[Services]):
         signature_seconds: float = 3600.0,
         permissions: frozenset[str] = RIGHTS,
         blobs_in: Path | None = None,
+        leads_on: bool = False,
     ) -> None:
         self.cloud: Cloud = Cloud(
             subscription=subscription,
@@ -102,6 +104,7 @@ class AzureMlEmulator(Emulator[Services]):
         """May be changed while it runs."""
         self._settings = (port, pace, mlflow, blobs_in, permissions)
         self._seconds = (token_seconds, signature_seconds)
+        self._leads_on = leads_on
         self._stack = ExitStack()
         self._server: MlflowServer | None = None
 
@@ -288,7 +291,7 @@ class AzureMlEmulator(Emulator[Services]):
         self.cloud.part(Workspaces)
 
     def _tunnel(self, host: str, port: int) -> tuple[str, int] | None:
-        """Return where a host of Azure is on this machine; None for any other."""
+        """Return where a host of Azure is on this machine; others as they are where told so, else None."""
         if host in ("127.0.0.1", "localhost"):
             return host, port
         suffixes = self.suffixes
@@ -307,7 +310,9 @@ class AzureMlEmulator(Emulator[Services]):
             f".{suffixes.studio}",
             f".{VAULT_SUFFIX}",
         )
-        return ("127.0.0.1", self._https.port) if host in known or host.endswith(ends) else None
+        if host in known or host.endswith(ends):
+            return "127.0.0.1", self._https.port
+        return (host, port) if self._leads_on and not host.endswith(MICROSOFTS) else None
 
 
 def key_of(account: str) -> str:
