@@ -11,12 +11,12 @@ import pytest
 
 import trackbridge as tb
 from tests.cli.conftest import Bridge, log_run
-from trackbridge.cli import doctor
 from trackbridge.delivery import circuit
 from trackbridge.delivery.dead_letters import DeadLetters
 from trackbridge.errors import AuthError
 from trackbridge.journal.reader import Damage
 from trackbridge.journal.writer import JournalWriter
+from trackbridge.operations import doctor
 from trackbridge.ports.findings import CREDENTIALS, Finding, Severity
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import trackbridge as tb
 from tests.cli.conftest import Bridge, bridge_process, rest_of
+from tests.support.warm_python import warm_python
 from trackbridge.domain.deployments import EndpointState
 from trackbridge.domain.model_digest import digest_of_path
 from trackbridge.domain.models import ModelVersionSpec
@@ -20,6 +21,13 @@ from trackbridge.operations.opening import open_place
 from trackbridge.testing.contracts.deployment_models import answering, broken
 
 DEPLOY = ("deploy", "--endpoint", "wine", "--yes")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """Options of a deployment whose servers need not import mlflow; the first test has none of them."""
+    with warm_python(tmp_path_factory.mktemp("warm")) as python:
+        yield ("-C", f"python={python}")
 
 
 @pytest.fixture
@@ -95,9 +103,12 @@ def _curl(shown: str) -> object:
 
 
 @pytest.mark.usefixtures("wine")
-def test_a_deploy_that_is_killed_is_gone_on_with(bridge: Bridge, project: Path) -> None:
-    bridge(*DEPLOY, "models:/wine/1")
-    bridge("deploy", "models:/wine/2", "--endpoint", "wine", "--traffic", "25", "--out", "wine.plan")
+def test_a_deploy_that_is_killed_is_gone_on_with(
+    bridge: Bridge, project: Path, quick: tuple[str, ...]
+) -> None:
+    bridge(*DEPLOY, *quick, "models:/wine/1")
+    plan = ("--endpoint", "wine", "--traffic", "25", "--out", "wine.plan")
+    bridge("deploy", *quick, "models:/wine/2", *plan)
     for number in (1, 2):  # killed as soon as it has begun this change
         process = bridge_process("apply", "wine.plan", "--yes")
         assert process.stderr is not None
@@ -114,20 +125,11 @@ def test_a_deploy_that_is_killed_is_gone_on_with(bridge: Bridge, project: Path) 
 
 
 @pytest.mark.usefixtures("wine")
-def test_of_two_deploys_at_once_one_wins(bridge: Bridge, project: Path) -> None:
-    bridge(*DEPLOY, "models:/wine/1")
+def test_of_two_deploys_at_once_one_wins(bridge: Bridge, project: Path, quick: tuple[str, ...]) -> None:
+    bridge(*DEPLOY, *quick, "models:/wine/1")
     for name in ("a", "b"):
-        plan = (
-            "deploy",
-            "models:/wine/2",
-            "--endpoint",
-            "wine",
-            "--deployment",
-            name,
-            "--out",
-            f"{name}.plan",
-        )
-        bridge(*plan)
+        there = ("--endpoint", "wine", "--deployment", name)
+        bridge("deploy", *quick, "models:/wine/2", *there, "--out", f"{name}.plan")
     processes = [bridge_process("apply", f"{name}.plan", "--yes") for name in ("a", "b")]
     ends: list[tuple[int, str, str]] = []
     threads = [threading.Thread(target=lambda p=item: ends.append(rest_of(p))) for item in processes]
@@ -143,7 +145,7 @@ def test_of_two_deploys_at_once_one_wins(bridge: Bridge, project: Path) -> None:
     assert sorted(traffic().values()) == [100]
 
 
-def test_a_store_elsewhere(bridge: Bridge, project: Path, tmp_path: Path) -> None:
+def test_a_store_elsewhere(bridge: Bridge, project: Path, tmp_path: Path, quick: tuple[str, ...]) -> None:
     """The model, its files and the endpoint lie in a store that no setting names."""
     store = str(tmp_path / "store")
     payload = answering(tmp_path, "one", 1.0)
@@ -153,7 +155,7 @@ def test_a_store_elsewhere(bridge: Bridge, project: Path, tmp_path: Path) -> Non
         ModelVersionSpec(name="wine", source=payload.as_uri(), digest=digest_of_path(payload)), key="1"
     )
     there = ("--endpoint", "wine", "--target", store, "--uri", store)
-    bridge("deploy", "models:/wine/1", *there, "--out", "wine.plan")
+    bridge("deploy", *quick, "models:/wine/1", *there, "--out", "wine.plan")
     applied = bridge("apply", "wine.plan", "--yes")
     assert f"bridge endpoints rollback wine --target {open_place(store).uri}\n" in applied.out
     try:

@@ -9,17 +9,19 @@ import pytest
 
 import trackbridge as tb
 from tests.cli.conftest import Bridge, bridge_process, rest_of
-from tests.cli.test_endpoints_local import DEPLOY, traffic, wine  # noqa: F401  the model, and its end
+from tests.cli.test_endpoints_local import DEPLOY, quick, traffic, wine  # noqa: F401  fixtures: an interpreter; the model
 
 GUARDS = ("--guard", "error_rate<1%", "--guard", "requests>=3")
 
 
 @pytest.mark.usefixtures("wine")
-def test_a_rollout_that_is_killed_is_gone_on_with(bridge: Bridge) -> None:
-    bridge(*DEPLOY, "models:/wine/1")
-    process = bridge_process(
-        *DEPLOY, "models:/wine/2", "--canary", "50,100", "--bake", "1s", "--bake-max", "4m", *GUARDS
-    )
+def test_a_rollout_that_is_killed_is_gone_on_with(
+    bridge: Bridge,
+    quick: tuple[str, ...],  # noqa: F811
+) -> None:
+    bridge(*DEPLOY, *quick, "models:/wine/1")
+    steps = ("--canary", "50,100", "--bake", "1s", "--bake-max", "4m")
+    process = bridge_process(*DEPLOY, *quick, "models:/wine/2", *steps, *GUARDS)
     assert process.stderr is not None
     for line in process.stderr:
         if "step 1 of 2" in line:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.azureml_emulators import azureml_emulator
 from tests.support.mlflow_servers import FLOOR, NEWEST, MlflowServer, mlflow_server
 from tests.support.s3_servers import s3_server
+from tests.support.warm_python import warm_python
 from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
 from trackbridge.testing.fixtures import AZURE_VARIABLES
 
@@ -40,6 +41,13 @@ def s3() -> Iterator[str]:
     """The address of a server that speaks S3's protocol, with one bucket."""
     with s3_server() as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def quick_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An interpreter whose model servers need not import mlflow."""
+    with warm_python(tmp_path_factory.mktemp("warm")) as python:
+        yield python
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.contracts.test_local import open_local
 from tests.support.endpoints import no_process_left
+from trackbridge.domain.deployments import DeploymentSpec
 from trackbridge.errors import RateLimited, Rejected
 from trackbridge.ports.adapter import Adapter
 from trackbridge.testing.contracts import DeploymentContract, deployment_models
@@ -25,12 +27,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 class TestDeployments(DeploymentContract):
     place: Path
+    python: str
 
     @pytest.fixture(scope="class")
     @classmethod
-    def adapter(cls, folder: Path) -> Adapter:
-        cls.place = folder
+    def adapter(cls, folder: Path, quick_python: str) -> Adapter:
+        cls.place, cls.python = folder, quick_python
         return open_local(folder)
+
+    def spec(self, model: str, deployment: str = "v1", **fields: Any) -> DeploymentSpec:
+        """Return the spec of a deployment, whose server is a fork of one that imported mlflow."""
+        options = {"python": self.python, **fields.pop("options", {})}
+        return super().spec(model, deployment, options=options, **fields)
 
     def open_again(self) -> Adapter:
         return open_local(self.place)
@@ -59,7 +67,9 @@ class TestDeployments(DeploymentContract):
 
     def test_a_busy_server_says_so(self, tmp_path: Path) -> None:
         payload = deployment_models.sleeping(tmp_path, "slow", seconds=0.3)
-        spec = deployment_models.spec_for(payload, "busy", "v1", options={"queue_max": "1"})
+        spec = deployment_models.spec_for(
+            payload, "busy", "v1", options={"python": self.python, "queue_max": "1"}
+        )
         for change in self.target.plan(spec, None):
             assert self.wait(self.target.apply(change, payload=payload)).error is None
 

@@ -12,9 +12,9 @@ from tests.support.real_rollouts import CASES, Ground, check_bad, check_good_aft
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(tmp_path_factory: pytest.TempPathFactory, quick_python: str) -> Iterator[Ground]:
     folder = tmp_path_factory.mktemp("rollouts")
-    made = Ground(open_local(folder / "place"), folder)
+    made = Ground(open_local(folder / "place"), folder, options={"python": quick_python})
     yield made
     made.close()
     no_process_left(folder)

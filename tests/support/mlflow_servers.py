@@ -88,16 +88,38 @@ class MlflowServer:
             keeps_default: Whether the experiment 0 stays, which every new server has. One that finds a logged
                 model by ``models:/`` makes it where it is missing, and fails if another has its name.
         """
+        kept = {"experiments": " WHERE experiment_id <> 0"} if keeps_default else {}
+        with self._changing() as (database, tables):
+            for table in tables:
+                database.execute(f'DELETE FROM "{table}"{kept.get(table, "")}')
+
+    def content(self) -> dict[str, list[tuple[object, ...]]]:
+        """Return all that the database holds, by table, for ``fill``."""
+        with self._changing() as (database, tables):
+            return {table: database.execute(f'SELECT * FROM "{table}"').fetchall() for table in tables}
+
+    def fill(self, content: dict[str, list[tuple[object, ...]]]) -> None:
+        """Make the database hold what it held once; the files of then are still there."""
+        with self._changing() as (database, tables):
+            for table in tables:
+                database.execute(f'DELETE FROM "{table}"')
+            for table, rows in content.items():
+                if rows:
+                    marks = ", ".join("?" * len(rows[0]))
+                    database.executemany(f'INSERT INTO "{table}" VALUES ({marks})', rows)
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[sqlite3.Connection, list[str]]]:
+        """Give the database in one transaction, with the tables that hold what clients wrote."""
         with closing(sqlite3.connect(self.database, timeout=30, isolation_level=None)) as database:
             database.execute("PRAGMA foreign_keys = OFF")
-            tables = [
-                name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table'")
-            ]
+            found = database.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
+            names = [name for (name,) in found]
             database.execute("BEGIN IMMEDIATE")
-            for table in tables:
-                if table not in KEPT_TABLES and not table.startswith("sqlite_"):
-                    kept = " WHERE experiment_id <> 0" if keeps_default and table == "experiments" else ""
-                    database.execute(f'DELETE FROM "{table}"{kept}')
+            yield (
+                database,
+                [name for name in names if name not in KEPT_TABLES and not name.startswith("sqlite_")],
+            )
             database.execute("COMMIT")
 
     def rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:

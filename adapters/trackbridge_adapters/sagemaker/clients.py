@@ -18,7 +18,7 @@ from trackbridge_adapters.sagemaker.config import Access
 from trackbridge_adapters.sagemaker.credentials import Credentials, missing_extra
 from trackbridge_adapters.sagemaker.errors import EXPIRED, UNKNOWN_KEY
 from trackbridge_adapters.sagemaker.errors_services import translated
-from trackbridge_adapters.sagemaker.limits import check, loader
+from trackbridge_adapters.sagemaker.limits import check
 from trackbridge_adapters.sagemaker.place import Place
 
 if TYPE_CHECKING:
@@ -128,7 +128,6 @@ class Clients:
             raise missing_extra() from error
         if self._session is None:
             self._session = self._credentials.session()
-            self._session.register_component("data_loader", loader())  # a model is read and parsed once
             self._session.register_component("credential_provider", _Chain(self._credentials.frozen))
         is_storage = service == "s3"
         endpoint = self._access.s3_endpoint if is_storage else self._access.services

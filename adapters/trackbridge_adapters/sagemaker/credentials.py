@@ -8,10 +8,11 @@ that a credentials file which somebody renewed counts.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from trackbridge.domain.secrets import shown
@@ -162,11 +163,7 @@ class Credentials:
         Raises:
             MissingExtra: botocore is not installed.
         """
-        try:
-            from botocore.session import Session
-        except ImportError as error:
-            raise missing_extra() from error
-        return Session(profile=self._access.profile)
+        return new_session(self._access.profile)
 
     def _find(self) -> Any:
         session = self.session()
@@ -239,6 +236,35 @@ class Credentials:
     def _sign_in(self) -> str:
         profile = f" --profile {self._access.profile}" if self._access.profile else ""
         return f"sign in: aws sso login{profile}, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and its secret"
+
+
+def new_session(profile: str | None = None) -> Any:
+    """Return a new session of botocore's, whose data of regions and services is parsed once in a process.
+
+    Raises:
+        MissingExtra: botocore is not installed.
+    """
+    try:
+        from botocore.session import Session
+    except ImportError as error:
+        raise missing_extra() from error
+    session = Session(profile=profile)
+    session.register_component("data_loader", loader())
+    return session
+
+
+@lru_cache(maxsize=1)
+def loader() -> Any:
+    """Return botocore's loader of what it knows of services, many megabytes; all sessions share it.
+
+    Raises:
+        MissingExtra: botocore is not installed.
+    """
+    try:
+        from botocore.loaders import create_loader
+    except ImportError as error:
+        raise missing_extra() from error
+    return create_loader(os.environ.get("AWS_DATA_PATH"))
 
 
 def missing_extra() -> MissingExtra:

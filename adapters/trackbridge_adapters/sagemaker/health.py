@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from trackbridge.domain.secrets import shown
-from trackbridge.errors import BridgeError
+from trackbridge.errors import BridgeError, MissingExtra
 from trackbridge.ports.findings import CREDENTIALS, Finding, Severity
 from trackbridge_adapters._mlflow_rest.health import OLDEST
 from trackbridge_adapters.sagemaker.arn import DOCUMENTED, MlflowArn
 from trackbridge_adapters.sagemaker.config import Access
-from trackbridge_adapters.sagemaker.credentials import Credentials
+from trackbridge_adapters.sagemaker.credentials import Credentials, new_session
 
 ABSENT = frozenset({"ResourceNotFound", "ResourceNotFoundException", "ValidationException"})
 """What SageMaker answers for a server that is not there."""
@@ -38,10 +38,9 @@ def examine_aws(arn: MlflowArn, access: Access, credentials: Credentials) -> tup
 
 def _region(arn: MlflowArn, access: Access) -> Iterator[Finding]:
     try:
-        from botocore.session import Session
-    except ImportError:
+        known = new_session().get_available_regions("sagemaker", partition_name=arn.partition)
+    except MissingExtra:
         return
-    known = Session().get_available_regions("sagemaker", partition_name=arn.partition)
     if known and arn.region not in known:
         yield _finding(
             Severity.ERROR,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import ConfigError, Rejected
 from trackbridge_adapters.sagemaker.arn import ADAPTER
-from trackbridge_adapters.sagemaker.credentials import missing_extra
+from trackbridge_adapters.sagemaker.credentials import loader
 from trackbridge_adapters.sagemaker.limits_patterns import matcher_of
 
 if TYPE_CHECKING:
@@ -117,23 +117,7 @@ def length_of(text: str) -> int:
     return len(text) if text.isascii() else len(text) + sum(1 for character in text if character > "\uffff")
 
 
-# Clients share this loader, so that a model of 3 MB is parsed once in a process.
-_loaded = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _loader() -> Any:
-    try:
-        from botocore.session import Session
-    except ImportError as error:
-        raise missing_extra() from error
-    return Session().get_component("data_loader")
-
-
-def loader() -> Any:
-    """Return botocore's loader of models, for ``session.register_component("data_loader", loader())``."""
-    with _loaded:
-        return _loader()
+_parsing = threading.Lock()
 
 
 @lru_cache(maxsize=16)
@@ -142,8 +126,8 @@ def _model_of(service: str) -> ServiceModel:
     from botocore.model import ServiceModel
 
     try:
-        with _loaded:
-            return ServiceModel(_loader().load_service_model(service, "service-2"), service)
+        with _parsing:
+            return ServiceModel(loader().load_service_model(service, "service-2"), service)
     except UnknownServiceError:
         raise _too_old(service) from None
 

@@ -46,9 +46,9 @@ from trackbridge.domain.runs import (
     RunInputs,
     RunStatus,
 )
-from trackbridge.errors import Conflict, InvalidInput, JournalFull
+from trackbridge.errors import Conflict, InvalidInput, JournalError, JournalFull
 from trackbridge.journal.natives import Native, find_native
-from trackbridge.journal.staging import Staged, stage_bytes, stage_file
+from trackbridge.journal.staging import Incoming, Staged, stage_bytes, stage_file
 from trackbridge.journal.writer import JournalWriter
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -141,12 +141,13 @@ class RunRecorder:
     def announce(self, how: OpenMode) -> None:
         """Say in this process's journal that it has the run open."""
         self._writer.enter_process()
-        if self.opened.experiment_name or how is not OpenMode.JOIN:
-            self._writer.folder.mark_open(self.run_id)
+        folder, answers_for_end = self._writer.folder, not self.opened.is_of_client
+        if answers_for_end and (self.opened.experiment_name or how is not OpenMode.JOIN):
+            folder.mark_open(self.run_id)
         if how is OpenMode.CREATE:
-            self._writer.folder.mark_created(self.run_id)
-        elif how is OpenMode.RESUME:
-            self._writer.folder.mark_resumed(self.run_id)
+            folder.mark_created(self.run_id)
+        elif how is OpenMode.RESUME and answers_for_end:
+            folder.mark_resumed(self.run_id)
         self._writer.append_control(_encode(msgspec.structs.replace(self.opened, how=how)))
 
     def keep_points(self) -> None:
@@ -197,6 +198,29 @@ class RunRecorder:
             if self.kept is not None:
                 self.kept.add(point.key, point.value, point.timestamp, point.step)
 
+    def columns(self, keys: list[str], values: list[float], timestamps: list[int], steps: list[int]) -> None:
+        """Log several points, given as columns and checked already, as one record.
+
+        Args:
+            keys: Names of metrics, as ``values.checked_key`` takes them.
+            values: 64-bit floats.
+            timestamps: Milliseconds since 1970, from 0 to 2^63 - 1.
+            steps: 64-bit integers.
+        """
+        for start in range(0, len(keys), _POINTS_PER_RECORD):
+            end = start + _POINTS_PER_RECORD
+            record = MetricsLogged(
+                self.run_id, keys[start:end], values[start:end], timestamps[start:end], steps[start:end]
+            )
+            self._append(_encode(record), len(record.keys))
+        latest = self._latest
+        for key, value, timestamp, step in zip(keys, values, timestamps, steps, strict=True):
+            known = latest.get(key)
+            if known is None or step > known[0]:
+                latest[key] = (step, timestamp, value)
+            elif step == known[0]:
+                self._keep_last(key, step, timestamp, value)
+
     def params(self, params: Mapping[str, object]) -> None:
         """Log params.
 
@@ -207,6 +231,17 @@ class RunRecorder:
             checked_key(key, kind="param"): as_text(value, key=str(key), kind="param")
             for key, value in params.items()
         }
+        self.check_params(texts)
+        if texts:
+            self._append(_encode(ParamsSet(self.run_id, now_ms(), texts)), len(texts))
+            self._params.update(texts)
+
+    def check_params(self, texts: Mapping[str, str]) -> None:
+        """Refuse what ``params`` would refuse, logging nothing.
+
+        Raises:
+            Conflict: This process knows another value for one of them.
+        """
         for key, text in texts.items():
             if self._params.get(key, text) != text:
                 raise Conflict(
@@ -215,9 +250,6 @@ class RunRecorder:
                     resource=f"run {self.run_id}",
                     hint="params are written once; use set_tag or log_metric for what changes",
                 )
-        if texts:
-            self._append(_encode(ParamsSet(self.run_id, now_ms(), texts)), len(texts))
-            self._params.update(texts)
 
     def know_params(self, params: Mapping[str, str]) -> None:
         """Take over params that the run has already, so that another value is refused at the call."""
@@ -238,6 +270,10 @@ class RunRecorder:
             else:
                 self._tags[key] = text
 
+    def has_tag(self, key: str) -> bool:
+        """Tell whether this process has set a tag, and not deleted it."""
+        return key in self._tags
+
     def input(self, dataset: DatasetInput) -> None:
         """Log a data set that the run reads."""
         self._append(_encode(InputLogged(self.run_id, now_ms(), dataset)))
@@ -256,10 +292,40 @@ class RunRecorder:
         checked_path(path)
         return self._artifact(path, lambda: stage_file(self._writer.folder, source))
 
-    def content(self, content: bytes, path: str) -> None:
-        """Log bytes as an artifact."""
+    def content(self, content: bytes, path: str) -> str | None:
+        """Log bytes as an artifact.
+
+        Returns:
+            Their digest; None when the journal is full and refuses them.
+        """
         checked_path(path)
-        self._artifact(path, lambda: stage_bytes(self._writer.folder, content))
+        return self._artifact(path, lambda: stage_bytes(self._writer.folder, content))
+
+    def incoming(self) -> Incoming:
+        """Return a file that is written block by block, to be handed to ``arrived`` or discarded."""
+        self._writer.enter_process()
+        return Incoming(self._writer.folder.staged)
+
+    def arrived(self, incoming: Incoming, path: str) -> str | None:
+        """Log a file that has come block by block as an artifact, without copying it.
+
+        Returns:
+            The digest of its bytes; None when the journal is full and refuses it.
+
+        Raises:
+            JournalError: Somebody has deleted the journal, and the file with it.
+        """
+        checked_path(path)
+        return self._artifact(path, lambda: self._finished(incoming))
+
+    def _finished(self, incoming: Incoming) -> Staged:
+        if incoming.path.parent != self._writer.folder.staged or not incoming.path.exists():
+            raise JournalError(
+                "the journal was deleted while the file came",
+                resource=str(incoming.path),
+                hint="log it again",
+            )
+        return incoming.finish()
 
     def _artifact(self, path: str, stage: Callable[[], Staged]) -> str | None:
         if self._writer.keeps_nothing:

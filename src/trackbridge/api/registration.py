@@ -21,6 +21,7 @@ from trackbridge.domain.model_references import (
 )
 from trackbridge.domain.models import ChangeReason, ModelVersion, ModelVersionSpec, Origin
 from trackbridge.domain.runs import RunInputs
+from trackbridge.domain.traces import is_model_id
 from trackbridge.errors import InvalidInput, NotFound
 from trackbridge.operations.model_payloads import all_versions, digest_at, registered_version
 
@@ -92,8 +93,13 @@ def _of_run(reference: RunReference, reader: Reader, binding: RegistryBinding) -
     source = artifact_uri(reference.run_id, reference.path)
     if not binding.sees_artifacts:
         source = native_source(reader.artifacts, reference.run_id, reference.path)
-    inputs = reader.get_run(reference.run_id).inputs
-    return Payload(source, digest, run_id=reference.run_id, datasets=dataset_names(inputs))
+    run_id = reference.run_id
+    if is_model_id(run_id):  # a logged model of the backend's own
+        run_id = reader.tracking.get_logged_model(run_id).source_run_id
+    if not run_id:
+        return Payload(source, digest)
+    inputs = reader.get_run(run_id).inputs
+    return Payload(source, digest, run_id=run_id, datasets=dataset_names(inputs))
 
 
 def _of_version(version: ModelVersion, binding: RegistryBinding) -> Payload:

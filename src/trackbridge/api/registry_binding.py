@@ -15,7 +15,7 @@ from trackbridge.domain.secrets import shown
 from trackbridge.errors import ConfigError, InvalidInput, Rejected, Unsupported
 from trackbridge.events.registry import telling
 from trackbridge.operations.model_payloads import at_registry, reader_of
-from trackbridge.ports.capabilities import Feature
+from trackbridge.ports.capabilities import Capabilities, Feature
 from trackbridge.ports.registry import NamingRegistry, SourceCheckingRegistry
 from trackbridge.ports.streams import AddressedArtifacts
 from trackbridge.resolve.destinations import resolve_destinations
@@ -56,6 +56,11 @@ class RegistryBinding:
     def sees_artifacts(self) -> bool:
         """Whether the registry lies with the artifacts of the runs."""
         return self.uri == self._tracking_uri
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend with the registry declares."""
+        return self._backend.capabilities()
 
     @property
     def port(self) -> ModelRegistry:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trackbridge.api.job_surroundings import is_tracking
+from trackbridge.api.others import await_others
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.domain.records import ExperimentOpened, OpenMode, RunOpened
 from trackbridge.errors import TimedOut, Unavailable, Unsupported
@@ -53,6 +54,8 @@ class Session:
         self.is_away: bool = settings.value("delivery") == LATER
         """Whether destinations are not to be reached from here: what is logged goes home at the job's end."""
         self._silent = None if is_tracking() else SilentWriter(self.root, self.destinations)
+        self.waits_for_others = False
+        """Whether a reader waits, a while, for what other processes of the project have logged, too."""
         self.recorders: dict[str, RunRecorder] = {}
         self._experiments: dict[str, ExperimentOpened] = {}
         self._lock = threading.RLock()
@@ -281,6 +284,10 @@ class Session:
         first = self.destinations[0]
         count = self.flush(timeout_s, destinations=(first,))[first]
         self._deliver_here(None, timeout_s, (first,))
+        if self.waits_for_others:
+            writer = self._own_writer()
+            own_id = None if writer is None else writer.folder.journal_id
+            await_others(self.root, own_id, first, timeout_s)
         if count:
             problem = self.problems().get(first, "delivery is slower than logging")
             raise Unavailable(

@@ -91,7 +91,8 @@ def train(data: dict[str, Any], options: argparse.Namespace, log_metric: LogMetr
     test_images, test_labels = data["test"]
     log_metric("test_accuracy", network.score(test_images, test_labels), step)
     tb.log_figure(confusion_figure(test_labels, network.predict(test_images)), "confusion.png")
-    tb.log_model(network, MODEL, input_example=images[:2])
+    # mlflow would try skops first, which imports the whole of scikit-learn and does not hold the optimizer.
+    tb.log_model(network, MODEL, input_example=images[:2], serialization_format="cloudpickle")
     tb.note(f"{step:,} steps of {options.solver}; the test set was looked at once, after the last of them.")
 
 

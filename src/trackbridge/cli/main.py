@@ -39,6 +39,7 @@ COMMANDS = {
     "endpoints": Slot("endpoints:endpoints", "See endpoints, ask them, share their traffic, roll them back."),
     "events": Slot("events:events", "See who is told what happens, and try it."),
     "experiments": Slot("experiments:experiments", "List, show, delete and restore experiments."),
+    "gateway": Slot("gateway:gateway", "Serve mlflow's REST API in front of any backend, until interrupted."),
     "init": Slot("init:init", "Make the project's folder .bridge here, with a commented config.toml."),
     "jobs": Slot("jobs:jobs", "List, show, follow, cancel and wait for jobs."),
     "migrate": Slot(
@@ -54,6 +55,10 @@ COMMANDS = {
     "runs": Slot("runs:runs", "List, show, compare, follow, delete and restore runs."),
     "sweep": Slot("sweep:sweep", "Run many jobs with other parameters each, and find the best."),
     "sync": Slot("sync:sync", "See and deliver what was logged but not delivered."),
+    "ui": Slot(
+        "gateway:ui",
+        "Serve the web pages of a backend, and mlflow's REST API beside them, until interrupted.",
+    ),
 }
 
 EPILOG = """\b

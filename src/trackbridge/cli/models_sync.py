@@ -179,7 +179,8 @@ def _apply(output: Output, migration: Migration, plan: MirrorPlan, *, preflight:
 
 def _show_plan(output: Output, plan: MirrorPlan) -> None:
     from trackbridge.cli.migration_plans import show_losses
-    from trackbridge.cli.plans import SIGNS, field_lines
+    from trackbridge.cli.plans import SIGNS
+    from trackbridge.domain.plan_texts import field_lines
     from trackbridge.operations.migrate.mirror import shown_value
 
     _show_sums(output, plan)

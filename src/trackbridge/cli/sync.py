@@ -14,9 +14,9 @@ from trackbridge.cli.options import example, output_option, uri_option, yes_opti
 from trackbridge.cli.output import Output, counted
 
 if TYPE_CHECKING:
-    from trackbridge.cli.naming_letters import LetterNames
     from trackbridge.delivery.by_hand import Left
     from trackbridge.delivery.dead_letters import DeadLetter, DeadLetters
+    from trackbridge.delivery.letter_names import LetterNames
     from trackbridge.delivery.replay import ReplayReport
     from trackbridge.delivery.status import JournalStatus
 
@@ -143,7 +143,7 @@ def report_delivery(output: Output, roots: Sequence[Path], delivered: int, left:
 def dead_letters(output: Output, number: str | None, limit: int, uri: str | None) -> None:
     """List records that a destination will not take, with the reason."""
     from trackbridge.api.display import format_time
-    from trackbridge.cli.naming_letters import LetterNames
+    from trackbridge.delivery.letter_names import LetterNames
 
     if number is not None:
         _show_letter(output, _letter(journal_roots(uri), number))
@@ -371,7 +371,7 @@ def _wanted(
         NotFound: A number is unknown.
         InvalidInput: A number is not enough.
     """
-    from trackbridge.cli.naming_letters import LetterNames
+    from trackbridge.delivery.letter_names import LetterNames
 
     if bool(numbers) == is_all:
         raise click.UsageError("name dead letters by number, or all of them with --all")
@@ -380,8 +380,8 @@ def _wanted(
 
 
 def _letter(roots: Sequence[Path], name: str) -> DeadLetter:
-    from trackbridge.cli.naming_letters import LetterNames
     from trackbridge.delivery.dead_letters import DeadLetters
+    from trackbridge.delivery.letter_names import LetterNames
     from trackbridge.errors import NotFound
 
     ((root, (number,)),) = LetterNames(roots).find([name]).items()

@@ -28,6 +28,8 @@ created or resumed the run  ended in good order: leaves it open, on purpose. Kil
                             it to those who live and have joined it, who inherit it
 resumed the run, and a      leaves it to that one, which is a later attempt of the same job, wherever it runs:
 later journal did, too      the run's tag ``bridge.job.journal`` names the newest
+opened it for a client      leaves it to the client, who may be using another process by now
+elsewhere (a gateway)
 joined it (a fork)          leaves it to any other that has it; to nobody: closes it, unless it ended in
                             good order and has not inherited it
 ==========================  ========================================================================
@@ -380,7 +382,7 @@ class Lane:
             open_runs.pop(step.record.run_id, None)
 
     def _note_opened(self, record: RunOpened) -> None:
-        if is_visit(record):
+        if is_visit(record) or record.is_of_client:
             return
         joined = self._draft.joined_runs
         if record.how is not OpenMode.JOIN:

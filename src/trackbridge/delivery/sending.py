@@ -40,7 +40,15 @@ from trackbridge.domain.records import (
     TagsSet,
 )
 from trackbridge.domain.runs import LifecycleStage, Run, RunSpec
-from trackbridge.errors import BridgeError, Conflict, NotFound, Rejected, Unavailable, Unsupported
+from trackbridge.errors import (
+    BridgeError,
+    Conflict,
+    JournalCorrupt,
+    NotFound,
+    Rejected,
+    Unavailable,
+    Unsupported,
+)
 from trackbridge.journal.folder import JournalFolder, journals
 from trackbridge.journal.natives import Native, note_native
 from trackbridge.journal.staging import staged_path
@@ -225,11 +233,20 @@ class Sender:
             resume=record.how is OpenMode.RESUME,
         )
         self._note_native(record.run_id, self._backend().tracking.open_run(spec))
+        if record.is_of_client and record.how is OpenMode.CREATE:
+            self._forget_creation(record.run_id)
         if fit_as_they_are:
             return []
         errand = Errand(BatchStep(tags, record.start_time), is_repeating=False)  # tags are no points
         self._write(errand, tags)
         return _as_one(errand.refused, sequence)
+
+    def _forget_creation(self, run_id: str) -> None:
+        """Let nobody wait any more for a run that is there; with several destinations, they still may."""
+        folder = JournalFolder(self._root / self._journal_id)
+        with contextlib.suppress(JournalCorrupt):  # also: delivered and gone
+            if len(folder.describe().destinations) == 1:
+                folder.unmark_created(run_id)
 
     def _is_overtaken(self, run_id: str) -> bool:
         """Tell whether the end of a run, which this journal has taken up, is a later attempt's to say."""

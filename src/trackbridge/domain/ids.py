@@ -32,6 +32,11 @@ def mint_id() -> str:
         return f"{_last:032x}"
 
 
+def minted_ms(identifier: str) -> int | None:
+    """Return when an id was minted, in milliseconds since 1970; None for one not of our form."""
+    return int(identifier[:12], 16) if is_minted(identifier) else None
+
+
 def _renew_lock_in_fork() -> None:
     global _lock
     _lock = threading.Lock()

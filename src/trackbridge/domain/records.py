@@ -2,7 +2,8 @@
 
 A record is a msgpack array whose first element is its kind::
 
-    [1, run_id, experiment_id, experiment_name, name, user, start_time, tags, how]      RunOpened
+    [1, run_id, experiment_id, experiment_name, name, user, start_time, tags, how,
+        is_of_client]                                                                   RunOpened
     [2, run_id, status, end_time]                                                       RunClosed
     [3, run_id, key, value, timestamp, step]                                            MetricLogged
     [4, run_id, timestamp, {key: value}]                                                ParamsSet
@@ -40,6 +41,8 @@ class RunOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """A run was started, taken up again, or joined.
 
     Without ``experiment_name`` the run is expected to exist, and this process does not answer for its end.
+    Neither does it with ``is_of_client``: the run is that of a client elsewhere, who may go on with it
+    through another process when this one dies.
     """
 
     run_id: str
@@ -50,6 +53,7 @@ class RunOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
     start_time: int
     tags: dict[str, str]
     how: OpenMode = OpenMode.CREATE
+    is_of_client: bool = False
 
 
 class RunClosed(msgspec.Struct, frozen=True, array_like=True, tag=2):

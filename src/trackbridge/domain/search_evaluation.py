@@ -99,6 +99,22 @@ def matches_model(expression: Expression | None, model: RegisteredModel | ModelV
     return _matches(expression, model, _model_values)
 
 
+def matches_values(expression: Expression | None, read: Callable[[Entity, str], Sequence[Value]]) -> bool:
+    """Tell whether a filter is fulfilled by the values that something has of a column."""
+    return _matches(expression, None, lambda _, entity, key: read(entity, key))
+
+
+def ordered_by_values(
+    items: Iterable[Subject], order_by: Sequence[OrderBy], read: Reader[Subject]
+) -> list[Subject]:
+    """Sort by the values that items have of columns, absent ones last; ties stay as they were."""
+
+    def key(item: Subject) -> tuple[Any, ...]:
+        return tuple(_column_key(read(item, by.entity, by.key), by.descending) for by in order_by)
+
+    return sorted(items, key=key)
+
+
 def ordered_models(models: Iterable[Model], order_by: Sequence[OrderBy] = ()) -> list[Model]:
     """Sort models or versions: by the columns (absent ones last), then name, then newest version."""
 

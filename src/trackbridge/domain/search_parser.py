@@ -13,12 +13,15 @@ from trackbridge.domain.search_tree import (
     DATASET_KEYS,
     EXPERIMENT_TEXTS,
     EXPERIMENT_TIMES,
+    LOGGED_MODEL_TEXTS,
     MODEL_NUMBERS,
     MODEL_TEXTS,
     NUMBER_OPERATORS,
     RUN_TEXTS,
     RUN_TIMES,
     TEXT_OPERATORS,
+    TRACE_NUMBERS,
+    TRACE_TEXTS,
     VERSION_NUMBERS,
     VERSION_TEXTS,
     And,
@@ -105,6 +108,10 @@ class _Subject:
 _RUNS = _Subject(frozenset(Entity), RUN_TIMES, RUN_TEXTS)
 _MODELS = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), MODEL_NUMBERS, MODEL_TEXTS)
 _VERSIONS = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), VERSION_NUMBERS, VERSION_TEXTS)
+_LOGGED_MODELS = _Subject(
+    frozenset({Entity.METRIC, Entity.PARAM, Entity.TAG, Entity.ATTRIBUTE}), MODEL_NUMBERS, LOGGED_MODEL_TEXTS
+)
+_TRACES = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), TRACE_NUMBERS, TRACE_TEXTS)
 _EXPERIMENTS = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), EXPERIMENT_TIMES, EXPERIMENT_TEXTS)
 
 
@@ -142,6 +149,24 @@ def parse_version_query(filter_string: str = "", order_by: tuple[str, ...] = ())
         InvalidQuery: With the position of the first character that is wrong.
     """
     return _parse(filter_string, order_by, _VERSIONS)
+
+
+def parse_logged_model_query(filter_string: str = "") -> Query:
+    """Parse the text of a filter of logged models: metrics, params, tags, names, types, states and times.
+
+    Raises:
+        InvalidQuery: With the position of the first character that is wrong.
+    """
+    return _parse(filter_string, (), _LOGGED_MODELS)
+
+
+def parse_trace_query(filter_string: str = "", order_by: tuple[str, ...] = ()) -> Query:
+    """Parse the text of a filter and of an order of traces: tags, states, names, ids and times.
+
+    Raises:
+        InvalidQuery: With the position of the first character that is wrong.
+    """
+    return _parse(filter_string, order_by, _TRACES)
 
 
 def _parse(filter_string: str, order_by: tuple[str, ...], subject: _Subject) -> Query:

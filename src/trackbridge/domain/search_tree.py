@@ -131,6 +131,11 @@ RUN_TEXTS = frozenset(
 )
 EXPERIMENT_TIMES = frozenset({"creation_time", "last_update_time"})
 EXPERIMENT_TEXTS = frozenset({"experiment_id", "name"})
+LOGGED_MODEL_TEXTS = frozenset({"name", "model_id", "model_type", "status", "source_run_id"})
+TRACE_TEXTS = frozenset({"trace_id", "request_id", "status", "state", "name", "run_id", "client_request_id"})
+TRACE_NUMBERS = frozenset(
+    {"timestamp", "timestamp_ms", "request_time", "execution_time", "execution_time_ms", "execution_duration"}
+)
 MODEL_NUMBERS = frozenset({"creation_time", "last_update_time"})
 MODEL_TEXTS = frozenset({"name", "description", "alias"})
 VERSION_NUMBERS = MODEL_NUMBERS | {"version"}

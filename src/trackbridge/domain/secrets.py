@@ -79,6 +79,7 @@ _SHAPES = re.compile(
     | \bhf_[A-Za-z0-9]{20,}
     | \bsk-[A-Za-z0-9_\-]{20,}
     | \bxox[abeprs]-[A-Za-z0-9\-]{10,}                                   # Slack
+    | \bbridge_[0-9a-f]{8}_[A-Za-z0-9_\-]{20,}                            # our gateway's
     """
 )
 _PRIVATE_KEY = re.compile(

@@ -213,8 +213,12 @@ class JournalFolder:
         (self.path / "created" / run_id).touch()
 
     def creates(self, run_id: str) -> bool:
-        """Tell whether this journal creates the run; it does until it is delivered and gone."""
+        """Tell whether this journal creates the run; it does until it, or a client's run, is delivered."""
         return (self.path / "created" / run_id).exists()
+
+    def unmark_created(self, run_id: str) -> None:
+        """Take the note back, once every destination has the run: a journal may live for months."""
+        (self.path / "created" / run_id).unlink(missing_ok=True)
 
     def mark_resumed(self, run_id: str) -> None:
         """Note that this process has taken up a run that exists, and answers for its end."""

@@ -6,13 +6,17 @@ import errno
 import fcntl
 import hashlib
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from trackbridge.domain.ids import mint_id
 from trackbridge.errors import InvalidInput, JournalFull
 from trackbridge.journal.folder import JournalFolder
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _FICLONE = 0x40049409  # ioctl of linux/fs.h: share the bytes, copy on write
 _CHUNK_BYTES = 1024 * 1024
@@ -69,6 +73,66 @@ def stage_bytes(folder: JournalFolder, content: bytes) -> Staged:
     name = mint_id()
     _write(folder.staged / name, content)
     return Staged(name, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
+
+
+class Incoming:
+    """A staged file that comes block by block; until it is finished nothing counts on it.
+
+    ``write`` and ``digest`` may run on two threads for the same block, each for one block after the other.
+
+    Args:
+        folder: Where it lies: the staged files of a journal.
+
+    Raises:
+        JournalFull: The disk is full.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / mint_id()
+        self._lock = threading.Lock()
+        self.size = 0
+        """Bytes that were written."""
+        self._digest = hashlib.sha256()
+        try:
+            self._descriptor = _private(str(self.path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+        except OSError as error:
+            raise _full(error) from error
+
+    def write(self, block: Buffer) -> None:
+        """Append a block.
+
+        Raises:
+            JournalFull: The disk is full; what there is of the file is to be discarded.
+        """
+        rest = memoryview(block)
+        try:
+            with self._lock:
+                while rest:
+                    written = os.write(self._descriptor, rest)
+                    rest = rest[written:]
+                    self.size += written
+        except OSError as error:
+            raise _full(error) from error
+
+    def digest(self, block: Buffer) -> None:
+        """Take a block into the digest."""
+        self._digest.update(block)
+
+    def finish(self) -> Staged:
+        """Return the file as a whole one."""
+        self._close()
+        return Staged(self.path.name, f"sha256:{self._digest.hexdigest()}", self.size)
+
+    def discard(self) -> None:
+        """Remove the file; twice succeeds."""
+        self._close()
+        self.path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        with self._lock:  # another thread may be about to write, and the number go to another file
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
 
 
 def _stage(folder: JournalFolder, source: int) -> Staged:

@@ -9,11 +9,11 @@ from typing import Any
 from mlflow.entities import FileInfo
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
+from trackbridge.api import logged_models, model_tags
 from trackbridge.api.downloads import download_file
 from trackbridge.delivery.spills import SPILL_FOLDER
 from trackbridge.domain.artifacts import ArtifactInfo, split_artifact_uri
 from trackbridge.errors import InvalidInput
-from trackbridge.mlflow_plugin import logged_models, model_tags
 from trackbridge.mlflow_plugin.binding import bound_among
 from trackbridge.mlflow_plugin.errors import translates
 

@@ -9,34 +9,24 @@ from typing import Any
 from mlflow import entities
 from mlflow.entities import model_registry
 
+from trackbridge.api import model_tags
+from trackbridge.api.mlflow_ids import told_experiment_id
 from trackbridge.api.model_results import ModelVersion, RegisteredModel
 from trackbridge.domain import runs as domain
 from trackbridge.domain.artifacts import artifact_uri
-from trackbridge.domain.ids import experiment_id_of
-from trackbridge.domain.runs import DEFAULT_EXPERIMENT, RESERVED_TAG_PREFIX
-from trackbridge.mlflow_plugin import model_tags
-
-DEFAULT_EXPERIMENT_ID = "0"
-"""mlflow's id of the experiment ``Default``."""
+from trackbridge.domain.runs import RESERVED_TAG_PREFIX
 
 NO_USER = "unknown"
-OUR_DEFAULT_ID = experiment_id_of(DEFAULT_EXPERIMENT)
-TAG_MODEL_ID = f"{RESERVED_TAG_PREFIX}model_id"
 
 _HAS_OUTPUTS = "run_outputs" in inspect.signature(entities.Run).parameters
 _OLD_INFO = "run_uuid" in inspect.signature(entities.RunInfo).parameters
 _HAS_MODEL_ID = "model_id" in inspect.signature(model_registry.ModelVersion).parameters
 
 
-def experiment_id(ours: str) -> str:
-    """Return mlflow's id of an experiment: its own for ``Default``."""
-    return DEFAULT_EXPERIMENT_ID if ours == OUR_DEFAULT_ID else ours
-
-
 def experiment(found: domain.Experiment) -> Any:
     """Return an experiment as mlflow's."""
     return entities.Experiment(
-        experiment_id=experiment_id(found.experiment_id),
+        experiment_id=told_experiment_id(found.experiment_id),
         name=found.name,
         artifact_location=found.artifact_location,
         lifecycle_stage=str(found.lifecycle_stage),
@@ -51,7 +41,7 @@ def run_info(info: domain.RunInfo) -> Any:
     more = {"run_uuid": info.run_id} if _OLD_INFO else {}
     return entities.RunInfo(
         run_id=info.run_id,
-        experiment_id=experiment_id(info.experiment_id),
+        experiment_id=told_experiment_id(info.experiment_id),
         user_id=info.user_id or NO_USER,
         status=str(info.status),
         start_time=info.start_time,
@@ -124,7 +114,7 @@ def metric(point: domain.Metric, run_id: str) -> Any:
 
 def model_version(found: ModelVersion) -> Any:
     """Return a version as mlflow's."""
-    more: dict[str, Any] = {"model_id": found.tags.get(TAG_MODEL_ID)} if _HAS_MODEL_ID else {}
+    more: dict[str, Any] = {"model_id": found.tags.get(model_tags.TAG_MODEL_ID)} if _HAS_MODEL_ID else {}
     return model_registry.ModelVersion(
         name=found.name,
         version=found.version,

@@ -9,48 +9,15 @@ from typing import Any, TypeVar
 from mlflow.exceptions import MlflowException
 from mlflow.protos import databricks_pb2 as codes
 
-from trackbridge.errors import (
-    AuthError,
-    BridgeError,
-    ConfigError,
-    Conflict,
-    Exhausted,
-    InvalidInput,
-    JournalFull,
-    NotFound,
-    RateLimited,
-    Rejected,
-    TimedOut,
-    Transient,
-    Unsupported,
-)
-
-# The first that fits.
-_CODES: tuple[tuple[type[BridgeError], int], ...] = (
-    (NotFound, codes.RESOURCE_DOES_NOT_EXIST),
-    (Conflict, codes.RESOURCE_ALREADY_EXISTS),
-    (InvalidInput, codes.INVALID_PARAMETER_VALUE),
-    (ConfigError, codes.INVALID_PARAMETER_VALUE),
-    (Rejected, codes.INVALID_STATE),
-    (Unsupported, codes.NOT_IMPLEMENTED),
-    (AuthError, codes.PERMISSION_DENIED),
-    (RateLimited, codes.REQUEST_LIMIT_EXCEEDED),
-    (TimedOut, codes.DEADLINE_EXCEEDED),
-    (Transient, codes.TEMPORARILY_UNAVAILABLE),
-    (Exhausted, codes.TEMPORARILY_UNAVAILABLE),
-    (JournalFull, codes.RESOURCE_EXHAUSTED),
-)
+from trackbridge.api.mlflow_codes import code_of, message_of
+from trackbridge.errors import BridgeError
 
 Store = TypeVar("Store", bound=type)
 
 
 def as_mlflow(error: BridgeError) -> MlflowException:
     """Return mlflow's form of an error of ours; the hint is the end of its message."""
-    if isinstance(error, Conflict) and error.operation == "log_param":
-        code: int = codes.INVALID_PARAMETER_VALUE  # as mlflow's stores say it
-    else:
-        code = next((code for kind, code in _CODES if isinstance(error, kind)), codes.INTERNAL_ERROR)
-    return MlflowException(f"{error}; {error.hint}" if error.hint else str(error), error_code=code)
+    return MlflowException(message_of(error), error_code=codes.ErrorCode.Value(code_of(error)))
 
 
 class NotHere(MlflowException, NotImplementedError):  # type: ignore[misc]

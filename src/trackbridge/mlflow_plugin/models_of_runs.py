@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import mlflow.entities as entities
 from mlflow.store.entities.paged_list import PagedList
 
-from trackbridge.mlflow_plugin import logged_models, model_tags
-from trackbridge.mlflow_plugin.entities import experiment_id as mlflow_id
+from trackbridge.api import logged_models, model_tags
+from trackbridge.api.logged_models import Document, ModelDocuments, checked_name
+from trackbridge.api.mlflow_ids import told_experiment_id
+from trackbridge.api.model_tags import Summary
 from trackbridge.mlflow_plugin.errors import translates
-from trackbridge.mlflow_plugin.logged_models import Document, ModelDocuments, checked_name
-from trackbridge.mlflow_plugin.model_tags import Summary
 
 if TYPE_CHECKING:
     from trackbridge.api.client import Client
@@ -97,11 +97,7 @@ class LoggedModelMethods:
     def log_outputs(self, run_id: str, models: Iterable[Any]) -> None:
         """Say at which step a run put out models."""
         for model in models:
-            with self._documents.changed(model.model_id) as document:
-                document.summary.step = model.step
-            if document.run_id != run_id:  # put out by another run than the one that has its files
-                tags = {model_tags.MODEL_OUTPUT + model.model_id: str(model.step)}
-                self.client.recorder(run_id).tags(tags)
+            self._documents.put_out(run_id, model.model_id, model.step)
 
     def _log_model_inputs(self, run_id: str, models: Iterable[Any]) -> None:
         tags = {model_tags.MODEL_INPUT + model.model_id: "read" for model in models}
@@ -134,13 +130,13 @@ def as_logged_model(document: Document) -> Any:
         status_message=document.status_message,
         tags=dict(document.tags),
         params=dict(document.params),
-        metrics=logged_models.metrics_of(document),
+        metrics=metrics_of(document),
     )
 
 
 def _of_summary(experiment_id: str, run_id: str, model_id: str, summary: Summary) -> dict[str, Any]:
     return {
-        "experiment_id": mlflow_id(experiment_id),
+        "experiment_id": told_experiment_id(experiment_id),
         "model_id": model_id,
         "name": summary.name,
         "artifact_location": logged_models.location(run_id, summary.path),
@@ -150,6 +146,23 @@ def _of_summary(experiment_id: str, run_id: str, model_id: str, summary: Summary
         "source_run_id": run_id if summary.has_run else None,
         "status": entities.LoggedModelStatus(summary.status),
     }
+
+
+def metrics_of(document: Document) -> list[Any]:
+    """Return the points that belong to a model, as mlflow's."""
+    return [
+        entities.Metric(
+            point.key,
+            float(point.value),
+            point.timestamp,
+            point.step,
+            model_id=document.model_id,
+            dataset_name=point.dataset_name,
+            dataset_digest=point.dataset_digest,
+            run_id=document.run_id,
+        )
+        for point in document.points
+    ]
 
 
 _Base: Any = getattr(entities, "LoggedModel", object)
@@ -183,4 +196,4 @@ class FoundModel(_Base):  # type: ignore[misc]
     @property
     def metrics(self) -> list[Any]:
         """Points that belong to the model."""
-        return logged_models.metrics_of(self._document())
+        return metrics_of(self._document())

@@ -14,9 +14,9 @@ from urllib.parse import quote, unquote
 from mlflow.entities import FileInfo
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
+from trackbridge.api import logged_models
 from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.errors import InvalidInput, NotFound
-from trackbridge.mlflow_plugin import logged_models
 from trackbridge.mlflow_plugin.artifacts import base_arguments, current_uris
 from trackbridge.mlflow_plugin.binding import Binding, binding_for, bound_among, is_ours
 from trackbridge.mlflow_plugin.errors import NotHere, translates

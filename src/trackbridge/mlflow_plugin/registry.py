@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry.abstract_store import AbstractStore
 
+from trackbridge.api import logged_models
 from trackbridge.api.client import Client
 from trackbridge.api.model_results import ModelVersion
-from trackbridge.api.registration import find_payload, local_path_of
-from trackbridge.delivery.registrations import registration_key
-from trackbridge.domain.artifacts import artifact_uri, split_artifact_uri
-from trackbridge.domain.ids import mint_id
-from trackbridge.domain.model_references import RunReference, parse_model_reference
-from trackbridge.domain.models import ModelVersionSpec
-from trackbridge.mlflow_plugin import entities, logged_models, model_tags, registered_files
+from trackbridge.api.model_versions import create_version, without_prompts
+from trackbridge.domain.artifacts import split_artifact_uri
+from trackbridge.mlflow_plugin import entities, registered_files
 from trackbridge.mlflow_plugin.binding import Binding, binding_for, is_ours
-from trackbridge.mlflow_plugin.entities import TAG_MODEL_ID
 from trackbridge.mlflow_plugin.errors import NotHere, completes, translates
 from trackbridge.ports.streams import AddressedArtifacts
-
-# mlflow asks for what is no prompt with each search; there are none here.
-_NO_PROMPTS = re.compile(r"(?:\s+AND\s+)?tags?\.`mlflow\.prompt\.is_prompt` != 'true'\s*$", re.IGNORECASE)
 
 
 @completes(AbstractStore)
@@ -82,7 +74,7 @@ class BridgeRegistryStore(AbstractStore):  # type: ignore[misc]
     ) -> Any:
         """Return the models that fulfil a filter, a page of them."""
         found = self.client.search_registered_models(
-            _without_prompts(filter_string), max_results or 100, order_by, page_token
+            without_prompts(filter_string), max_results or 100, order_by, page_token
         )
         models = [entities.registered_model(model, self._latest(model.name)) for model in found]
         return PagedList(models, found.token)
@@ -129,54 +121,16 @@ class BridgeRegistryStore(AbstractStore):  # type: ignore[misc]
         model_id: str | None = None,
     ) -> Any:
         """Register what lies at an address; as in mlflow, each call makes a version."""
-        texts = {tag.key: str(tag.value) for tag in tags or ()}
-        address, model_id = self._address(source, model_id)
-        if model_id is not None:
-            texts[TAG_MODEL_ID] = model_id
-        client = self.client
-        client.models.drained().get_model(name)
-        if local_path_of(address) is not None:
-            client._check_path(_path(address), name)
-            address = client._log_path(_path(address), name, run_id)
-        payload = find_payload(address, client.reader, client.models)
-        spec = ModelVersionSpec(
-            name=name,
-            source=payload.source,
-            digest=payload.digest,
-            run_id=run_id or payload.run_id,
-            origin=payload.origin,
+        version = create_version(
+            self.client,
+            name,
+            source,
+            run_id=run_id,
+            tags={tag.key: str(tag.value) for tag in tags or ()},
             description=description or "",
-            tags=texts,
-            datasets=payload.datasets,
+            model_id=model_id,
         )
-        key = f"{registration_key(payload.source, payload.digest)}:{mint_id()}"
-        version = client.models.port.create_version(spec, key=key, reason=client.models.reason())
-        client._keep_files(address, payload)
-        return entities.model_version(ModelVersion.of(version))
-
-    def _address(self, source: str, model_id: str | None) -> tuple[str, str | None]:
-        """Return our address of what mlflow names, and the id of the logged model that it is."""
-        name = source.removeprefix("models:").strip("/")
-        if source.startswith("models:") and "/" not in name and "@" not in name:
-            run_id = logged_models.run_id_of(name)
-            summary = model_tags.summaries(self._tags_of(run_id)).get(name)
-            if summary is None:
-                raise logged_models.no_model(name)
-            return artifact_uri(run_id, summary.path), name
-        place = logged_models.split_location(source) or split_artifact_uri(source)
-        if place is None and source.startswith("runs:"):
-            reference = parse_model_reference(source)
-            assert isinstance(reference, RunReference)  # by its scheme
-            path = model_tags.newest_path(self._tags_of(reference.run_id), reference.path)
-            place = (reference.run_id, path)
-        if place is None:
-            return source, model_id
-        known = model_tags.summaries(self._tags_of(place[0]))
-        of_path = next((known_id for known_id, found in known.items() if found.path == place[1]), None)
-        return artifact_uri(*place), model_id or of_path
-
-    def _tags_of(self, run_id: str) -> dict[str, str]:
-        return self.client.get_run(run_id).data.tags
+        return entities.model_version(version)
 
     def update_model_version(self, name: str, version: str, description: str | None = None) -> Any:
         """Replace the description of a version."""
@@ -217,7 +171,7 @@ class BridgeRegistryStore(AbstractStore):  # type: ignore[misc]
     ) -> Any:
         """Return the versions that fulfil a filter, a page of them."""
         found = self.client.search_model_versions(
-            _without_prompts(filter_string), max_results or 10_000, order_by, page_token
+            without_prompts(filter_string), max_results or 10_000, order_by, page_token
         )
         return PagedList([entities.model_version(version) for version in found], found.token)
 
@@ -238,13 +192,3 @@ def _binding(store_uri: str, tracking_uri: str | None) -> Binding:
     if tracking_uri is None or not is_ours(tracking_uri):
         return binding_for(store_uri)
     return binding_for(tracking_uri, store_uri)
-
-
-def _path(address: str) -> Any:
-    path = local_path_of(address)
-    assert path is not None  # the caller has seen to it
-    return path
-
-
-def _without_prompts(filter_string: str | None) -> str:
-    return _NO_PROMPTS.sub("", filter_string or "").strip()

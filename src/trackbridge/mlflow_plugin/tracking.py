@@ -15,6 +15,8 @@ from mlflow.utils.async_logging.run_operations import RunOperations
 from trackbridge.api import active, client
 from trackbridge.api.client import Client
 from trackbridge.api.job_surroundings import is_attempt, only_adds
+from trackbridge.api.logged_models import ModelDocuments
+from trackbridge.api.mlflow_ids import DEFAULT_EXPERIMENT_ID, OUR_DEFAULT_ID, told_experiment_id
 from trackbridge.api.recorder import RunRecorder
 from trackbridge.api.session import before_close
 from trackbridge.api.values import checked_key, checked_tag_key
@@ -25,7 +27,6 @@ from trackbridge.errors import Conflict, Unsupported
 from trackbridge.mlflow_plugin import entities, program_end
 from trackbridge.mlflow_plugin.binding import binding_for
 from trackbridge.mlflow_plugin.errors import NotHere, completes, translates
-from trackbridge.mlflow_plugin.logged_models import ModelDocuments
 from trackbridge.mlflow_plugin.models_of_runs import LoggedModelMethods
 
 TAG_HISTORY = "mlflow.log-model.history"
@@ -84,11 +85,11 @@ class BridgeTrackingStore(LoggedModelMethods, AbstractStore):  # type: ignore[mi
         if self._find_experiment(name) is not None:
             raise Conflict(f"the experiment {name!r} exists already", operation="create_experiment")
         made = self.client.open_experiment(name, tags={tag.key: tag.value for tag in tags or ()})
-        return entities.experiment_id(made.experiment_id)
+        return told_experiment_id(made.experiment_id)
 
     def get_experiment(self, experiment_id: str) -> Any:
         """Return an experiment by its id."""
-        if str(experiment_id) == entities.DEFAULT_EXPERIMENT_ID:
+        if str(experiment_id) == DEFAULT_EXPERIMENT_ID:
             found = self._find_experiment(DEFAULT_EXPERIMENT)
             return entities.experiment(found or _default_experiment())
         name = self.client.session.experiment_name(str(experiment_id))
@@ -133,10 +134,10 @@ class BridgeTrackingStore(LoggedModelMethods, AbstractStore):  # type: ignore[mi
 
     def _ours(self, experiment_id: str) -> str:
         """Return our id of an experiment that mlflow names."""
-        if str(experiment_id) != entities.DEFAULT_EXPERIMENT_ID:
+        if str(experiment_id) != DEFAULT_EXPERIMENT_ID:
             return str(experiment_id)
         found = self._find_experiment(DEFAULT_EXPERIMENT)
-        return entities.OUR_DEFAULT_ID if found is None else found.experiment_id
+        return OUR_DEFAULT_ID if found is None else found.experiment_id
 
     def _find_experiment(self, name: str) -> domain.Experiment | None:
         """Return an experiment by name; a remote backend is not asked for what this process has named."""
@@ -179,11 +180,11 @@ class BridgeTrackingStore(LoggedModelMethods, AbstractStore):  # type: ignore[mi
         return entities.run(recorder.snapshot())
 
     def _ours_unasked(self, experiment_id: str) -> str:
-        is_default = str(experiment_id) == entities.DEFAULT_EXPERIMENT_ID
-        return entities.OUR_DEFAULT_ID if is_default else str(experiment_id)
+        is_default = str(experiment_id) == DEFAULT_EXPERIMENT_ID
+        return OUR_DEFAULT_ID if is_default else str(experiment_id)
 
     def _name_of(self, experiment_id: str) -> str:
-        if experiment_id == entities.OUR_DEFAULT_ID:
+        if experiment_id == OUR_DEFAULT_ID:
             return DEFAULT_EXPERIMENT
         return self.client._experiment_name(experiment_id)
 
@@ -366,4 +367,4 @@ def _seem_to_fit(run: Any) -> None:
 
 def _default_experiment() -> domain.Experiment:
     """Return the experiment that mlflow has from the beginning, before anything is in it."""
-    return domain.Experiment(experiment_id=entities.OUR_DEFAULT_ID, name=DEFAULT_EXPERIMENT)
+    return domain.Experiment(experiment_id=OUR_DEFAULT_ID, name=DEFAULT_EXPERIMENT)

@@ -55,12 +55,14 @@ def list_endpoints(target: str | None = None, *, settings: Settings) -> Listing:
         BridgeError: The one place that was named cannot be asked, or a setting is wrong.
     """
     if target is not None:
-        return Listing(tuple(_of_place(target, target, settings)))
-    names = _places(settings)
+        return Listing(tuple(endpoints_at(target, open_place(target, settings=settings))))
+    names = endpoint_places(settings)
     found: list[ListedEndpoint] = []
     troubles: list[tuple[str, BridgeError]] = []
     with ThreadPoolExecutor(min(len(names), PLACES_AT_ONCE_MAX), thread_name_prefix="endpoints") as pool:
-        asked = [(place, pool.submit(_of_place, place, uri, settings)) for place, uri in names]
+        asked = [
+            (place, pool.submit(_opened_and_asked, place, uri, settings)) for place, uri in names.items()
+        ]
         for place, answer in asked:
             try:
                 found += answer.result()
@@ -69,19 +71,23 @@ def list_endpoints(target: str | None = None, *, settings: Settings) -> Listing:
     return Listing(tuple(found), tuple(troubles))
 
 
-def _places(settings: Settings) -> list[tuple[str, str]]:
-    """Return each place once: how a user names it, and what opens it."""
+def endpoint_places(settings: Settings) -> dict[str, str]:
+    """Return each place once: how a user names it, with what opens it."""
     remotes = remotes_of(settings)
     by_uri = {find_place(LOCAL, settings=settings).uri.text: (LOCAL, LOCAL)}
     for name, remote in sorted(remotes.items()):
         by_uri.setdefault(remote.uri.text, (name, name))
     configured = find_place(settings=settings).uri.text
     by_uri.setdefault(configured, (configured, configured))
-    return list(by_uri.values())
+    return dict(by_uri.values())
 
 
-def _of_place(name: str, uri: str, settings: Settings) -> list[ListedEndpoint]:
-    place = open_place(uri, settings=settings)
+def _opened_and_asked(name: str, uri: str, settings: Settings) -> list[ListedEndpoint]:
+    return endpoints_at(name, open_place(uri, settings=settings))
+
+
+def endpoints_at(name: str, place: Opened) -> list[ListedEndpoint]:
+    """Return what serves at a place, which a user names so; nothing where it serves no models."""
     if place.adapter.deployments is None:
         return []
     states = all_endpoints(place)

@@ -68,8 +68,7 @@ class Ledger:
         self._lock = threading.Lock()
         self.home = home
         self._file = home / FILE_NAME
-        digest = hashlib.sha256("\n".join(self._pair).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        self.scratch = home / "migrations" / digest
+        self.scratch = _scratch(home, self._pair)
         """A folder for what a copy goes on with after a kill."""
         try:
             self.scratch.mkdir(parents=True, exist_ok=True)
@@ -200,6 +199,84 @@ class Ledger:
             )
             for row in rows
         ]
+
+
+class PairStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the copies from a source to a target.
+
+    ``counts`` are items that were copied whole, by kind; ``losses`` what the target does not hold as it is;
+    ``last_ms`` is when the last was written down, in milliseconds since 1970. ``is_applying`` tells whether
+    a process copies between the two now.
+    """
+
+    source: str
+    target: str
+    counts: dict[str, int]
+    losses: int
+    last_ms: int
+    is_applying: bool
+
+
+def pairs_of(home: Path) -> list[PairStatus]:
+    """Return every source and target that something was copied between, the last first.
+
+    Args:
+        home: The project's folder.
+
+    Raises:
+        ConfigError: The ledger cannot be read.
+    """
+    file = home / FILE_NAME
+    if not file.exists():
+        return []
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute(
+                "SELECT source, target, kind, COUNT(*), SUM(json_array_length(losses)), MAX(time) FROM item "
+                "GROUP BY source, target, kind ORDER BY kind"
+            ).fetchall()
+    except sqlite3.Error as error:
+        raise ConfigError(
+            f"the ledger of migrations cannot be read: {error}",
+            resource=str(file),
+            hint="a damaged ledger may be removed, it only saves time",
+        ) from error
+    found: dict[tuple[str, str], list[tuple[str, int, int, int]]] = {}
+    for source, target, *rest in rows:
+        found.setdefault((source, target), []).append(tuple(rest))
+    known = [_pair_status(home, pair, kinds) for pair, kinds in found.items()]
+    return sorted(known, key=lambda status: status.last_ms, reverse=True)
+
+
+def _pair_status(home: Path, pair: tuple[str, str], kinds: list[tuple[str, int, int, int]]) -> PairStatus:
+    return PairStatus(
+        source=pair[0],
+        target=pair[1],
+        counts={kind: count for kind, count, _, _ in kinds},
+        losses=sum(losses or 0 for _, _, losses, _ in kinds),
+        last_ms=max(time for _, _, _, time in kinds),
+        is_applying=_is_locked(_scratch(home, pair) / "lock"),
+    )
+
+
+def _is_locked(path: Path) -> bool:
+    """Tell whether a process holds a lock; looking takes it for a moment, as one of many."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _scratch(home: Path, pair: tuple[str, str]) -> Path:
+    digest = hashlib.sha256("\n".join(pair).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return home / "migrations" / digest
 
 
 def copies_of(home: Path, run_id: str, *, target: str) -> list[str]:

@@ -202,11 +202,18 @@ class Migration:
         *,
         preflight: bool = True,
         on_preflight: Callable[[Report], None] = lambda report: None,
+        on_done: Callable[[str], None] = lambda told: None,
+        user: str = "",
     ) -> MirrorResult:
         """Do it; with a look at versions before they are promoted. Errors as for ``mirror.apply_mirror``."""
         with Preflight(self._pair.ledger.home, on_report=on_preflight) as looks:
-            user = user_name(self._settings)
-            result = apply_mirror(self._pair, plan, user=user, preflight=looks if preflight else None)
+            result = apply_mirror(
+                self._pair,
+                plan,
+                user=user or user_name(self._settings),
+                on_done=on_done,
+                preflight=looks if preflight else None,
+            )
         data = {
             "from": self.source_uri,
             "complete": result.is_complete,

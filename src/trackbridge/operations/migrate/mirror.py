@@ -167,9 +167,12 @@ def apply_mirror(
     *,
     user: str = "",
     on_point: Callable[[str], None] = lambda name: None,
+    on_done: Callable[[str], None] = lambda told: None,
     preflight: Preflight | None = None,
 ) -> MirrorResult:
     """Do what a plan says; ``preflight`` looks at versions before they are promoted on either side.
+
+    ``on_done`` is told of each version and field, and what became of it.
 
     Raises:
         Conflict: It has clashes; nothing was changed.
@@ -186,12 +189,13 @@ def apply_mirror(
         )
     how = Applying(user=user, on_point=on_point, check_first=False, merges=True)
     how.preflight = preflight
+    how.on_outcome = lambda item: on_done(f"{item.action} {item.subject}: {item.state.value}")
     accounts = [apply_migration(plan.forward, pair, how)] if plan.forward.changes_something else []
     if plan.backward is not None and plan.backward.changes_something:
         with _reversed(pair) as back:
             accounts.append(apply_migration(plan.backward, back, how))
     with pair.ledger.applying():
-        return _Editor(pair, user, on_point, preflight).apply(plan, accounts)
+        return _Editor(pair, user, on_point, preflight, on_done).apply(plan, accounts)
 
 
 class _Planner:
@@ -312,8 +316,14 @@ class _Planner:
 
 class _Editor:
     def __init__(
-        self, pair: Pair, user: str, on_point: Callable[[str], None], preflight: Preflight | None
+        self,
+        pair: Pair,
+        user: str,
+        on_point: Callable[[str], None],
+        preflight: Preflight | None,
+        on_done: Callable[[str], None],
     ) -> None:
+        self._on_done = on_done
         self._pair = pair
         self._user = user
         self._on_point = on_point
@@ -336,6 +346,8 @@ class _Editor:
             if not is_done:
                 unsettled.setdefault(_key(edit.name, edit.origin), set()).add(edit.what)
             self._on_point("edit")
+            state = "done" if is_done else "not done"
+            self._on_done(f"set {edit.what} of {edit.subject} at the {edit.side}: {state}")
         self._agree(plan, unsettled, accounts)
         return MirrorResult(
             done=len(plan.edits) - len(skipped) - len(failed),

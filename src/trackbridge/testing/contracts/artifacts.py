@@ -15,7 +15,7 @@ from trackbridge.domain.ids import mint_id
 from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import Contract, requires
+from trackbridge.testing.contracts.base import Contract, each, requires
 from trackbridge.testing.contracts.samples import HOSTILE_TEXTS, digest_of, file_of, run_spec
 from trackbridge.testing.contracts.tracking_base import pages_hold, refuses_garbage
 
@@ -58,6 +58,9 @@ UNUSUAL = {
     "long part": "x" * 255,
 }
 
+WRONG = [(digest_of(b"other"), 7), (digest_of(b"content"), 6), (digest_of(b"content"), 8), ("sha256:", 7)]
+"""Digests and sizes that are not both those of ``content``."""
+
 
 class ArtifactContract(Contract):
     """Bind it with a fixture ``adapter`` that returns an opened, empty adapter with an artifact port."""
@@ -98,7 +101,7 @@ class ArtifactContract(Contract):
 
     # put, open, stat
 
-    @pytest.mark.parametrize("content", [b"", b"x", b"a\r\nb\0c", bytes(range(256)) * 999])
+    @each("content", [b"", b"x", b"a\r\nb\0c", bytes(range(256)) * 999])
     def test_bytes_come_back(self, content: bytes) -> None:
         put = self.put("folder/file.bin", content)
         assert self.read("folder/file.bin") == content
@@ -136,26 +139,23 @@ class ArtifactContract(Contract):
         file.unlink()
         assert self.read("a.txt") == b"content"
 
-    @pytest.mark.parametrize("existing", [b"old", None])
-    @pytest.mark.parametrize(
-        ("digest", "size"),
-        [(digest_of(b"other"), 7), (digest_of(b"content"), 6), (digest_of(b"content"), 8), ("sha256:", 7)],
-    )
+    @each("digest_and_size", WRONG)
     def test_wrong_bytes_are_refused_and_nothing_is_seen_of_them(
-        self, digest: str, size: int, existing: bytes | None
+        self, digest_and_size: tuple[str, int]
     ) -> None:
-        if existing is not None:
-            self.put("folder/a.txt", existing)
-        before = self.listed("folder")
+        digest, size = digest_and_size
         file = file_of(self.folder, b"content")
+        self.run_id = self.new_run()
         with pytest.raises(Rejected):
             self.store.put(self.run_id, "folder/a.txt", file, digest=digest, size=size)
-        assert self.listed("folder") == before
-        if existing is not None:
-            assert self.read("folder/a.txt") == existing
-            return
+        assert self.listed("folder") == []
         with pytest.raises(NotFound):
             self.store.stat(self.run_id, "folder/a.txt")
+        self.put("folder/a.txt", b"old")
+        with pytest.raises(Rejected):
+            self.store.put(self.run_id, "folder/a.txt", file, digest=digest, size=size)
+        assert self.listed("folder") == ["folder/a.txt"]
+        assert self.read("folder/a.txt") == b"old"
 
     def test_a_run_does_not_see_the_files_of_another(self) -> None:
         self.put("a.txt", b"mine")
@@ -163,12 +163,12 @@ class ArtifactContract(Contract):
         self.put("a.txt", b"theirs", run_id=other)
         assert (self.read("a.txt"), self.read("a.txt", run_id=other)) == (b"mine", b"theirs")
 
-    @pytest.mark.parametrize("path", ["absent", "a/absent", "a.txt/below", "a", "A.TXT"])
-    def test_what_is_not_a_file_cannot_be_opened(self, path: str) -> None:
+    def test_what_is_not_a_file_cannot_be_opened(self) -> None:
         self.put("a/b.txt")
         self.put("a.txt")
-        with pytest.raises(NotFound):
-            self.store.open(self.run_id, path)
+        for path in ("absent", "a/absent", "a.txt/below", "a", "A.TXT"):
+            with pytest.raises(NotFound):
+                self.store.open(self.run_id, path)
 
     def test_an_unknown_run_has_no_files(self) -> None:
         unknown = mint_id()
@@ -240,9 +240,9 @@ class ArtifactContract(Contract):
 
     # hostile paths
 
-    @pytest.mark.parametrize("name", UNUSUAL)
+    @each("name", UNUSUAL)
     def test_an_unusual_path_is_kept_exactly_or_refused(self, name: str) -> None:
-        path = UNUSUAL[name]
+        path, self.run_id = UNUSUAL[name], self.new_run()
         try:
             assert self.put(path).path == path
         except Rejected:
@@ -263,7 +263,7 @@ class ArtifactContract(Contract):
         assert self.listed() == sorted(kept)
         assert all(self.read(name) == name.encode() for name in kept)
 
-    @pytest.mark.parametrize("name", TRICKS)
+    @each("name", TRICKS)
     def test_a_trick_of_a_path_reaches_nothing(self, name: str) -> None:
         path = TRICKS[name]
         self.put("a/inside.txt")
@@ -276,7 +276,7 @@ class ArtifactContract(Contract):
         assert self.listed() == ["a"]
         assert snapshot(self.around) == before
 
-    @pytest.mark.parametrize("trick", RUN_ID_TRICKS)
+    @each("trick", RUN_ID_TRICKS)
     def test_a_trick_of_a_run_id_reaches_nothing(self, trick: str) -> None:
         run_id, folder = trick.replace("{around}", str(self.around)), self.run_folder()
         before = snapshot(self.around)
@@ -292,8 +292,9 @@ class ArtifactContract(Contract):
             assert path.name != "trick.txt" or path.parent.parent == folder.parent, f"{path} is outside"
         assert self.listed() == ["probe"]
 
-    @pytest.mark.parametrize("name", HOSTILE_TEXTS)
+    @each("name", HOSTILE_TEXTS)
     def test_a_hostile_text_as_a_path_raises_only_our_errors(self, name: str) -> None:
+        self.run_id = self.new_run()
         try:
             self.put(HOSTILE_TEXTS[name])
         except Rejected:
@@ -418,12 +419,12 @@ class ArtifactContract(Contract):
         assert self.read("a") == b"1"
 
     @requires(Feature.ARTIFACTS_DELETE)
-    @pytest.mark.parametrize("name", TRICKS)
-    def test_a_trick_of_a_path_deletes_nothing(self, name: str) -> None:
+    def test_a_trick_of_a_path_deletes_nothing(self) -> None:
         self.put("a/b")
-        with suppress(Rejected):
-            self.store.delete(self.run_id, TRICKS[name])
-        assert self.read("a/b") == b"content"
+        for name, path in TRICKS.items():
+            with suppress(Rejected):
+                self.store.delete(self.run_id, path)
+            assert self.read("a/b") == b"content", name
 
     @requires(Feature.ARTIFACTS_PRESIGN)
     def test_a_file_can_be_presigned(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import pytest
@@ -80,6 +81,36 @@ def requires(*features: Feature) -> Callable[[Test], Test]:
             names = ", ".join(feature.value for feature in missing)
             pytest.fail(f"{names} works although it is not declared; declare it")
 
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def each(argument: str, cases: Iterable[object]) -> Callable[[Test], Test]:
+    """Have one test ask the same of every case, in one state of the backend; all that fail are told.
+
+    For cases that do not disturb each other: an empty backend for each of them costs more than the question.
+    """
+    asked = tuple(cases)
+
+    def decorate(test: Test) -> Test:
+        @functools.wraps(test)
+        def run(self: Contract, *arguments: Any, **named: Any) -> None:
+            failed: list[tuple[object, Exception]] = []
+            for case in asked:
+                try:
+                    test(self, *arguments, **named, **{argument: case})
+                except Unsupported:
+                    raise
+                except Exception as error:
+                    failed.append((case, error))
+            if failed:
+                told = "\n".join(f"{argument} {case!r:.200}: {error!r}" for case, error in failed)
+                raise AssertionError(f"{len(failed)} of {len(asked)} failed:\n{told}") from failed[0][1]
+
+        whole = inspect.signature(test)
+        others = [given for given in whole.parameters.values() if given.name != argument]
+        run.__signature__ = whole.replace(parameters=others)  # type: ignore[attr-defined]
         return run  # type: ignore[return-value]
 
     return decorate

@@ -16,7 +16,7 @@ from trackbridge.ports.findings import Finding
 from trackbridge.ports.jobs import JobBackend
 from trackbridge.ports.registry import ModelRegistry
 from trackbridge.ports.tracking import TrackingStore
-from trackbridge.testing.contracts.base import Contract
+from trackbridge.testing.contracts.base import Contract, each
 from trackbridge.testing.contracts.signatures import signature_differences
 
 PORTS: dict[str, type] = {
@@ -38,7 +38,7 @@ class CapabilitiesContract(Contract):
         assert self.capabilities.adapter
         assert self._present()
 
-    @pytest.mark.parametrize("feature", Feature, ids=lambda feature: feature.value)
+    @each("feature", Feature)
     def test_every_feature_is_declared_or_absent_with_a_reason(self, feature: Feature) -> None:
         capability = self.capabilities.features.get(feature)
         if feature.port not in self._present():
@@ -51,7 +51,7 @@ class CapabilitiesContract(Contract):
         assert capability.absence is not None, "not yet here, not offered, or never?"
         assert capability.reason, "the user wants to know why"
 
-    @pytest.mark.parametrize("feature", Feature, ids=lambda feature: feature.value)
+    @each("feature", Feature)
     def test_an_absent_feature_is_refused_with_its_reason(self, feature: Feature) -> None:
         if self.capabilities.supports(feature):
             self.capabilities.require(feature, operation="contract")
@@ -64,7 +64,7 @@ class CapabilitiesContract(Contract):
     def test_asking_again_gives_the_same_answer(self) -> None:
         assert self.opened.capabilities() == self.capabilities
 
-    @pytest.mark.parametrize("limit", Limits.__struct_fields__)
+    @each("limit", Limits.__struct_fields__)
     def test_a_numeric_limit_is_positive(self, limit: str) -> None:
         value = getattr(self.limits, limit)
         assert not isinstance(value, int) or isinstance(value, bool) or value > 0
@@ -82,7 +82,7 @@ class CapabilitiesContract(Contract):
         encoded = msgspec.json.encode(self.capabilities)
         assert msgspec.json.decode(encoded)["adapter"] == self.capabilities.adapter
 
-    @pytest.mark.parametrize("port", PORTS)
+    @each("port", PORTS)
     def test_methods_take_the_parameters_of_the_port(self, port: str) -> None:
         implementation = getattr(self.opened, port)
         assert implementation is None or signature_differences(PORTS[port], implementation) == []

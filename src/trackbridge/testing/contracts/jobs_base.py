@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,8 @@ NewInput = Callable[[dict[str, bytes]], str]
 ReadBack = Callable[[str], dict[str, bytes]]
 
 PIECES_MAX = 10_000
+BESIDE_MAX = 6
+"""How many jobs run beside each other where one would do after the other: no more than clouds let one run."""
 
 
 class JobTests(Contract):
@@ -168,11 +170,23 @@ class JobTests(Contract):
 
     def run_if_taken(self, spec: JobSpec, *, key: str | None = None) -> JobState | None:
         """Run a spec to its end; None when it is refused."""
+        state = self.begun_if_taken(spec, key=key)
+        return None if state is None else self.ended(state.job_id)
+
+    def run_beside(self, specs: Sequence[JobSpec]) -> list[JobState | None]:
+        """Run specs to their ends, several at a time; None for each that is refused."""
+        found: list[JobState | None] = []
+        for first in range(0, len(specs), BESIDE_MAX):
+            begun = [self.begun_if_taken(spec) for spec in specs[first : first + BESIDE_MAX]]
+            found += [None if state is None else self.ended(state.job_id) for state in begun]
+        return found
+
+    def begun_if_taken(self, spec: JobSpec, *, key: str | None = None) -> JobState | None:
+        """Submit a spec; None when it is refused."""
         try:
-            state = self.submit_spec(spec, key=key)
+            return self.submit_spec(spec, key=key)
         except Rejected:
             return None
-        return self.ended(state.job_id)
 
     def is_refused(self, spec: JobSpec, subject: str = "") -> None:
         """Demand that a spec is found wrong and refused; ``subject`` is the part that a finding names."""

@@ -11,7 +11,7 @@ import pytest
 from trackbridge.domain.ids import mint_id
 from trackbridge.domain.jobs import JobState, JobStatus
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.jobs_base import JobTests, NewInput, ReadBack, errors_of
 
 FILES = {"train.csv": b"a,b\n1,2\n", "parts/deep/Ü.bin": b"\0\xff" * 5000}
@@ -133,12 +133,12 @@ class DataTests(JobTests):
         self.is_refused(spec, "inputs")
 
     @requires(Feature.JOBS_DATA)
-    @pytest.mark.parametrize("fields", WRONG.values(), ids=WRONG)
+    @each("fields", WRONG.values())
     def test_wrong_data_is_found_and_refused(self, fields: dict[str, object]) -> None:
         self.is_refused(msgspec.structs.replace(self.spec(), **fields), next(iter(fields)))
 
     @requires(Feature.JOBS_DATA)
-    @pytest.mark.parametrize("fields", ELSEWHERE.values(), ids=ELSEWHERE)
+    @each("fields", ELSEWHERE.values())
     def test_a_place_that_is_not_taken_is_found_before(self, fields: dict[str, object]) -> None:
         spec = msgspec.structs.replace(self.spec(), **fields)
         if errors_of(self.jobs.check(spec)):

@@ -10,7 +10,7 @@ from trackbridge.domain.ids import mint_id
 from trackbridge.domain.jobs import JobState, JobStatus
 from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.jobs_base import FOREVER, READY, JobTests, port_of
 from trackbridge.testing.contracts.samples import HOSTILE_TEXTS
 
@@ -62,12 +62,14 @@ class LifeTests(JobTests):
         places = [ORDER.index(status) for status in seen[:-1]]
         assert places == sorted(places)
 
-    @pytest.mark.parametrize("code", [1, 3, 255])
-    def test_an_exit_code_tells_of_failure(self, code: int) -> None:
-        state = self.run(f"import sys; sys.exit({code})")
-        assert (state.status, state.exit_code) == (JobStatus.FAILED, code)
-        assert state.reason, "the user wants to know why"
-        assert state.end_time is not None
+    def test_an_exit_code_tells_of_failure(self) -> None:
+        codes = (1, 3, 255)
+        states = self.run_beside([self.spec(f"import sys; sys.exit({code})") for code in codes])
+        for code, state in zip(codes, states, strict=True):
+            assert state is not None
+            assert (state.status, state.exit_code) == (JobStatus.FAILED, code)
+            assert state.reason, "the user wants to know why"
+            assert state.end_time is not None
 
     def test_a_signal_tells_of_failure(self) -> None:
         state = self.run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
@@ -81,12 +83,12 @@ class LifeTests(JobTests):
             assert state.exit_code != 0
             assert state.reason
 
-    @pytest.mark.parametrize("text", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS)
-    def test_a_hostile_name_is_kept_or_refused(self, text: str) -> None:
-        state = self.run_if_taken(self.spec(name=text))
-        assert state is None or (state.name, state.status) == (text, JobStatus.SUCCEEDED)
+    def test_a_hostile_name_is_kept_or_refused(self) -> None:
+        states = self.run_beside([self.spec(name=text) for text in HOSTILE_TEXTS.values()])
+        for text, state in zip(HOSTILE_TEXTS.values(), states, strict=True):
+            assert state is None or (state.name, state.status) == (text, JobStatus.SUCCEEDED)
 
-    @pytest.mark.parametrize("job_id", UNKNOWN, ids=lambda job_id: repr(job_id)[:40])
+    @each("job_id", UNKNOWN)
     def test_an_unknown_job_is_not_found(self, job_id: str) -> None:
         with pytest.raises(NotFound):
             self.jobs.status(job_id)
@@ -216,8 +218,9 @@ class KeyTests(JobTests):
     def test_another_key_is_another_job(self) -> None:
         assert self.submit().job_id != self.submit().job_id
 
-    @pytest.mark.parametrize("text", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS)
-    def test_a_hostile_key_works_or_is_refused(self, text: str) -> None:
+    @each("name", HOSTILE_TEXTS)
+    def test_a_hostile_key_works_or_is_refused(self, name: str) -> None:
+        text = HOSTILE_TEXTS[name]
         state = self.run_if_taken(self.spec(), key=text)
         if state is not None:
             assert self.submit("", key=text) == state

@@ -7,7 +7,7 @@ import pytest
 from trackbridge.domain.jobs import JobStatus
 from trackbridge.errors import InvalidInput
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.jobs_base import FOREVER, JobTests, port_of
 from trackbridge.testing.contracts.tracking_base import pages_hold, refuses_garbage
 
@@ -43,7 +43,7 @@ class ListTests(JobTests):
         assert listed == {ended.job_id: JobStatus.FAILED, running.job_id: JobStatus.RUNNING}
 
     @requires(Feature.JOBS_LIST)
-    @pytest.mark.parametrize("size", [0, -1])
+    @each("size", [0, -1])
     def test_a_page_of_nothing_is_refused(self, size: int) -> None:
         with pytest.raises(InvalidInput):
             self.jobs.list_jobs(max_results=size)

@@ -11,7 +11,7 @@ import pytest
 from trackbridge.domain.jobs import Compute, JobPreview
 from trackbridge.errors import Rejected
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.jobs_base import JobTests
 from trackbridge.testing.contracts.jobs_program import SECRET
 
@@ -50,7 +50,7 @@ class PreviewTests(JobTests):
         assert "Pa55word" not in repr(preview)
         assert "blue" in repr(preview)
 
-    @pytest.mark.parametrize("fields", REFUSED.values(), ids=REFUSED)
+    @each("fields", REFUSED.values())
     def test_what_is_refused_has_none(self, fields: dict[str, object]) -> None:
         with pytest.raises(Rejected):
             self.jobs.preview(msgspec.structs.replace(self.spec(), **fields))

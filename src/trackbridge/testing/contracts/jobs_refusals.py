@@ -11,7 +11,7 @@ from trackbridge.domain.job_checks import WORD_BYTES_MAX
 from trackbridge.domain.jobs import Compute, Environment, JobStatus, Launcher
 from trackbridge.errors import Rejected, Unsupported
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.jobs_base import JobTests, errors_of
 
 WRONG: dict[str, dict[str, object]] = {
@@ -59,12 +59,12 @@ class RefusalTests(JobTests):
     def test_a_good_spec_has_no_error(self) -> None:
         assert errors_of(self.jobs.check(self.spec())) == []
 
-    @pytest.mark.parametrize("fields", WRONG.values(), ids=WRONG)
+    @each("fields", WRONG.values())
     def test_a_wrong_spec_is_found_and_refused(self, fields: dict[str, object]) -> None:
         spec = msgspec.structs.replace(self.spec(), **fields)
         self.is_refused(spec)
 
-    @pytest.mark.parametrize("fields", DOUBTFUL.values(), ids=DOUBTFUL)
+    @each("fields", DOUBTFUL.values())
     def test_what_is_found_wrong_is_refused_and_nothing_else(self, fields: dict[str, object]) -> None:
         spec = msgspec.structs.replace(self.spec(), **fields)
         if errors_of(self.jobs.check(spec)):

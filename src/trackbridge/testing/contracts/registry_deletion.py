@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -38,10 +39,10 @@ class DeletionTests(RegistryTests):
         assert self.names() == []
 
     @requires(Feature.REGISTRY_DELETE)
-    @pytest.mark.parametrize(("name", "version"), [("wine", "7"), ("wine", "x"), ("wine", ""), ("beer", "1")])
-    def test_deleting_an_absent_version_succeeds(self, name: str, version: str) -> None:
+    def test_deleting_an_absent_version_succeeds(self) -> None:
         self.create()
-        self.unchanged_by(lambda: self.registry.delete_version(name, version))
+        for name, version in (("wine", "7"), ("wine", "x"), ("wine", ""), ("beer", "1")):
+            self.unchanged_by(partial(self.registry.delete_version, name, version))
 
     @requires(Feature.REGISTRY_DELETE)
     def test_deleting_an_absent_model_succeeds(self) -> None:

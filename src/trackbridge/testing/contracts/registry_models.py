@@ -47,12 +47,12 @@ class ModelTests(RegistryTests):
         assert model.creation_time == created
         assert (model.last_update_time or 0) >= (created or 0)
 
-    @pytest.mark.parametrize("name", ["wine", "", "Wein", "wine ", "wine/1", "%", "_ine", "w*"])
-    def test_an_unknown_model_is_not_found(self, name: str) -> None:
+    def test_an_unknown_model_is_not_found(self) -> None:
         for other in ("another-wine", "dine", "white"):
             self.ensure(other)
-        with pytest.raises(NotFound):
-            self.registry.get_model(name)
+        for name in ("wine", "", "Wein", "wine ", "wine/1", "%", "_ine", "w*"):
+            with pytest.raises(NotFound):
+                self.registry.get_model(name)
 
     def test_models_of_different_names_are_different(self) -> None:
         names = ["wine", "wine-2", "wine_2", "wines"]
@@ -98,8 +98,8 @@ class ModelTests(RegistryTests):
         self.ensure()
         refuses_garbage(lambda token: self.registry.list_models(token=token))
 
-    @pytest.mark.parametrize("size", [0, -1])
-    def test_a_page_of_no_models_is_refused(self, size: int) -> None:
+    def test_a_page_of_no_models_is_refused(self) -> None:
         self.ensure()
-        with pytest.raises(InvalidInput):
-            self.registry.list_models(max_results=size)
+        for size in (0, -1):
+            with pytest.raises(InvalidInput):
+                self.registry.list_models(max_results=size)

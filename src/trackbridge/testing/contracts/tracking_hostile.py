@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from trackbridge.domain.runs import TAG_NAME, DatasetInput
 from trackbridge.errors import Rejected
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.samples import HOSTILE_TEXTS, batch_of, bits_of, run_spec
 from trackbridge.testing.contracts.tracking_base import TrackingTests
 
@@ -47,7 +45,7 @@ class HostileTests(TrackingTests):
         data = self.store.get_run(run_id).data
         assert (data.metrics, data.params, data.tags[key]) == ({key: 1.0}, {key: "1"}, "1")
 
-    @pytest.mark.parametrize("name", HOSTILE_TEXTS)
+    @each("name", HOSTILE_TEXTS)
     def test_a_hostile_value_of_a_param(self, name: str) -> None:
         text, run_id = HOSTILE_TEXTS[name], self.open_run()
         batch = batch_of(run_id, params=[("p", text)])
@@ -55,13 +53,13 @@ class HostileTests(TrackingTests):
         assert self.is_accepted(batch) == accepted, "a repetition changes nothing"
         assert self.store.get_run(run_id).data.params == ({"p": text} if accepted else {})
 
-    @pytest.mark.parametrize("name", HOSTILE_TEXTS)
+    @each("name", HOSTILE_TEXTS)
     def test_a_hostile_value_of_a_tag(self, name: str) -> None:
         text, run_id = HOSTILE_TEXTS[name], self.open_run()
         accepted = self.is_accepted(batch_of(run_id, tags=[("t", text)]))
         assert self.store.get_run(run_id).data.tags.get("t") == (text if accepted else None)
 
-    @pytest.mark.parametrize("name", HOSTILE_TEXTS)
+    @each("name", HOSTILE_TEXTS)
     def test_a_hostile_key(self, name: str) -> None:
         text, run_id, now = HOSTILE_TEXTS[name], self.open_run(), self.now
         metric = self.is_accepted(batch_of(run_id, metrics=[(text, 1.5, 0, now)]))
@@ -86,10 +84,10 @@ class HostileTests(TrackingTests):
         pattern, most = self.limits.key_pattern, self.limits.key_chars_max
         return (most is None or len(key) <= most) and (pattern is None or bool(re.fullmatch(pattern, key)))
 
-    @pytest.mark.parametrize("name", HOSTILE_TEXTS)
+    @each("name", HOSTILE_TEXTS)
     def test_a_hostile_name_of_a_run(self, name: str) -> None:
         text = HOSTILE_TEXTS[name]
-        spec = run_spec(text)
+        spec = run_spec(text, experiment=name)
         try:
             opened = self.store.open_run(spec)
         except Rejected:
@@ -98,10 +96,10 @@ class HostileTests(TrackingTests):
         run = self.store.get_run(opened.info.run_id)
         assert opened.info.run_name == run.info.run_name == run.data.tags[TAG_NAME] == text
 
-    @pytest.mark.parametrize("name", HOSTILE_TEXTS)
+    @each("name", HOSTILE_TEXTS)
     def test_a_hostile_tag_of_a_new_run(self, name: str) -> None:
         text = HOSTILE_TEXTS[name]
-        spec = run_spec(tags={"t": text, "k " + text: "1"})
+        spec = run_spec(tags={"t": text, "k " + text: "1"}, experiment=name)
         try:
             self.store.open_run(spec)
         except Rejected:
@@ -111,7 +109,7 @@ class HostileTests(TrackingTests):
         assert (tags["t"], tags["k " + text]) == (text, "1")
 
     @requires(Feature.TRACKING_DATASETS)
-    @pytest.mark.parametrize("name", HOSTILE_TEXTS)
+    @each("name", HOSTILE_TEXTS)
     def test_a_hostile_data_set(self, name: str) -> None:
         text, run_id = HOSTILE_TEXTS[name], self.open_run()
         dataset = DatasetInput(

@@ -7,9 +7,11 @@ import math
 import pytest
 
 from trackbridge.domain.batches import MetricColumns
+from trackbridge.domain.ids import experiment_id_of
 from trackbridge.domain.metric_values import kind_of
+from trackbridge.domain.runs import Run
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.samples import (
     FINITE_VALUES,
     INT64_MAX,
@@ -54,20 +56,16 @@ class MetricTests(TrackingTests):
         at = self.now if timestamp is None else timestamp
         return self.is_accepted(batch_of(run_id, metrics=[("m", value, step, at)]))
 
-    @pytest.mark.parametrize("name", [*FINITE_VALUES, *NON_FINITE_VALUES])
-    def test_a_value_is_kept_by_its_bits(self, name: str) -> None:
-        value = (FINITE_VALUES | NON_FINITE_VALUES)[name]
-        run_id = self.open_run()
-        accepted = self.point_is_accepted(run_id, value)
-        assert accepted == self.holds(value)
-        metrics = self.store.get_run(run_id).data.metrics
-        assert {key: bits_of(found) for key, found in metrics.items()} == (
-            {"m": bits_of(value)} if accepted else {}
-        )
-        for listed in self.store.list_runs(self.experiment_of(run_id)):
-            assert {key: bits_of(found) for key, found in listed.data.metrics.items()} == {
-                key: bits_of(found) for key, found in metrics.items()
-            }
+    def test_a_value_is_kept_by_its_bits(self) -> None:
+        expected: dict[str, dict[str, int]] = {}
+        for name, value in (FINITE_VALUES | NON_FINITE_VALUES).items():
+            run_id = self.open_run(name)
+            accepted = self.point_is_accepted(run_id, value)
+            assert accepted == self.holds(value), name
+            expected[name] = {"m": bits_of(value)} if accepted else {}
+            assert metrics_of(self.store.get_run(run_id)) == expected[name], name
+        listed = {run.info.run_name: metrics_of(run) for run in self.store.list_runs(CONTRACT_EXPERIMENT_ID)}
+        assert listed == expected
 
     @requires(Feature.TRACKING_METRIC_HISTORY)
     def test_a_history_keeps_every_value_by_its_bits(self) -> None:
@@ -85,7 +83,7 @@ class MetricTests(TrackingTests):
         self.write_all(batch_of(run_id, metrics=[("m", value, 0, now) for value in values]))
         assert sorted(self.history(run_id, "m")) == sorted((0, now, bits_of(value)) for value in values)
 
-    @pytest.mark.parametrize("step", [INT64_MIN, -(2**53) - 1, -1, 0, 2**31, 2**53 + 1, INT64_MAX])
+    @each("step", [INT64_MIN, -(2**53) - 1, -1, 0, 2**31, 2**53 + 1, INT64_MAX])
     def test_a_step_is_any_64_bit_integer(self, step: int) -> None:
         run_id = self.open_run()
         if not self.point_is_accepted(run_id, 1.0, step=step):
@@ -98,7 +96,7 @@ class MetricTests(TrackingTests):
         if self.capabilities.supports(Feature.TRACKING_METRIC_HISTORY):
             assert [point[0] for point in self.history(run_id, "m")] == [step]
 
-    @pytest.mark.parametrize("step", [INT64_MIN, INT64_MAX])
+    @each("step", [INT64_MIN, INT64_MAX])
     def test_extreme_steps_are_ordered(self, step: int) -> None:
         run_id = self.open_run()
         if not self.point_is_accepted(run_id, 1.0, step=step):
@@ -107,7 +105,7 @@ class MetricTests(TrackingTests):
         assert self.store.get_run(run_id).data.metrics == {"m": 1.0 if step > 0 else 2.0}
 
     @requires(Feature.TRACKING_METRIC_HISTORY)
-    @pytest.mark.parametrize("timestamp", [INT64_MIN, -1, 0, 1, 2**53 + 1, INT64_MAX])
+    @each("timestamp", [INT64_MIN, -1, 0, 1, 2**53 + 1, INT64_MAX])
     def test_a_timestamp_is_kept_exactly_or_refused(self, timestamp: int) -> None:
         run_id = self.open_run()
         accepted = self.point_is_accepted(run_id, 1.0, timestamp=timestamp)
@@ -196,38 +194,44 @@ class MetricTests(TrackingTests):
                 (number, now + number, bits_of(float(number))) for number in range(index, 3_000, 3)
             ]
 
-    @pytest.mark.parametrize("name", LAST_VALUES)
+    @each("name", LAST_VALUES)
     def test_the_last_value_of_a_metric(self, name: str) -> None:
         points, expected = LAST_VALUES[name]
-        assert self.last_values(points) == [expected] * 4
+        assert self.last_values(points, name) == [expected] * 4
 
-    @pytest.mark.parametrize("name", NON_FINITE_LAST_VALUES)
+    @each("name", NON_FINITE_LAST_VALUES)
     def test_the_last_value_among_those_that_are_not_finite(self, name: str) -> None:
         points, expected = NON_FINITE_LAST_VALUES[name]
         unheld = [value for value, _, _ in points if not self.holds(value)]
         if unheld:
             assert not self.point_is_accepted(self.open_run(), unheld[0])
             return
-        for found in self.last_values(points):
+        for found in self.last_values(points, name):
             assert found == expected or (math.isnan(found) and math.isnan(expected))
 
-    def last_values(self, points: list[tuple[float, int, int]]) -> list[float]:
+    def last_values(self, points: list[tuple[float, int, int]], experiment: str) -> list[float]:
         """Write points (value, step, milliseconds after now) and read the last value.
 
-        Into four runs: at once and one by one, each in this order and the other way round.
+        Into four runs of a new experiment: at once and one by one, in this order and the other way round.
         """
         now, found = self.now, {}
         rows = [("m", value, step, now + after) for value, step, after in points]
         for ordered in (rows, rows[::-1]):
             for batches in ([ordered], [[row] for row in ordered]):
-                run_id = self.open_run()
+                run_id = self.open_run(experiment=experiment)
                 for batch in batches:
                     self.write_all(batch_of(run_id, metrics=batch))
                 found[run_id] = self.store.get_run(run_id).data.metrics["m"]
         listed = {
-            run.info.run_id: run.data.metrics["m"] for run in self.store.list_runs(CONTRACT_EXPERIMENT_ID)
+            run.info.run_id: run.data.metrics["m"]
+            for run in self.store.list_runs(experiment_id_of(experiment))
         }
         assert {key: bits_of(value) for key, value in listed.items()} == {
             key: bits_of(value) for key, value in found.items()
         }
         return list(found.values())
+
+
+def metrics_of(run: Run) -> dict[str, int]:
+    """Return the bits of the last value of each metric."""
+    return {key: bits_of(value) for key, value in run.data.metrics.items()}

@@ -9,7 +9,7 @@ from trackbridge.domain.ids import experiment_id_of, mint_id
 from trackbridge.domain.runs import TAG_NAME, LifecycleStage, RunStatus
 from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.samples import batch_of, run_spec
 from trackbridge.testing.contracts.tracking_base import (
     CONTRACT_EXPERIMENT_ID,
@@ -87,7 +87,7 @@ class RunTests(TrackingTests):
         run = self.store.open_run(run_spec(resume=True))
         assert run.info.status is RunStatus.RUNNING
 
-    @pytest.mark.parametrize("start_time", [0, 1, 1_700_000_000_123, 2**53 + 1])
+    @each("start_time", [0, 1, 1_700_000_000_123, 2**53 + 1])
     def test_the_start_time_is_kept_to_the_millisecond(self, start_time: int) -> None:
         run_id = self.open_run(start_time=start_time)
         assert self.store.get_run(run_id).info.start_time == start_time
@@ -100,7 +100,7 @@ class RunTests(TrackingTests):
             with pytest.raises(Rejected):
                 self.store.open_run(run_spec(run_id=run_id, resume=resume))
 
-    @pytest.mark.parametrize("status", FINAL)
+    @each("status", FINAL)
     def test_closing_sets_status_and_end_time(self, status: RunStatus) -> None:
         run_id = self.open_run()
         self.close(run_id, status, 1_700_000_000_999)
@@ -115,7 +115,7 @@ class RunTests(TrackingTests):
         info = self.store.get_run(run_id).info
         assert (info.status, info.end_time) == (RunStatus.FINISHED, 10)
 
-    @pytest.mark.parametrize("status", NOT_FINAL)
+    @each("status", NOT_FINAL)
     def test_a_run_cannot_be_closed_with_a_status_that_is_not_final(self, status: RunStatus) -> None:
         run_id = self.open_run()
         with pytest.raises(Rejected):

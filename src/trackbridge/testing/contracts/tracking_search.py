@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from trackbridge.domain.ids import mint_id
+from trackbridge.domain.ids import experiment_id_of, mint_id
 from trackbridge.domain.metric_values import kind_of
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import DatasetInput, LifecycleStage, Run, RunStatus
@@ -22,7 +22,7 @@ from trackbridge.domain.search import (
 )
 from trackbridge.errors import InvalidInput
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.samples import HOSTILE_TEXTS, batch_of
 from trackbridge.testing.contracts.tracking_base import (
     CONTRACT_EXPERIMENT_ID,
@@ -223,16 +223,17 @@ class SearchTests(TrackingTests):
         assert (page.items, page.token) == ((), None)
 
     @requires(Feature.TRACKING_SEARCH)
-    @pytest.mark.parametrize("order", [(), ("metrics.acc DESC",), ("params.lr ASC",), ("tags.team DESC",)])
-    def test_results_are_paged(self, order: tuple[str, ...]) -> None:
+    def test_results_are_paged(self) -> None:
         self.make_runs()
-        query = parse_query("", order)
-        pages_hold(
-            [run.info.run_id for run in self.found(query)],
-            partial(self.page, query),
-            sizes=(1, 2, 3, 4, 100),
-            item=lambda run: run.info.run_id,
-        )
+        runs = self.listed_in((CONTRACT_EXPERIMENT_ID,))
+        for order in ((), ("metrics.acc DESC",), ("params.lr ASC",), ("tags.team DESC",)):
+            query = parse_query("", order)
+            pages_hold(
+                [run.info.run_id for run in self.found(query, runs=runs)],
+                partial(self.page, query),
+                sizes=(1, 2, 3, 4, 100),
+                item=lambda run: run.info.run_id,
+            )
 
     def page(self, query: Query, size: int, token: str | None) -> Page[Run]:
         """Return a page of what is found in the experiment of the contract."""
@@ -313,32 +314,33 @@ class SearchTests(TrackingTests):
         assert self.search("tags.team = 'red'") == "d"
 
     @requires(Feature.TRACKING_SEARCH)
-    @pytest.mark.parametrize("name", HOSTILE_TEXTS)
+    @each("name", HOSTILE_TEXTS)
     def test_a_hostile_text_is_sought_exactly(self, name: str) -> None:
         """Core and store agree; a text that no store holds may be refused."""
         text = HOSTILE_TEXTS[name]
-        kept, plain = self.open_run("kept"), self.open_run("plain")
+        kept, plain = self.open_run("kept", experiment=name), self.open_run("plain", experiment=name)
+        experiments = (experiment_id_of(name),)
         accepted = self.is_accepted(batch_of(kept, tags=[("t", text)]))
         self.write_all(batch_of(plain, tags=[("t", "plain")]))
         expected = {Operator.EQ: [kept] if accepted else [], Operator.NE: [plain]}
-        runs = self.listed_in((CONTRACT_EXPERIMENT_ID,))
+        runs = self.listed_in(experiments)
         for operator in (Operator.EQ, Operator.NE, Operator.LIKE, Operator.ILIKE):
             query = Query(filter=Comparison(Entity.TAG, "t", operator, text))
             try:
-                found = [run.info.run_id for run in self.found(query, runs=runs)]
+                found = [run.info.run_id for run in self.found(query, experiments=experiments, runs=runs)]
             except InvalidInput:
                 assert not accepted, operator
                 continue
             assert found == expected.get(operator, found), operator
 
     @requires(Feature.TRACKING_SEARCH)
-    @pytest.mark.parametrize("name", HOSTILE_TEXTS)
+    @each("name", HOSTILE_TEXTS)
     def test_a_hostile_key_is_sought_exactly(self, name: str) -> None:
-        text, run_id = HOSTILE_TEXTS[name], self.open_run()
+        text, run_id = HOSTILE_TEXTS[name], self.open_run(experiment=name)
         accepted = self.is_accepted(batch_of(run_id, params=[(text, "1")]))
         query = Query(filter=Comparison(Entity.PARAM, text, Operator.EQ, "1"))
         try:
-            found = [run.info.run_id for run in self.found(query)]
+            found = [run.info.run_id for run in self.found(query, experiments=(experiment_id_of(name),))]
         except InvalidInput:
             assert not accepted
             return

@@ -11,7 +11,7 @@ from trackbridge.domain.paging import Page
 from trackbridge.domain.traces import LoggedModel, ModelLink, ModelMetric, Trace
 from trackbridge.errors import Conflict, NotFound, Rejected
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.samples import HOSTILE_TEXTS, batch_of
 from trackbridge.testing.contracts.tracking_base import (
     CONTRACT_EXPERIMENT_ID,
@@ -96,7 +96,7 @@ class LoggedModelTests(TrackingTests):
         assert self.store.get_logged_model(model.model_id).creation_time == created
 
     @requires(Feature.TRACKING_LOGGED_MODELS)
-    @pytest.mark.parametrize("change", [{"name": "other"}, {"model_type": "x"}, {"params": {"a": "2"}}])
+    @each("change", [{"name": "other"}, {"model_type": "x"}, {"params": {"a": "2"}}])
     def test_what_a_logged_model_is_made_of_stays(self, change: dict[str, object]) -> None:
         model = self.model()
         self.put_model(model)
@@ -134,7 +134,7 @@ class LoggedModelTests(TrackingTests):
         assert sorted(points.values) == [-1e300, 0.25]
 
     @requires(Feature.TRACKING_LOGGED_MODELS)
-    @pytest.mark.parametrize("name", ["m-" + "0" * 32, "m-1", "", "'", "../runs", "\0", "💥"])
+    @each("name", ["m-" + "0" * 32, "m-1", "", "'", "../runs", "\0", "💥"])
     def test_an_unknown_logged_model_is_not_found(self, name: str) -> None:
         self.open_run()
         with pytest.raises(NotFound):
@@ -274,7 +274,7 @@ class TraceTests(TrackingTests):
                 self.store.get_trace(trace.trace_id)
 
     @requires(Feature.TRACKING_TRACES)
-    @pytest.mark.parametrize("name", ["tr-" + "0" * 32, "tr-1", "", "get", "../runs", "\0", "💥", "a?b=c"])
+    @each("name", ["tr-" + "0" * 32, "tr-1", "", "get", "../runs", "\0", "💥", "a?b=c"])
     def test_an_unknown_trace_is_not_found(self, name: str) -> None:
         self.open_run()
         with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""How dead letters are named on the command line: ``3``, and ``3.a1f0`` where several folders have a third.
+"""How dead letters are named to people: ``3``, and ``3.a1f0`` where several folders have a third.
 
 Each folder of journals numbers its own; what follows the point is of the folder's path, so that a name means
 the same dead letter in the next command, whatever comes in between.
@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trackbridge.delivery.dead_letters import DeadLetter
+from trackbridge.delivery.dead_letters import DeadLetter, DeadLetters
+from trackbridge.errors import InvalidInput, NotFound
 
 _DIGITS_MIN = 4
 
@@ -21,8 +20,6 @@ class LetterNames:
     """The names of the dead letters of several folders, as they are now."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        from trackbridge.delivery.dead_letters import DeadLetters
-
         self._stores = {root: DeadLetters(root) for root in roots}
         self._numbers = {root: frozenset(store.numbers()) for root, store in self._stores.items()}
         self._marks = {root: hashlib.sha256(str(root.resolve()).encode()).hexdigest() for root in roots}
@@ -59,8 +56,6 @@ class LetterNames:
             NotFound: There is none of a name.
             InvalidInput: A number alone is not enough.
         """
-        from trackbridge.errors import InvalidInput, NotFound
-
         found: dict[Path, list[int]] = {}
         unknown: list[str] = []
         for name in dict.fromkeys(names):

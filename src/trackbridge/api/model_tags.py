@@ -16,9 +16,13 @@ from collections.abc import Mapping
 
 import msgspec
 
+from trackbridge.domain.runs import RESERVED_TAG_PREFIX
+
 MODEL = "bridge.model."
 MODEL_OUTPUT = "bridge.model_output."
 MODEL_INPUT = "bridge.model_input."
+TAG_MODEL_ID = f"{RESERVED_TAG_PREFIX}model_id"
+"""Of a registered version: the logged model that it was registered from."""
 
 
 class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -71,6 +75,14 @@ def without(tags: Mapping[str, str]) -> dict[str, str]:
     return {
         key: value for key, value in tags.items() if not key.startswith((MODEL, MODEL_OUTPUT, MODEL_INPUT))
     }
+
+
+def at(tags: Mapping[str, str], path: str) -> tuple[str, str] | None:
+    """Return the model that has what lies at a path of the run, and its path there; None: no model has."""
+    for model_id, summary in summaries(tags).items():
+        if path == summary.path or path.startswith(f"{summary.path}/"):
+            return model_id, path[len(summary.path) + 1 :]
+    return None
 
 
 def newest_path(tags: Mapping[str, str], path: str) -> str:

@@ -7,7 +7,8 @@ and a summary in a tag of the run, for finding it. The id holds the run's, so th
 that is logged without a run gets one of its own.
 
 A point that belongs to a model is a point of the run, never lost. That it belongs to the model is noted in
-the document, for each new metric at once, after that at intervals and with the end of the run.
+the document, for each new metric at once, after that at intervals and with the end of the run. A gateway
+notes its points in a file of its own beside the document, so that several never write the same file.
 """
 
 from __future__ import annotations
@@ -15,21 +16,20 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from mlflow.entities import Metric
 
+from trackbridge.api import model_tags
 from trackbridge.api.client import Client, ViewType
+from trackbridge.api.model_tags import Summary
 from trackbridge.api.names import random_run_name
 from trackbridge.api.recorder import LoggedModel as KnownModel
 from trackbridge.api.recorder import RunRecorder, now_ms
 from trackbridge.domain.artifacts import checked_path
 from trackbridge.domain.runs import RunStatus
 from trackbridge.errors import InvalidInput, NotFound
-from trackbridge.mlflow_plugin import model_tags
-from trackbridge.mlflow_plugin.model_tags import Summary
 
 FOLDER = "bridge-models"
 SCHEME = "bridge-models"
@@ -65,6 +65,8 @@ class Document(msgspec.Struct, kw_only=True):
     tags: dict[str, str] = msgspec.field(default_factory=dict)
     params: dict[str, str] = msgspec.field(default_factory=dict)
     points: list[Point] = msgspec.field(default_factory=list)
+    noted_by: list[str] = msgspec.field(default_factory=list)
+    """Who has noted more points, each in a file of its own."""
 
 
 class _Open:
@@ -102,12 +104,10 @@ class ModelDocuments:
         """Make a model, PENDING. Nothing waits for a backend, where the run is this process's own."""
         name = name or random_run_name()
         checked_path(name)
-        client = self._client()
         if source_run_id is not None:
-            recorder = client.recorder(source_run_id)
+            recorder = self.recorder(source_run_id)
         else:
-            in_experiment = experiment_name(experiment_id)
-            recorder = client.open_run(experiment_id, in_experiment, run_name=f"model {name}")
+            recorder = self.open_run(experiment_id, experiment_name(experiment_id), f"model {name}")
         suffix = os.urandom(_SUFFIX_DIGITS // 2).hex()
         path = f"{name}-{suffix}" if self._is_taken(recorder, name) else name
         now = now_ms()
@@ -127,8 +127,26 @@ class ModelDocuments:
         self._write(document)
         return document
 
+    # Runs.
+
+    def recorder(self, run_id: str) -> RunRecorder:
+        """Return what logs to a run."""
+        return self._client().recorder(run_id)
+
+    def open_run(self, experiment_id: str, experiment_name: str, run_name: str) -> RunRecorder:
+        """Open the run that holds the files of a model which no run has logged."""
+        return self._client().open_run(experiment_id, experiment_name, run_name=run_name)
+
+    def end_run(self, run_id: str, status: RunStatus) -> None:
+        """End such a run."""
+        self._client().set_terminated(run_id, status)
+
+    def tags_of(self, run_id: str) -> Mapping[str, str]:
+        """Return the tags of a run."""
+        return self._client().get_run(run_id).data.tags
+
     def _is_taken(self, recorder: RunRecorder, name: str) -> bool:
-        tags = self._client().get_run(recorder.run_id).data.tags
+        tags = self.tags_of(recorder.run_id)
         known = {summary.path for summary in model_tags.summaries(tags).values()} | set(recorder.models)
         return any(path == name or path.startswith(f"{name}/") for path in known)
 
@@ -155,9 +173,17 @@ class ModelDocuments:
         client.reader.drain()
         try:
             with client.reader.artifacts.open(run_id, _file(model_id)) as file:
-                return msgspec.json.decode(file.read(), type=Document)
+                document = msgspec.json.decode(file.read(), type=Document)
         except NotFound as error:
             raise no_model(model_id) from error
+        for writer in document.noted_by:
+            with (
+                contextlib.suppress(NotFound),  # its first points have not come through so far
+                client.reader.artifacts.open(run_id, notes_file(model_id, writer)) as file,
+            ):
+                document.points += msgspec.json.decode(file.read(), type=list[Point])
+        document.points = list(dict.fromkeys(document.points))
+        return document
 
     def search(self, experiment_ids: Iterable[str]) -> Iterator[tuple[str, str, str, Summary]]:
         """Return experiment, run, id and summary of the models that runs of these experiments logged."""
@@ -194,8 +220,15 @@ class ModelDocuments:
             document.summary.status = status
         if not document.summary.has_run:
             ended = RunStatus.FINISHED if status == "READY" else RunStatus.FAILED
-            self._client().set_terminated(document.run_id, ended)
+            self.end_run(document.run_id, ended)
         return document
+
+    def put_out(self, run_id: str, model_id: str, step: int) -> None:
+        """Say at which step a run put out a model."""
+        with self.changed(model_id) as document:
+            document.summary.step = step
+        if document.run_id != run_id:  # put out by another run than the one that has its files
+            self.recorder(run_id).tags({model_tags.MODEL_OUTPUT + model_id: str(step)})
 
     def note(self, model_id: str, metrics: Iterable[Any]) -> None:
         """Note that points belong to a model."""
@@ -204,14 +237,7 @@ class ModelDocuments:
             opened = self._open[model_id] = _Open(self._read(model_id))
         has_new_key = False
         for metric in metrics:
-            point = Point(
-                metric.key,
-                repr(float(metric.value)),
-                metric.timestamp,
-                metric.step,
-                getattr(metric, "dataset_name", None),
-                getattr(metric, "dataset_digest", None),
-            )
+            point = point_of(metric)
             if point not in opened.seen:
                 has_new_key |= point.key not in opened.keys
                 opened.keys.add(point.key)
@@ -235,7 +261,7 @@ class ModelDocuments:
         opened.next_note = ended + max(NOTE_INTERVAL_S, (ended - begun) / NOTE_SHARE_MAX)
 
     def _write(self, document: Document) -> None:
-        recorder = self._client().recorder(document.run_id)
+        recorder = self.recorder(document.run_id)
         recorder.content(msgspec.json.encode(document), _file(document.model_id))
         recorder.tags({model_tags.MODEL + document.model_id: model_tags.encoded(document.summary)})
 
@@ -265,23 +291,6 @@ def split_location(uri: str) -> tuple[str, str] | None:
     return run_id, path
 
 
-def metrics_of(document: Document) -> list[Any]:
-    """Return the points that belong to a model, as mlflow's."""
-    return [
-        Metric(
-            point.key,
-            float(point.value),
-            point.timestamp,
-            point.step,
-            model_id=document.model_id,
-            dataset_name=point.dataset_name,
-            dataset_digest=point.dataset_digest,
-            run_id=document.run_id,
-        )
-        for point in document.points
-    ]
-
-
 def checked_name(name: str | None) -> str | None:
     """Return the name of a model, which no ``/`` may be in.
 
@@ -293,8 +302,25 @@ def checked_name(name: str | None) -> str | None:
     return name
 
 
+def point_of(metric: Any) -> Point:
+    """Return a metric of mlflow's as a point of a model."""
+    return Point(
+        metric.key,
+        repr(float(metric.value)),
+        metric.timestamp,
+        metric.step,
+        getattr(metric, "dataset_name", None),
+        getattr(metric, "dataset_digest", None),
+    )
+
+
 def _file(model_id: str) -> str:
     return f"{FOLDER}/{model_id}.json"
+
+
+def notes_file(model_id: str, writer: str) -> str:
+    """Return where a writer notes points of a model."""
+    return f"{FOLDER}/{model_id}.{writer}.json"
 
 
 def no_model(model_id: str) -> NotFound:
