@@ -1,8 +1,8 @@
 """Measure trackbridge and its peers in one run: ``python -m benchmarks [--quick] [NAME …]``.
 
 Names: imports, log_metric, drain, memory, search, history, jobs, sweeps, serving, gateway, pages,
-deployments, remote, sagemaker, copying, migration; all of them by default. The figures are printed as a markdown table,
-and kept as JSON in ``benchmarks/results``.
+deployments, remote, sagemaker, copying, migration; all of them by default. The figures are printed as a
+markdown table, and kept as JSON in ``benchmarks/results``.
 ``--quick`` measures little, to see that everything works: its figures mean nothing.
 """
 

@@ -6,6 +6,7 @@ import http.client
 import itertools
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -73,7 +74,7 @@ class Caller:
             connection.close()
 
 
-class Client:
+class Client(ABC):
     """Something that calls without end, in a thread of its own."""
 
     def __init__(self, ports: Sequence[int]) -> None:
@@ -108,9 +109,9 @@ class Client:
         except BaseException as failure:
             self.failure = failure
 
+    @abstractmethod
     def call(self) -> int:
         """Call once; return what was acknowledged."""
-        raise NotImplementedError
 
 
 class Writer(Client):

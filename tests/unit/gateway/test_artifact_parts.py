@@ -39,7 +39,7 @@ class Upload:
 
     def post(self, what: str, headers: dict[str, str] | None = None, **fields: Any) -> Told:
         path = f"{PROXY}/mpu/{what}/0/{self.files.run_id}/artifacts/folder"
-        body = {"path": f"/home/ada/{self.name}", **fields}
+        body = {"path": f"/data/{self.name}", **fields}
         return self.files.call.json("POST", path, body, headers=headers or {})
 
     def send(self, number: int, content: bytes, **options: Any) -> Told:
