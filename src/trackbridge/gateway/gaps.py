@@ -208,8 +208,8 @@ GAPS: tuple[Gap, ...] = (
     Gap(
         "a point that was sent twice is twice in its history; a run without the metric comes before one with "
         "NaN in an order; a tag of an experiment that is too long for Azure ML becomes a dead letter",
-        "Azure ML keeps each point that it is sent and does not order by NaN; what it refuses of a write that "
-        "was answered is shown by `bridge sync dead-letters`",
+        "Azure ML keeps each point that it is sent, and does not order by NaN; what it refuses of a write "
+        "that was answered is shown by `bridge sync dead-letters`",
         (
             "points/.*",
             "batch history/.*",
