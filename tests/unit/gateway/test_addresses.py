@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trackbridge.domain.ids import experiment_id_of, mint_id
+from trackbridge.domain.ids import experiment_id_of
 from trackbridge.domain.runs import DEFAULT_EXPERIMENT, RunInfo, RunStatus
 from trackbridge.errors import InvalidInput, NotFound
 from trackbridge.gateway.addresses import (
@@ -19,7 +19,7 @@ from trackbridge.gateway.addresses import (
     version_uri_of,
 )
 
-RUN = mint_id()
+RUN = "0198f3c1a2b37c4d8e5f60718293a4b5"
 EXPERIMENT = experiment_id_of("spam")
 MODEL = f"m-{RUN}-0a1b2c3d"
 
