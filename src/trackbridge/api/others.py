@@ -8,8 +8,14 @@ from pathlib import Path
 from trackbridge.errors import JournalCorrupt
 from trackbridge.journal.cursors import load_cursor
 from trackbridge.journal.folder import JournalFolder, journals
+from trackbridge.journal.reader import Position
 
 _POLL_S = 0.01
+
+STANDING_S = 3.0
+"""A journal that did not move while somebody waited for so long is not waited for until it does."""
+# Where such journals stand, by destination: nobody may be delivering them for as long as their program lives.
+_standing: dict[tuple[Path, str], Position] = {}
 
 
 def await_others(root: Path, own_id: str | None, destination: str, timeout_s: float) -> bool:
@@ -24,18 +30,24 @@ def await_others(root: Path, own_id: str | None, destination: str, timeout_s: fl
     Returns:
         False when some of it is still on its way.
     """
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
     ends = {folder.path: (folder, _end(folder)) for folder in journals(root) if folder.journal_id != own_id}
+    begun = {path: load_cursor(folder, destination).position for path, (folder, _) in ends.items()}
     while True:
         ends = {
             path: (folder, end) for path, (folder, end) in ends.items() if _lacks(folder, destination, end)
         }
         if not ends:
             return True
-        if time.monotonic() >= deadline:
-            return False
         for folder, _ in ends.values():
             folder.request_flush()
+        moving = [path for path in ends if _standing.get((path, destination)) != begun[path]]
+        waited_s = time.monotonic() - began
+        if not moving or waited_s >= timeout_s:
+            for path, (folder, _) in ends.items():
+                if waited_s >= STANDING_S and load_cursor(folder, destination).position == begun[path]:
+                    _standing[path, destination] = begun[path]
+            return False
         time.sleep(_POLL_S)
 
 

@@ -154,7 +154,7 @@ class Reader:
             InvalidInput: More runs than that would have to be read.
         """
         self.drain()
-        if self._can_search(query):
+        if self.can_search(query):
             found = self.tracking.search_runs(
                 experiment_ids, query=query, stage=stage, max_results=max_results, token=token
             )
@@ -165,7 +165,8 @@ class Reader:
             return found
         return msgspec.structs.replace(found, items=tuple(map(self.stored.listed, found.items)))
 
-    def _can_search(self, query: Query) -> bool:
+    def can_search(self, query: Query) -> bool:
+        """Tell whether the backend evaluates a query itself, a page at a time."""
         capabilities = self.capabilities
         if not capabilities.supports(Feature.TRACKING_SEARCH):
             return False

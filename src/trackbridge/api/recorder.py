@@ -337,10 +337,13 @@ class RunRecorder:
             self._writer.refuse(error)
             return None
         record = ArtifactLogged(self.run_id, now_ms(), path, staged.digest, staged.size, staged.name)
-        if not self._append(_encode(record)):
-            (self._writer.folder.staged / staged.name).unlink(missing_ok=True)
-            return None
-        return staged.digest
+        sequence = 0
+        try:
+            sequence = self._append(_encode(record))
+        finally:
+            if not sequence:
+                (self._writer.folder.staged / staged.name).unlink(missing_ok=True)
+        return staged.digest if sequence else None
 
     def close(self, status: RunStatus, end_time: int | None = None) -> None:
         """End the run. Closing again changes nothing."""

@@ -56,6 +56,8 @@ class Session:
         self._silent = None if is_tracking() else SilentWriter(self.root, self.destinations)
         self.waits_for_others = False
         """Whether a reader waits, a while, for what other processes of the project have logged, too."""
+        self.is_strict: bool = settings.value("strict")
+        """Whether a record that the journal refuses is an error; else it is counted, and told of once."""
         self.recorders: dict[str, RunRecorder] = {}
         self._experiments: dict[str, ExperimentOpened] = {}
         self._lock = threading.RLock()
@@ -85,7 +87,7 @@ class Session:
                         options=WriterOptions(
                             bytes_max=self.settings.value("journal_bytes_max"),
                             fsync_interval_s=self.settings.value("journal_fsync_interval_s"),
-                            strict=self.settings.value("strict"),
+                            strict=self.is_strict,
                         ),
                         on_start=self._writer_started,
                         on_tick=self._watch_child,

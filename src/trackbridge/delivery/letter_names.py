@@ -1,7 +1,8 @@
 """How dead letters are named to people: ``3``, and ``3.a1f0`` where several folders have a third.
 
 Each folder of journals numbers its own; what follows the point is of the folder's path, so that a name means
-the same dead letter in the next command, whatever comes in between.
+the same dead letter in the next command, as long as that is there: once it is
+gone, its number may be given to another.
 """
 
 from __future__ import annotations

@@ -178,6 +178,8 @@ class Sender:
         except PERMANENT as error:
             if isinstance(step.record, RunOpened):
                 self._unopened[step.record.run_id] = error
+                if step.record.is_of_client and step.record.how is OpenMode.CREATE:
+                    self._forget_creation(step.record.run_id)
             return [_refused(step.sequence, step.record, error)]
         return []
 
@@ -242,7 +244,10 @@ class Sender:
         return _as_one(errand.refused, sequence)
 
     def _forget_creation(self, run_id: str) -> None:
-        """Let nobody wait any more for a run that is there; with several destinations, they still may."""
+        """Let nobody wait any more for a run that is there, or never will be.
+
+        With several destinations others of them may still be to come.
+        """
         folder = JournalFolder(self._root / self._journal_id)
         with contextlib.suppress(JournalCorrupt):  # also: delivered and gone
             if len(folder.describe().destinations) == 1:

@@ -51,7 +51,11 @@ def _is_nothing(value: object) -> bool:
 def _value(value: object) -> str:
     if _is_nothing(value):
         return "(none)"
-    text = str(value)
+    return cut(str(value))
+
+
+def cut(text: str) -> str:
+    """Return a text, of a long one its beginning and what tells it from others that begin alike."""
     if len(text) <= VALUE_CHARS_MAX:
         return text
     digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]

@@ -89,10 +89,14 @@ class AccessLog:
             log("the access log cannot be written", error=error.strerror)
 
 
-@functools.lru_cache(maxsize=2048)
 def shown_path(path: str) -> str:
-    """Return a path as a log may show it; most are asked for again and again."""
-    text = redact(path[: PATH_CHARS_MAX + 1])
+    """Return a path as a log may show it."""
+    return _shown(path[: PATH_CHARS_MAX + 1])  # cut first: what is kept would else be as long as clients like
+
+
+@functools.lru_cache(maxsize=2048)  # most are asked for again and again
+def _shown(path: str) -> str:
+    text = redact(path)
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= PATH_CHARS_MAX else f"{text[:PATH_CHARS_MAX]}…"
 
@@ -103,6 +107,6 @@ def shown_query(query: bytes) -> str:
         return ""
     pairs = parse_qsl(query[:PATH_CHARS_MAX].decode("latin-1"), keep_blank_values=True)
     shown: list[tuple[str, Any]] = [
-        (name, MASK if is_secret_name(name) else redact(value)) for name, value in pairs
+        (redact(name), MASK if is_secret_name(name) else redact(value)) for name, value in pairs
     ]
     return urlencode(shown, safe="*")

@@ -98,7 +98,8 @@ def split(path: str) -> Place:
     parts = path.split("/")
     kind = _kind_of(parts)
     start = 1 if kind is Kind.RUN else 2
-    if len(parts) < start + 2 or parts[start + 1] != _FOLDER or "" in parts[: start + 1]:
+    is_whole = len(parts) >= start + 2 and parts[start + 1] == _FOLDER and "" not in parts[: start + 1]
+    if not is_whole or parts[start].startswith("."):  # nobody's id, but folders of stores begin so
         raise NotFound(
             f"neither a run nor a logged model has files at {path[:200]!r}",
             operation="artifacts",

@@ -30,6 +30,8 @@ from trackbridge.errors import BridgeError
 from trackbridge.gateway import wire
 from trackbridge.gateway.access_log import AccessLine, AccessLog, shown_path, shown_query
 from trackbridge.gateway.authentication import IDENTITY, Access, AccessOptions, Identity, require
+from trackbridge.gateway.error_pages import HEADERS as PAGE_HEADERS
+from trackbridge.gateway.error_pages import HTML, error_page, is_for_a_browser
 from trackbridge.gateway.errors import answer_of, error_answer
 from trackbridge.gateway.exchange import Exchange, Send
 from trackbridge.gateway.health import OPEN_PATHS, state_routes
@@ -59,6 +61,7 @@ class Application:
         access: Who is let in; by default only this machine should reach it.
         limits: What is borne.
         raw_routes: Routes of Starlette; the endpoint of each is ``guarded``.
+        has_pages: Whether the pages are among them, so that a browser is told errors as pages.
         access_log: Where requests are noted; None for nowhere.
         tracing: OpenTelemetry's spans; None for none.
     """
@@ -70,6 +73,7 @@ class Application:
         access: Access,
         limits: Limits,
         raw_routes: Sequence[RawRoute] = (),
+        has_pages: bool = False,
         access_log: AccessLog | None = None,
         tracing: RequestSpans | None = None,
     ) -> None:
@@ -78,6 +82,8 @@ class Application:
         self.telemetry = Telemetry(gateway)
         self.is_draining = False
         """Whether the server is ending: it says so when asked for its health, and closes connections."""
+        self._under_way = 0
+        self._has_pages = has_pages
         self._access = access
         self._rates = RateLimiter(limits.rate_max)
         self._log = access_log
@@ -94,6 +100,7 @@ class Application:
         exchange = Exchange(scope, send)
         body = BoundedBody(receive, exchange.headers, self.limits)
         end_span = self._tracing.begin(exchange) if self._tracing is not None else None
+        self._under_way += 1
         self.telemetry.in_flight.inc()
         try:
             await self._answer(exchange, body)
@@ -103,6 +110,7 @@ class Application:
             with contextlib.suppress(ClientGone):
                 await self._refuse(exchange, body, error)
         finally:
+            self._under_way -= 1
             self.telemetry.in_flight.dec()
             self._note(exchange, body)
             if end_span is not None:
@@ -140,7 +148,7 @@ class Application:
         """Return who asks, if he may.
 
         Raises:
-            Refusal: 400, 401, 403 or 429.
+            Refusal: 400, 401, 403, 429 or 503.
         """
         scope, headers = exchange.scope, exchange.headers
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES_MAX:
@@ -161,6 +169,13 @@ class Application:
         else:
             self._rates.check(f"user {identity.name}" if identity.name else f"address {exchange.client}")
         scope[IDENTITY] = identity
+        if not is_open and self._under_way > self.limits.connections_max:
+            # Work goes on for clients that have gone; who comes and goes is not to pile it up.
+            raise Refusal(
+                "TEMPORARILY_UNAVAILABLE",
+                "Too many requests are in work; try again soon.",
+                headers=((b"retry-after", b"1"),),
+            )
         return identity
 
     async def _call(
@@ -213,6 +228,10 @@ class Application:
             with contextlib.suppress(Refusal):  # it was too slow as well
                 await body.discard(is_asked_for=b"expect" not in exchange.headers)
             exchange.is_last = exchange.is_last or body.has_more
+        if self._has_pages and is_for_a_browser(exchange.path, exchange.headers):
+            page = error_page(status, content, exchange.request_id)
+            await exchange.answer(status, page, HTML, (*headers, *PAGE_HEADERS))
+            return
         await exchange.answer(status, content, headers=headers)
 
     def _told(
@@ -313,6 +332,7 @@ def application(
         access=Access(access or AccessOptions()),
         limits=limits or Limits(),
         raw_routes=raw,
+        has_pages=has_pages,
         access_log=access_log,
         tracing=tracing,
     )
@@ -372,10 +392,10 @@ def _run_id(request: Any) -> str:
 
 def _nothing_there(method: str, path: str, allowed: set[str]) -> Refusal:
     if not allowed:
-        return Refusal("ENDPOINT_NOT_FOUND", f"There is nothing at {redact(path)}; see /openapi.json.")
+        return Refusal("ENDPOINT_NOT_FOUND", f"There is nothing at {shown_path(path)}; see /openapi.json.")
     methods = ", ".join(sorted(allowed))
     return Refusal(
         "METHOD_NOT_ALLOWED",
-        f"{method} is not for {redact(path)}; use {methods}.",
+        f"{method} is not for {shown_path(path)}; use {methods}.",
         headers=((b"allow", methods.encode("ascii")),),
     )

@@ -39,7 +39,7 @@ _TEXTS = frozenset(
     ]
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # no file is longer
 
 threads = ThreadPoolExecutor(THREADS, thread_name_prefix="gateway-files")
 """For the bytes of files, so that they do not wait behind calls to a backend."""

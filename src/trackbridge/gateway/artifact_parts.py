@@ -107,13 +107,13 @@ class Parts:
         return upload
 
     def remove_abandoned(self) -> int:
-        """Remove uploads to which nothing was sent for a day; return how many are left."""
+        """Remove uploads to which nothing was sent for a day; return how many others are not complete."""
         left = 0
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # somebody else removes it
                 if time.time() - folder.stat().st_mtime > ABANDONED_S:
                     shutil.rmtree(folder, ignore_errors=True)
-                else:
+                elif not (folder / _COMPLETE).exists():
                     left += 1
         return left
 
@@ -122,7 +122,8 @@ class Parts:
 
         Raises:
             NotFound: There is no such upload.
-            Refused: A part is missing, the disk is full, or somebody else completes it just now.
+            Refused: A part is missing, all of them are too many bytes, the disk is full, or somebody else
+                completes it just now.
         """
         upload, place = self._known(request), _place(folder, request)
         self._check_place(upload, place)
@@ -132,6 +133,8 @@ class Parts:
             if (upload / _COMPLETE).exists():
                 return
             files = [_file_of(upload, part) for part in request.parts]
+            # Parts that came at once did not count each other, and one may be named often.
+            self._check_size(sum(file.stat().st_size for file in files))
             recorder, path = await destination(self._gateway, place)
             await stream(_content(files), recorder, path)
             await on_thread(_finish, upload)
@@ -171,9 +174,12 @@ class Parts:
             raise
 
     def _write(self, incoming: Incoming, block: bytes, held: int) -> None:
-        if held + incoming.size + len(block) > self._file_bytes_max:
-            raise Refused("BAD_REQUEST", f"The file is larger than {self._file_bytes_max:,} bytes.")
+        self._check_size(held + incoming.size + len(block))
         incoming.write(block)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._file_bytes_max:
+            raise Refused("BAD_REQUEST", f"The file is larger than {self._file_bytes_max:,} bytes.")
 
     # Uploads that are under way.
 

@@ -73,7 +73,7 @@ def artifact_routes(gateway: Gateway, *, file_bytes_max: int | None = None) -> l
             _route(f"{base}/mpu/complete/{{path:path}}", ends.complete, "POST", Scope.WRITE),
             _route(f"{base}/mpu/abort/{{path:path}}", ends.abort, "POST", Scope.WRITE),
             _route(
-                f"{base}/mpu/part/{{upload_id}}/{{number:int}}",
+                f"{base}/mpu/part/{{upload_id}}/{{number}}",
                 ends.part,
                 "PUT",
                 Scope.WRITE,
@@ -159,13 +159,16 @@ class _PartsProxy:
     async def create(self, request: Request) -> Response:
         """Begin an upload, and tell where its parts go.
 
-        A client sends parts without what it is let in with. So it is told to send that, its own, as a header.
+        A client sends parts without what it is let in with. So it is told to send that, its own, as a header,
+        and not in clear where it came by a proxy that speaks TLS.
         """
         place, asked = await _asked(request)
         upload_id = await self._parts.begin(place, asked)
         authorization = request.headers.get("authorization")
         headers = {} if authorization is None else {"Authorization": authorization}
         begin = str(request.url.replace(path="", query="", fragment="")).rstrip("/")
+        if request.headers.get("x-forwarded-proto", "").lower() == "https":
+            begin = begin.replace("http:", "https:", 1)
         base = f"{begin}{request.url.path.partition('/mpu/create')[0]}/mpu/part/{upload_id}"
         credentials = [
             {"url": f"{base}/{number}", "part_number": number, "headers": headers}
@@ -176,7 +179,8 @@ class _PartsProxy:
     async def part(self, request: Request) -> Response:
         """Take a part."""
         blocks = body_blocks(request.receive, declared_bytes(request.headers))
-        upload_id, number = request.path_params["upload_id"], request.path_params["number"]
+        upload_id, text = request.path_params["upload_id"], request.path_params["number"]
+        number = int(text) if wire.is_ordinal(text) else 0  # which none has
         tag = await self._parts.take(upload_id, number, blocks)
         return Response(status_code=200, headers={"etag": f'"{tag}"'})
 

@@ -60,12 +60,15 @@ async def take(blocks: AsyncIterator[bytes], recorder: RunRecorder, path: str) -
     """
     first = await anext(blocks, b"")
     second = await anext(blocks, b"")
-    if second:
-        await stream(_after(first, second, blocks), recorder, path)
-    elif len(first) <= INLINE_BYTES_MAX:
-        accepted(recorder.content(first, path))
-    else:
-        accepted(await on_thread(recorder.content, first, path))
+    try:
+        if second:
+            await stream(_after(first, second, blocks), recorder, path)
+        elif len(first) <= INLINE_BYTES_MAX:
+            accepted(recorder.content(first, path))
+        else:
+            accepted(await on_thread(recorder.content, first, path))
+    except JournalFull as error:
+        raise full(error) from error
 
 
 async def stream(blocks: AsyncIterator[bytes], recorder: RunRecorder, path: str) -> None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SAFE_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
 SINGLE_HEADERS = (b"host", b"authorization", b"origin", b"content-length", b"content-type")
 """Said twice, they mean one thing to a proxy and another to us."""
+HOST_CHARS_MAX = 300
+"""Of a Host header: names have 253 characters, and a port follows."""
 CHALLENGES = (
     (b"www-authenticate", b'Basic realm="trackbridge", charset="UTF-8"'),
     (b"www-authenticate", b'Bearer realm="trackbridge"'),
@@ -124,8 +126,8 @@ class Access:
         if len(headers) != len(given):
             self._check_doubled(given)
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if not host:
-            raise Refusal("BAD_REQUEST", "The Host header is missing.", is_last=True)
+        if not 0 < len(host) <= HOST_CHARS_MAX:
+            raise Refusal("BAD_REQUEST", "The Host header is missing, or no name of a host.", is_last=True)
         if not self._is_ours(host):
             raise Refusal(
                 "PERMISSION_DENIED",

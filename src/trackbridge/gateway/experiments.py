@@ -176,7 +176,7 @@ def _in_stage(gateway: Gateway, request: NamedExperiment, stage: LifecycleStage)
 
 
 def _is_believed(gateway: Gateway, request: SetExperimentTag) -> bool:
-    return gateway.experiments.believed(request.experiment_id or "") is not None
+    return gateway.experiments.is_believed(request.experiment_id or "")
 
 
 ROUTES = (

@@ -38,10 +38,10 @@ class Gateway:
         self.options = options
         self.client = Client(options.backend, options.registry)
         self.client.session.waits_for_others = True  # several gateways tell the same
+        self.client.session.is_strict = True  # what a full journal refuses is not acknowledged
         self.experiments = KnownExperiments(self.client)
         self.histories = Histories(self.client)
         self.runs = Runs(self.client, runs_max=options.runs_max)
-        self.documents = SharedDocuments(self)
         self.documents = SharedDocuments(self)
 
     def start(self) -> None:
@@ -51,10 +51,10 @@ class Gateway:
             BridgeError: One of them cannot be: no client could be served.
         """
         _ = self.client.reader.adapter
+        self.runs.start()
         self.client.session.writer.enter_process()
 
     def close(self) -> None:
         """Make what was logged survive the loss of the machine; delivery goes on beyond the process's end."""
-        self.documents.settle()
         self.documents.settle()
         self.client.session.sync()

@@ -35,13 +35,19 @@ class Histories:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
 
-    def read(self, run_id: str, key: str) -> MetricColumns:
+    def read(self, run_id: str, key: str, *, is_delivered: bool = False) -> MetricColumns:
         """Return every point as the backend has it now, in order of step, then time.
 
         A run that is not has no points, as with mlflow.
+
+        Args:
+            run_id: The run.
+            key: The metric.
+            is_delivered: Whether what was logged has been delivered for this request already.
         """
+        reader = self._client.reader
         try:
-            return self._client.reader.metric_history(run_id, key)
+            return reader.stored.history(run_id, key) if is_delivered else reader.metric_history(run_id, key)
         except NotFound:
             return MetricColumns()
 

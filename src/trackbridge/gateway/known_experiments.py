@@ -25,6 +25,9 @@ from trackbridge.gateway.errors import absent, invalid
 BELIEVED_S = 5.0
 """How long an experiment is taken to be as it was read, when something is logged to it."""
 
+BELIEF_MARGIN_S = 1.0
+"""So long before that it is read again on a thread: the event loop is never to wait for the backend."""
+
 
 class KnownExperiments:
     """Looks experiments up, and makes them."""
@@ -82,6 +85,11 @@ class KnownExperiments:
         at, experiment = self._by_id.get(our_experiment_id(told_id), (0.0, None))
         return experiment if time.monotonic() - at < BELIEVED_S else None
 
+    def is_believed(self, told_id: str) -> bool:
+        """Tell whether ``active`` will ask nobody, for as long as a request takes at the least."""
+        at, experiment = self._by_id.get(our_experiment_id(told_id), (0.0, None))
+        return experiment is not None and time.monotonic() - at < BELIEVED_S - BELIEF_MARGIN_S
+
     def active(self, told_id: str) -> Experiment:
         """Return an experiment that something is to be logged to.
 
@@ -98,6 +106,7 @@ class KnownExperiments:
                 _, experiment = self._by_id.get(our_experiment_id(told_id), (0.0, None))
                 if experiment is None:
                     raise
+                self._believe([experiment])  # the next requests need not wait for the backend, too
         if experiment.lifecycle_stage is not LifecycleStage.ACTIVE:
             told = told_experiment_id(experiment.experiment_id)
             raise invalid(f"The experiment {told} must be in the 'active' state. Current state is deleted.")

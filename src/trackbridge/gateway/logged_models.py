@@ -35,7 +35,7 @@ from trackbridge.gateway.logged_model_search import (
 )
 from trackbridge.gateway.names import checked_run_id
 from trackbridge.gateway.routes import Route, Scope
-from trackbridge.gateway.wire import EMPTY, Answer, Empty, Request, number
+from trackbridge.gateway.wire import EMPTY, Answer, Empty, Request, is_ordinal, number
 from trackbridge.ports.capabilities import Feature
 
 if TYPE_CHECKING:
@@ -479,7 +479,7 @@ def _texts(given: list[Setting]) -> dict[str, str]:
 
 def _status(given: int | str | None) -> str:
     text = str(given)
-    if text.isdecimal() and int(text) < len(_STATUSES):
+    if is_ordinal(text) and int(text) < len(_STATUSES):
         return _STATUSES[int(text)]
     for status, told in _TOLD_STATUSES.items():
         if text == told:

@@ -114,8 +114,10 @@ def get_metric_history_bulk(gateway: Gateway, request: GetMetricHistoryBulk) -> 
         raise invalid("GetMetricHistoryBulk request must specify a metric_key.")
     most = BULK_POINTS_MAX if request.max_results is None else min(request.max_results, BULK_POINTS_MAX)
     found: list[PointOfRun] = []
-    for run_id in sorted(set(request.run_id)):
-        columns = in_order_of_time(gateway.histories.read(run_id, request.metric_key))
+    for number_of_run, run_id in enumerate(sorted(set(request.run_id))):
+        columns = in_order_of_time(
+            gateway.histories.read(run_id, request.metric_key, is_delivered=number_of_run > 0)
+        )
         found += _points_of_run(run_id, request.metric_key, columns, range(len(columns))[: most - len(found)])
         if len(found) >= most:
             break
@@ -139,8 +141,8 @@ def get_metric_history_bulk_interval(
         )
     key = request.metric_key or ""
     found: list[PointOfRun] = []
-    for run_id in request.run_ids:
-        columns = gateway.histories.read(run_id, key)
+    for number_of_run, run_id in enumerate(request.run_ids):
+        columns = gateway.histories.read(run_id, key, is_delivered=number_of_run > 0)
         begin = 0 if first is None else bisect_left(columns.steps, first)
         end = len(columns) if last is None else bisect_right(columns.steps, last)
         found += _points_of_run(run_id, key, columns, chosen(begin, end, most))

@@ -238,10 +238,20 @@ class SharedDocuments(ModelDocuments):
             self._notes[model_id] = notes
             oldest = next(iter(self._notes)) if len(self._notes) > MODELS_MAX else None
         if oldest is not None:
-            self._write_notes(oldest)
-            with self._lock:
-                self._notes.pop(oldest, None)
+            self._forget_notes(oldest)
         return notes
+
+    def _forget_notes(self, model_id: str) -> None:
+        """Write the notes on a model and know them no more; not now when another thread is at them."""
+        lock = self._lock_of(model_id)
+        if not lock.acquire(blocking=False):  # two that wait for each other would do so for ever
+            return
+        try:
+            self._write_notes(model_id)
+            with self._lock:
+                self._notes.pop(model_id, None)
+        finally:
+            lock.release()
 
     def _write_notes(self, model_id: str) -> None:
         with self._lock:
@@ -249,16 +259,25 @@ class SharedDocuments(ModelDocuments):
         if notes is None or not notes.is_dirty:
             return
         begun = time.monotonic()
-        notes.is_dirty = False
         content = msgspec.json.encode(list(notes.points))
         self.recorder(notes.run_id).content(content, notes_file(model_id, notes.writer))
+        notes.is_dirty = False  # not before: what failed is written with the next try
         ended = time.monotonic()
         notes.next_note = ended + max(NOTE_INTERVAL_S, (ended - begun) / NOTE_SHARE_MAX)
+
+    def has_unwritten(self, run_id: str) -> bool:
+        """Tell whether ``settle`` has something to write for a run."""
+        with self._lock:
+            return any(notes.is_dirty and notes.run_id == run_id for notes in self._notes.values())
 
     def settle(self, run_id: str | None = None) -> None:
         """Write what was noted and is not written yet, of one run or of all."""
         with self._lock:
-            found = [known for known, notes in self._notes.items() if run_id in (None, notes.run_id)]
+            found = [
+                known
+                for known, notes in self._notes.items()
+                if notes.is_dirty and run_id in (None, notes.run_id)
+            ]
         for model_id in found:
             with self._lock_of(model_id):
                 self._write_notes(model_id)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from trackbridge.gateway.exchange import TRANSPORT
 from trackbridge.serving.protocol import BoundedProtocol
 
+UNTAKEN_MS_MAX = 120_000
 _FULL = b'{"error_code":"TEMPORARILY_UNAVAILABLE","message":"Too many connections are open; try again soon."}'
 
 
@@ -82,9 +83,14 @@ class GatewayProtocol(BoundedProtocol):
 
 
 def send_at_once(connection: Any) -> None:
-    """Let no segment of an answer wait for the client's delayed acknowledgement of the one before, 40 ms."""
+    """Let no segment of an answer wait for the client's delayed acknowledgement of the one before, 40 ms.
+
+    And let the kernel drop a client that takes nothing of its answer: that would be kept for it for ever.
+    """
     if connection.family in (socket.AF_INET, socket.AF_INET6):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_MS_MAX)
 
 
 def protocol_class(

@@ -18,6 +18,7 @@ shows at delivery.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import OrderedDict
@@ -45,6 +46,10 @@ COMING_S = 60.0
 """How old the id of a run is at the most that another gateway may be about to deliver."""
 COMING_WAIT_S = 3.0
 """How long such a run is waited for."""
+LOOK_S = 3.0
+"""How long a look at the backend is tried before a run with an id of ours is taken for one that is there."""
+BLIND_S = 5.0
+"""How long a backend that did not answer is not asked again for such a run."""
 _COMING_POLL_S = 0.1
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -63,15 +68,28 @@ class Runs:
         self._client = client
         self._runs_max = runs_max
         self._coming_wait_s = coming_wait_s
+        self._looks = client.reader.hurried(LOOK_S)
+        self._blind_until = 0.0
         self._never = threading.Event()  # waits without sleeping through the end of the program
         self._lock = threading.Lock()
         self._known: OrderedDict[str, RunRecorder] = OrderedDict()
 
+    def start(self) -> None:
+        """Open what looks at the backend, so that the first requests do not, several at once."""
+        _ = self._looks.adapter
+
     # Writing.
 
     def knows(self, run_id: str | None) -> bool:
-        """Tell whether the recorder of a run is there, so that nothing has to be asked of the backend."""
-        return run_id in self._known
+        """Tell whether the recorder of a run is there, so that nothing has to be asked of the backend.
+
+        It is the last to be forgotten then, since the event loop is about to use it.
+        """
+        try:
+            self._known.move_to_end(run_id)  # type: ignore[arg-type]
+        except KeyError:
+            return False
+        return True
 
     def recorder(self, run_id: str) -> RunRecorder:
         """Return the recorder of a run, looking the run up when it is not known here.
@@ -83,10 +101,8 @@ class Runs:
         known = self._known.get(run_id)
         if known is None:
             return self._joined(run_id)
-        try:
+        with contextlib.suppress(KeyError):  # forgotten meanwhile, and perhaps deleted: not to be known again
             self._known.move_to_end(run_id)
-        except KeyError:  # forgotten by another thread meanwhile
-            self._keep(known)
         return known
 
     def create(
@@ -204,8 +220,10 @@ class Runs:
         """
         deadline = time.monotonic() + self._coming_wait_s
         while True:
+            if is_minted(run_id) and time.monotonic() < self._blind_until:
+                return None
             try:
-                return self._client.reader.tracking.get_run(run_id)
+                return self._looks.tracking.get_run(run_id)
             except NotFound:
                 if self._is_being_delivered(run_id):
                     return None
@@ -214,10 +232,13 @@ class Runs:
             except (Transient, Exhausted):
                 if not is_minted(run_id):
                     raise
+                self._blind_until = time.monotonic() + BLIND_S
                 return None
             self._never.wait(_COMING_POLL_S)
 
     def _is_being_delivered(self, run_id: str) -> bool:
+        if not is_minted(run_id):  # what a client names may be any path
+            return False
         return any(folder.creates(run_id) for folder in journals(self._client.session.root))
 
     # Reading.

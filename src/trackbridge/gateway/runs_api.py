@@ -7,6 +7,7 @@ checked, encoded once into a record of the journal, answered.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from trackbridge.gateway.entities import (
 )
 from trackbridge.gateway.errors import Refused, absent, invalid, missing
 from trackbridge.gateway.routes import Route, Scope
-from trackbridge.gateway.wire import EMPTY, Empty, Request
+from trackbridge.gateway.wire import EMPTY, Empty, Int64, Request, is_ordinal
 
 if TYPE_CHECKING:
     from trackbridge.gateway.gateway import Gateway
@@ -40,6 +41,7 @@ DATASETS_MAX = 1_000
 TAG_HISTORY = "mlflow.log-model.history"
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")  # as numbered in service.proto
+_adding_models = threading.Lock()
 _MODEL_FIELDS = ("artifact_path", "flavors", "utc_time_created", "run_id")
 
 
@@ -49,7 +51,7 @@ class CreateRun(Request):
     experiment_id: str | None = None
     user_id: str | None = None
     run_name: str | None = None
-    start_time: int | None = None
+    start_time: Int64 | None = None
     tags: list[Setting] = msgspec.field(default_factory=list)
 
 
@@ -67,7 +69,7 @@ class UpdateRun(Request):
     run_id: str | None = None
     run_uuid: str | None = None
     status: str | int | None = None
-    end_time: int | None = None
+    end_time: Int64 | None = None
     run_name: str | None = None
     required = ("run_id",)
 
@@ -207,7 +209,7 @@ def restore_run(gateway: Gateway, request: NamedRun) -> Empty:
 
 def _status(given: str | int) -> RunStatus:
     text = str(given)
-    if text.isdecimal() and 1 <= int(text) <= len(_STATUSES):
+    if is_ordinal(text) and 1 <= int(text) <= len(_STATUSES):
         return RunStatus(_STATUSES[int(text) - 1])
     if text in _STATUSES:
         return RunStatus(text)
@@ -258,10 +260,9 @@ def log_batch(gateway: Gateway, request: LogBatch) -> Empty:
     params = _params(request.params, "params")
     tags = _tags(request.tags, "tags")
     recorder = gateway.runs.recorder(request.run_id or "")
-    recorder.check_params(params)
-    recorder.columns(*columns)
-    recorder.params(params)
+    recorder.params(params)  # these may be refused yet, points are checked
     recorder.tags(tags)
+    recorder.columns(*columns)
     _note_models(gateway, request)
     return EMPTY
 
@@ -292,9 +293,17 @@ def log_model(gateway: Gateway, request: LogModel) -> Empty:
     if lacking:
         raise invalid(f"Model json is missing mandatory fields: {', '.join(lacking)}")
     recorder = gateway.runs.recorder(request.run_id or "")
-    known = gateway.runs.get(recorder.run_id).data.tags.get(TAG_HISTORY, "[]")
-    recorder.tags({TAG_HISTORY: json.dumps([*json.loads(known), _without_config(model)])})
+    with _adding_models:  # what two add at the same time is there afterwards
+        known = _models_of(gateway.runs.get(recorder.run_id).data.tags.get(TAG_HISTORY, "[]"))
+        recorder.tags({TAG_HISTORY: json.dumps([*known, _without_config(model)])})
     return EMPTY
+
+
+def _models_of(text: str) -> list[Any]:
+    try:
+        return msgspec.json.decode(text, type=list[Any])
+    except msgspec.MsgspecError as error:
+        raise invalid(f"the run's tag {TAG_HISTORY!r} holds no list of models") from error
 
 
 def _without_config(model: dict[str, Any]) -> dict[str, Any]:
@@ -447,14 +456,23 @@ def _is_known_without_models(gateway: Gateway, request: LogMetric | LogBatch) ->
     return gateway.runs.knows(request.run_id) and not any(point.model_id for point in points)
 
 
+def _is_known_and_noted(gateway: Gateway, request: UpdateRun) -> bool:
+    run_id = request.run_id or ""
+    return gateway.runs.knows(run_id) and not gateway.documents.has_unwritten(run_id)
+
+
+def _is_known_without_inputs(gateway: Gateway, request: LogInputs) -> bool:
+    return gateway.runs.knows(request.run_id) and not request.models
+
+
 def _is_believed(gateway: Gateway, request: CreateRun) -> bool:
-    return gateway.experiments.believed(request.experiment_id or "0") is not None
+    return gateway.experiments.is_believed(request.experiment_id or "0")
 
 
 ROUTES = (
     Route("POST", "runs/create", create_run, CreateRun, Scope.WRITE, is_quick=_is_believed),
     Route("GET", "runs/get", get_run, NamedRun, Scope.READ),
-    Route("POST", "runs/update", update_run, UpdateRun, Scope.WRITE),
+    Route("POST", "runs/update", update_run, UpdateRun, Scope.WRITE, is_quick=_is_known_and_noted),
     Route("POST", "runs/delete", delete_run, NamedRun, Scope.WRITE),
     Route("POST", "runs/restore", restore_run, NamedRun, Scope.WRITE),
     Route("POST", "runs/log-metric", log_metric, LogMetric, Scope.WRITE, is_quick=_is_known_without_models),
@@ -462,6 +480,6 @@ ROUTES = (
     Route("POST", "runs/log-parameter", log_param, LogSetting, Scope.WRITE, is_quick=_is_known),
     Route("POST", "runs/set-tag", set_tag, LogSetting, Scope.WRITE, is_quick=_is_known),
     Route("POST", "runs/delete-tag", delete_tag, DeleteTag, Scope.WRITE),
-    Route("POST", "runs/log-inputs", log_inputs, LogInputs, Scope.WRITE),
+    Route("POST", "runs/log-inputs", log_inputs, LogInputs, Scope.WRITE, is_quick=_is_known_without_inputs),
     Route("POST", "runs/log-model", log_model, LogModel, Scope.WRITE),
 )

@@ -107,9 +107,9 @@ def runs_page(
     found: list[Run] = []
     while True:
         left = max_results - len(found)
-        page = reader.search_runs(
-            experiment_ids, query, stage=stage, max_results=min(left, page_max), token=token
-        )
+        if reader.can_search(query):  # else each page would read all runs again
+            left = min(left, page_max)
+        page = reader.search_runs(experiment_ids, query, stage=stage, max_results=left, token=token)
         found.extend(page)
         token = page.token
         if token is None or len(found) >= max_results:

@@ -39,11 +39,12 @@ def milliseconds_of(text: str) -> int:
         if found is None:
             raise ValueError(text)
         year, month, day, hour, minute, second = (int(found[number]) for number in range(1, 7))
+        offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
         time = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
-    except ValueError as error:
+        time -= -offset if found[8] == "-" else offset  # which may lead beyond the years that can be told
+    except (ValueError, OverflowError) as error:
         raise invalid(f"{text[:80]!r} is no time such as 2026-11-21T19:50:53.727Z") from error
-    offset = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0))
-    since = time - _EPOCH - (-offset if found[8] == "-" else offset)
+    since = time - _EPOCH
     return since // timedelta(milliseconds=1) + int((found[7] or "0").ljust(9, "0")) // 1_000_000
 
 

@@ -36,7 +36,7 @@ from trackbridge.gateway.trace_forms import (
     time_of,
     told_span,
 )
-from trackbridge.gateway.wire import EMPTY, Answer, Empty, Request
+from trackbridge.gateway.wire import EMPTY, Answer, Empty, Request, is_ordinal
 
 if TYPE_CHECKING:
     from trackbridge.gateway.gateway import Gateway
@@ -266,7 +266,7 @@ def _trace_of(given: GivenInfo, experiment_id: str) -> Trace:
 
 def _state(given: str | int | None) -> str:
     text = str(given or "STATE_UNSPECIFIED")
-    if text.isdecimal() and int(text) < len(_STATES):
+    if is_ordinal(text) and int(text) < len(_STATES):
         return _STATES[int(text)]
     if text not in _STATES:
         raise invalid(f"Unknown trace state: {text[:80]}")

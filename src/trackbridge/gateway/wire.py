@@ -20,7 +20,7 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -29,6 +29,11 @@ from trackbridge.gateway.errors import Refused, invalid, missing
 _DOCS = " See the API docs for more information about request parameters."
 _PLACE = re.compile(r" - at `\$(?:\.(?P<path>[^`]*))?`$")
 _TOLD_CHARS_MAX = 200
+ORDINAL_DIGITS_MAX = 9
+
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a signed integer of the protocol may be, and a store may hold."""
 
 
 class Request(msgspec.Struct):
@@ -130,6 +135,11 @@ def number(value: float) -> float | str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
+def is_ordinal(text: str) -> bool:
+    """Tell whether a text is a number of few digits: ``int`` fails at thousands of them."""
+    return text.isdecimal() and len(text) <= ORDINAL_DIGITS_MAX
+
+
 def view_of(given: str | int | None, names: tuple[str, ...] = ("ACTIVE_ONLY", "DELETED_ONLY", "ALL")) -> str:
     """Return the name of an enumeration's value, which may be given by its number from 1 on; None: the first.
 
@@ -139,7 +149,7 @@ def view_of(given: str | int | None, names: tuple[str, ...] = ("ACTIVE_ONLY", "D
     if given is None:
         return names[0]
     text = str(given)
-    if text.isdecimal() and 1 <= int(text) <= len(names):
+    if is_ordinal(text) and 1 <= int(text) <= len(names):
         return names[int(text) - 1]
     if text in names:
         return text

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from trackbridge.domain.secrets import redact
+
 TEXT_CHARS_MAX = 16_000
 STDERR = 2
 
@@ -46,10 +48,10 @@ class JsonHandler(logging.Handler):
         """Write one record."""
         cause = record.exc_info[1] if record.exc_info else None
         log(
-            record.getMessage().strip(),
+            redact(record.getMessage().strip()),  # libraries tell addresses, and these may be signed
             logger=record.name,
             level=record.levelname,
-            error=None if cause is None else f"{type(cause).__name__}: {cause}",
+            error=None if cause is None else redact(f"{type(cause).__name__}: {cause}"),
         )
 
 

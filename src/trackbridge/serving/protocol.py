@@ -38,22 +38,34 @@ class BoundedProtocol(HttpToolsProtocol):
         self.is_reading_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; those that follow a body mean nothing here."""
+        if self.is_reading_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self.is_reading_head = False
         self.head_bytes = 0
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body is there."""
+        self.head_bytes = 0
+        super().on_body(body)
+
     def data_received(self, data: bytes) -> None:
         """Bound the size of a head, and the time from its first byte to its last."""
+        self.head_bytes += len(data)
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._forget_timer()
+            if self.head_bytes > HEAD_BYTES_MAX:  # headers behind a body, or a next head, without end
+                self.on_refused(431)
+                self.transport.abort()
             return
-        if self.is_reading_head:
-            self.head_bytes += len(data)
-            if self.head_bytes > HEAD_BYTES_MAX:
-                self._refuse(431, b"431 Request Header Fields Too Large", _LARGE)
+        if self.is_reading_head and self.head_bytes > HEAD_BYTES_MAX:
+            self._refuse(431, b"431 Request Header Fields Too Large", _LARGE)
         # A head has begun, or what came between two requests has stopped uvicorn's idle timer.
         self._await_head()
 

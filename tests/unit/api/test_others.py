@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from trackbridge.api import others
 from trackbridge.api.others import await_others
 from trackbridge.domain.records import MetricLogged
 from trackbridge.journal.cursors import Cursor, store_cursor
@@ -44,6 +45,24 @@ def test_what_another_process_has_logged_is_waited_for(
     monkeypatch.setattr(time, "sleep", deliver)
     assert await_others(writer.root, None, HERE, 60.0)
     assert not await_others(writer.root, None, HERE, 0.0)  # what was logged since
+
+
+def test_a_journal_that_nobody_delivers_keeps_no_second_reader_waiting(
+    writer: JournalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(others, "STANDING_S", 0.0)
+    assert not await_others(writer.root, None, HERE, 0.01)
+    waits.clear()
+    assert not await_others(writer.root, None, HERE, 60.0)
+    assert not waits
+    assert writer.folder.flush_requested()  # whoever delivers is still asked
+    store_cursor(writer.folder, Cursor(destination=HERE, position=end_of(writer)))
+    assert await_others(writer.root, None, HERE, 60.0)
+    writer.append(msgspec.msgpack.encode(MetricLogged("r", "loss", 0.5, 2, 1)))
+    assert not await_others(writer.root, None, HERE, 0.01)
+    assert waits
 
 
 def test_neither_the_own_journal_nor_those_for_elsewhere_are_waited_for(writer: JournalWriter) -> None:

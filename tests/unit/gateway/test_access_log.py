@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from trackbridge.gateway import access_log
-from trackbridge.gateway.access_log import AccessLine, AccessLog, shown_path, shown_query
+from trackbridge.gateway.access_log import PATH_CHARS_MAX, AccessLine, AccessLog, shown_path, shown_query
+from trackbridge.serving.logs import JsonHandler
 
 
 def line(number: int) -> AccessLine:
@@ -86,3 +88,28 @@ def test_a_path_is_cut_and_without_secrets() -> None:
     assert shown_path("/a" * 2000) == "/a" * 500 + "…"
     assert shown_path("/files/password=hush") == "/files/password=***"
     assert shown_path("/\udcff") == "/?"
+
+
+def test_long_paths_are_not_kept_whole() -> None:
+    start = "/" + "p" * PATH_CHARS_MAX
+    misses = access_log._shown.cache_info().misses
+    assert shown_path(f"{start}one") == shown_path(f"{start}another{'x' * 60_000}")
+    assert access_log._shown.cache_info().misses == misses + 1
+
+
+def test_the_name_of_a_parameter_may_be_a_secret() -> None:
+    token = "bridge_01234567_" + "s" * 43
+    assert token not in shown_query(f"{token}=1&a={token}".encode())
+
+
+def test_what_libraries_log_is_without_secrets(capfd: pytest.CaptureFixture[str]) -> None:
+    """Their warnings and errors tell addresses, which may be signed."""
+    logger = logging.Logger("urllib3")
+    logger.addHandler(JsonHandler())
+    try:
+        raise OSError("https://store.example/c/f?sv=1&sig=hush%2B1")
+    except OSError:
+        logger.exception("broken: %s", "/c/f?X-Amz-Signature=hush2")
+    told = json.loads(capfd.readouterr().err)
+    assert (told["logger"], "OSError" in told["error"]) == ("urllib3", True)
+    assert "hush" not in json.dumps(told)

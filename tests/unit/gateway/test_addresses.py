@@ -80,6 +80,8 @@ def test_versions_that_only_the_backend_reaches_have_a_folder_too() -> None:
         f"0/{RUN}",
         f"0/{RUN}/files/a",
         "0//artifacts/a",
+        "0/.incoming/artifacts/a",
+        "0/traces/.incoming/artifacts",
         "0/models/artifacts",
         "models/x",
     ],

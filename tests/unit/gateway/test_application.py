@@ -177,6 +177,7 @@ def test_what_is_quick_runs_on_the_event_loop_and_the_rest_on_threads(bench: Ben
 
 def test_what_is_not_there(bench: Bench) -> None:
     assert bench.ask("GET", "/nothing").content["error_code"] == "ENDPOINT_NOT_FOUND"
+    assert len(bench.ask("GET", "/n" * 20_000).body) < 2000  # nor is the event loop kept busy with it
     answer = bench.ask("DELETE", f"{API}tell")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
     assert bench.ask("GET", "/api/3.0/mlflow/words/x/said").headers["allow"] == "PATCH"
@@ -266,6 +267,21 @@ def test_a_client_that_asks_too_often(bench: Bench, tmp_path: Path) -> None:
     assert bench.ask("GET", "/metrics", authorization="Bearer no").status == 429
     assert bench.ask("GET", f"{API}tell?word=x", authorization=token).status == 200
     assert bench.ask("GET", f"{API}tell?word=x", authorization=token).status == 429
+
+
+def test_work_for_clients_that_have_gone_does_not_pile_up(bench: Bench) -> None:
+    found: dict[str, int] = {}
+
+    async def endpoint(request: RawRequest) -> Response:
+        for path in ("/health", "/health?deep=1", f"{API}tell?word=x"):
+            found[path] = (await asyncio.to_thread(bench.ask, "GET", path)).status
+        return PlainTextResponse("")
+
+    bench.make(raw=[raw("/slow", endpoint)], limits=Limits(connections_max=1))
+    for _ in range(2):
+        assert bench.ask("PUT", "/slow").status == 200
+        assert found == {"/health": 200, "/health?deep=1": 503, f"{API}tell?word=x": 503}
+    assert bench.ask("GET", f"{API}tell?word=x").status == 200
 
 
 def test_what_it_tells_of_itself(bench: Bench) -> None:

@@ -147,6 +147,37 @@ def test_all_parts_together_have_a_bound(files: FileGateway) -> None:
     assert files.stored("folder/bound.bin") == PART * 3
 
 
+def test_a_part_that_is_named_often_counts_as_often(files: FileGateway) -> None:
+    upload = Upload(files, "often.bin")
+    upload.send(1, PART)
+    parts = [{"part_number": 1, "etag": upload.tags[1]}] * 4
+    assert upload.post("complete", upload_id=upload.upload_id, parts=parts).status == 400
+    assert upload.complete().status == 200
+    assert files.stored("folder/often.bin") == PART
+
+
+def test_uploads_that_are_complete_are_not_under_way(
+    files: FileGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = files.gateway.client.session.root / "uploads"
+    under_way = [folder for folder in uploads.iterdir() if not (folder / "complete").exists()]
+    monkeypatch.setattr("trackbridge.gateway.artifact_parts.UPLOADS_MAX", len(under_way) + 1)
+    for number in range(2):
+        upload = Upload(files, f"whole-{number}.bin")
+        upload.send(1, b"x")
+        assert upload.complete().status == 200
+    left = Upload(files, "left.bin")
+    assert left.post("create", num_parts=1).status == 429
+    assert left.abort().status == 200
+
+
+def test_parts_go_by_https_where_a_proxy_speaks_it(files: FileGateway) -> None:
+    """What the client is let in with goes with them."""
+    upload = Upload(files, "https.bin")
+    told = upload.post("create", headers={"x-forwarded-proto": "https"}, num_parts=1).json()
+    assert told["credentials"][0]["url"].startswith("https://127.0.0.1:5000/api/")
+
+
 def test_uploads_and_parts_that_cannot_be_are_refused(files: FileGateway) -> None:
     upload = Upload(files, "refused.bin")
     for parts in (-1, PARTS_MAX + 1):
@@ -155,6 +186,7 @@ def test_uploads_and_parts_that_cannot_be_are_refused(files: FileGateway) -> Non
     assert upload.post("create", path="").status == 400
     assert upload.send(0, b"x").status == 400
     assert upload.send(PARTS_MAX + 1, b"x").status == 400
+    assert files.call("PUT", f"{PROXY}/mpu/part/{upload.upload_id}/{'1' * 5000}", b"x").status == 400
     for unknown in (mint_id(), "..", "x" * 32):
         assert files.call("PUT", f"{PROXY}/mpu/part/{unknown}/1", b"x").status == 404
         assert upload.post("complete", upload_id=unknown, parts=[{"part_number": 1}]).status == 404

@@ -114,6 +114,20 @@ def test_a_full_journal_is_503(files: FileGateway, monkeypatch: pytest.MonkeyPat
     assert files.leftovers() == []
 
 
+def test_a_journal_that_refuses_a_file_keeps_nothing_of_it(
+    files: FileGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(body: bytes, count: int = 1) -> int:
+        raise JournalFull("the journal is full")
+
+    for body in (b"x", LARGE, BLOCKS):
+        monkeypatch.setattr(files.gateway.runs.recorder(files.run_id), "_append", full)
+        told = files.call("PUT", files.at("refused"), body)
+        monkeypatch.undo()
+        assert (told.status, told.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+    assert files.leftovers() == []
+
+
 def test_a_journal_that_somebody_deleted_takes_no_file_for_stored(files: FileGateway) -> None:
     recorder = files.gateway.runs.recorder(files.run_id)
     incoming = recorder.incoming()

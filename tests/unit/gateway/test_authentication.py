@@ -239,6 +239,11 @@ def test_names_that_somebody_else_lets_point_here(host: str) -> None:
     assert place(Access(OPEN), host=host) == 403
 
 
+def test_a_host_is_no_longer_than_a_name() -> None:
+    """What is known of hosts is kept."""
+    assert place(Access(OPEN), host="a" * 60_000) == 400
+
+
 def test_named_hosts_are_the_only_ones() -> None:
     access = Access(AccessOptions(allowed_hosts=("Tracking.example",)))
     assert place(access, host="tracking.example:443") == 200

@@ -130,6 +130,36 @@ def test_a_tag_leaves_those_alone_that_another_gateway_has_set(call: Calls) -> N
     assert tags == {"a": "2", "b": "3", "c": "4"}
 
 
+def test_an_outage_is_waited_for_once_not_for_each_run(call: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_id, asked = made(call), []
+
+    def down(*arguments: Any) -> Any:
+        asked.append(arguments)
+        raise Unavailable("the backend is down")
+
+    known = call.gateway.experiments
+    known._by_id = {key: (-1_000.0, experiment) for key, (_, experiment) in known._by_id.items()}
+    assert known.believed(made_id) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(type(call.gateway.client.reader), "drain", down)
+        monkeypatch.setattr(known_experiments, "BELIEVED_S", 1_000.0)
+        for _ in range(3):
+            call("POST", "runs/create", {"experiment_id": made_id})
+    assert len(asked) == 1
+
+
+def test_the_event_loop_takes_nothing_whose_time_runs_out_meanwhile(
+    call: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_id = made(call)
+    monkeypatch.setattr(known_experiments, "BELIEVED_S", 1_000.0)
+    call.gateway.experiments.get(made_id)
+    assert call.gateway.experiments.is_believed(made_id)
+    monkeypatch.setattr(known_experiments, "BELIEF_MARGIN_S", 1_000.0)
+    assert call.gateway.experiments.believed(made_id) is not None
+    assert not call.gateway.experiments.is_believed(made_id)
+
+
 def test_runs_are_opened_while_the_backend_is_down(call: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     made_id = made(call)
     monkeypatch.setattr(known_experiments, "BELIEVED_S", 0.0)

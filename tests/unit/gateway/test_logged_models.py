@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from trackbridge.api import session
 from trackbridge.domain.ids import mint_id
 from trackbridge.domain.runs import Metric
 from trackbridge.domain.traces import LoggedModel
-from trackbridge.errors import NotFound, Unavailable
+from trackbridge.errors import JournalFull, NotFound, Unavailable
 from trackbridge.gateway import model_documents
 from trackbridge.gateway.gateway import Gateway, GatewayOptions
 from trackbridge.gateway.runs import Runs
@@ -222,6 +223,43 @@ def test_models_that_were_forgotten_are_noted_on(call: Calls, monkeypatch: pytes
     for model_id in ids:
         metrics = call("GET", f"{ROOT}/{model_id}")["model"]["data"]["metrics"]
         assert [metric["step"] for metric in metrics] == [0, 1]
+
+
+def test_what_could_not_be_noted_is_noted_by_the_next_try(
+    call: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = run_of(call)
+    model_id = made(call, name="m", source_run_id=run_id)["info"]["model_id"]
+    documents = call.gateway.documents
+    documents.note(model_id, [Metric("acc", 0.5, 1, 0)])
+
+    def full(*_: object) -> None:
+        raise JournalFull("the journal is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(call.gateway.runs.recorder(run_id), "content", full, raising=False)
+        with pytest.raises(JournalFull):
+            documents.note(model_id, [Metric("acc", 0.5, 1, 1)])
+    assert documents.has_unwritten(run_id)
+    documents.note(model_id, [Metric("acc", 0.5, 1, 1)])  # the client says it again
+    assert not documents.has_unwritten(run_id)
+    metrics = call("GET", f"{ROOT}/{model_id}")["model"]["data"]["metrics"]
+    assert [metric["step"] for metric in metrics] == [0, 1]
+
+
+def test_notes_that_another_thread_is_at_are_not_forgotten(
+    call: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = made(call, name="m")["info"]["model_id"]
+    documents = call.gateway.documents
+    documents.note(model_id, [Metric("acc", 0.5, 1, 0)])
+    lock = documents._lock_of(model_id)
+    with ThreadPoolExecutor(1) as other:
+        with lock:
+            other.submit(documents._forget_notes, model_id).result()
+            assert model_id in documents._notes
+        other.submit(documents._forget_notes, model_id).result()
+    assert model_id not in documents._notes
 
 
 def test_logging_goes_on_while_the_backend_is_down(call: Calls, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,18 @@ def test_several_runs_at_once_are_cut_together(call: Calls, run_id: str) -> None
     assert call("GET", "metrics/get-history-bulk?metric_key=none&run_id=x") == {"metrics": []}
 
 
+def test_several_runs_are_delivered_once(call: Calls, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    call.gateway.client.reader.drain()
+    reader, drains = type(call.gateway.client.reader), []
+    monkeypatch.setattr(reader, "drain", lambda reader: drains.append(reader))
+    other = "0" * 32
+    call("GET", f"metrics/get-history-bulk?metric_key=m&run_id={other}&run_id={run_id}&run_id=x")
+    assert len(drains) == 1
+    asked = f"metrics/get-history-bulk-interval?metric_key=m&run_ids={other}&run_ids={run_id}"
+    assert len(call("GET", asked)["metrics"]) == len(POINTS)
+    assert len(drains) == 2
+
+
 @pytest.mark.parametrize(
     "query",
     ["get-history-bulk?metric_key=m", "get-history-bulk?run_id=r", "get-history-bulk-interval?metric_key=m"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ import pytest
 from tests.support.gateway_calls import Calls
 from tests.support.program_state import forget
 from trackbridge.api import session
+from trackbridge.api.recorder import RunRecorder
 from trackbridge.domain.ids import mint_id
 from trackbridge.domain.records import OpenMode, Record, RunOpened
 from trackbridge.domain.runs import RunStatus
 from trackbridge.errors import NotFound, Unavailable
 from trackbridge.gateway import runs as runs_module
+from trackbridge.gateway import runs_api
+from trackbridge.gateway.entities import ModelInputBody
 from trackbridge.gateway.gateway import Gateway, GatewayOptions
 from trackbridge.gateway.runs import Runs
-from trackbridge.gateway.runs_api import ROUTES, LogBatch, LoggedPoint, LogMetric
+from trackbridge.gateway.runs_api import ROUTES, LogBatch, LoggedPoint, LogInputs, LogMetric, UpdateRun
 from trackbridge.journal.folder import journals
 
 INVALID, ABSENT = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"
@@ -123,7 +127,8 @@ def test_a_run_ends_and_is_taken_up_again(call: Calls) -> None:
 def test_an_end_time_alone_is_refused_while_the_run_goes_on(call: Calls) -> None:
     run_id = run_of(call)
     assert call.code("POST", "runs/update", {"run_id": run_id, "end_time": 9}) == "NOT_IMPLEMENTED"
-    assert call.code("POST", "runs/update", {"run_id": run_id, "status": "DONE"}) == INVALID
+    for status in ("DONE", "1" * 5000):
+        assert call.code("POST", "runs/update", {"run_id": run_id, "status": status}) == INVALID
 
 
 def test_a_deleted_run_takes_nothing_until_it_is_restored(call: Calls) -> None:
@@ -158,6 +163,22 @@ def test_a_run_that_is_not_is_404_and_nothing_is_journalled(
     assert call.code("POST", path, {"run_id": mint_id(), **more}) == ABSENT
     assert writer.last_sequence == before
     assert call.code("GET", f"runs/get?run_id={mint_id()}") == ABSENT
+
+
+@pytest.mark.parametrize("run_id", [".", "..", "../journal.json", __file__, "x" * 5_000, "a\0b"])
+def test_an_id_that_is_a_path_is_no_run(call: Calls, run_id: str) -> None:
+    """Neither is anything logged to it, nor does a client learn which files the machine has."""
+    writer = call.gateway.client.session.writer
+    before = writer.last_sequence
+    assert call.code("POST", "runs/set-tag", {"run_id": run_id, "key": "a", "value": "b"}) == ABSENT
+    assert writer.last_sequence == before
+
+
+@pytest.mark.parametrize("time", [2**63, -(2**63) - 1, 2**80, str(2**63)])
+def test_a_time_of_more_than_64_bits_is_refused(call: Calls, time: Any) -> None:
+    assert call.code("POST", "runs/create", {"experiment_id": "0", "start_time": time}) == INVALID
+    ended = {"run_id": run_of(call), "status": "FINISHED", "end_time": time}
+    assert call.code("POST", "runs/update", ended) == INVALID
 
 
 # What is logged.
@@ -228,6 +249,16 @@ def test_nothing_of_a_batch_is_logged_when_something_of_it_is_wrong(call: Calls,
     assert call.gateway.client.session.writer.last_sequence == before
 
 
+def test_no_point_is_logged_beside_params_that_no_record_can_hold(call: Calls) -> None:
+    run_id = run_of(call)
+    params = [{"key": f"p{number}", "value": "v" * 7 * 2**20} for number in range(3)]
+    metrics = [{"key": "a", "value": 1, "timestamp": 1}]
+    batch = {"run_id": run_id, "metrics": metrics, "params": params}
+    assert call.code("POST", "runs/log-batch", batch) == INVALID
+    found = data_of(call, run_id)
+    assert (found["metrics"], found["params"]) == ({}, {})
+
+
 def test_a_param_is_written_once(call: Calls) -> None:
     run_id = run_of(call)
     for _ in range(2):
@@ -241,6 +272,48 @@ def test_a_tag_that_is_not_there_cannot_be_deleted(call: Calls) -> None:
     call("POST", "runs/delete-tag", {"run_id": run_id, "key": "k"})
     assert "k" not in data_of(call, run_id)["tags"]
     assert call.code("POST", "runs/delete-tag", {"run_id": run_id, "key": "k"}) == ABSENT
+
+
+def test_what_a_full_journal_refuses_is_not_acknowledged(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_JOURNAL_BYTES_MAX", "20000")
+    call = opened()
+    run_id = run_of(call)
+    taken: dict[str, str] = {}
+    for number in range(100):
+        tag = {"key": f"tag{number}", "value": "v" * 2_000}
+        status, answer = call.raw("POST", "runs/set-tag", {"run_id": run_id, **tag})
+        if status != 200:
+            break
+        taken[tag["key"]] = tag["value"]
+    assert (status, answer["error_code"]) == (429, "RESOURCE_EXHAUSTED")
+    point = {"key": "a", "value": 1, "timestamp": 1, "step": 0}
+    batch = {"run_id": run_id, "metrics": [{**point, "key": "k" * 200 + str(n)} for n in range(50)]}
+    assert call.code("POST", "runs/log-batch", batch) == "RESOURCE_EXHAUSTED"
+    found = data_of(call, run_id)
+    assert found["tags"].items() >= taken.items()
+    assert not found["metrics"]
+    call("POST", "runs/log-batch", batch)  # it was delivered by the reading: there is room again
+    assert len(data_of(call, run_id)["metrics"]) == 50
+
+
+def test_models_of_a_run_are_added_one_after_the_other(call: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = run_of(call)
+    fields = {"artifact_path": "m", "flavors": {}, "utc_time_created": "x", "run_id": run_id}
+    model = {"run_id": run_id, "model_json": json.dumps(fields)}
+    get = Runs.get
+
+    def guarded(runs: Runs, wanted: str) -> Any:
+        assert runs_api._adding_models.locked()
+        return get(runs, wanted)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Runs, "get", guarded)
+        call("POST", "runs/log-model", model)
+    for text in ("oops", "{}"):
+        call("POST", "runs/set-tag", {"run_id": run_id, "key": runs_api.TAG_HISTORY, "value": text})
+        assert call.code("POST", "runs/log-model", model) == INVALID
 
 
 def test_a_model_of_mlflow_2_is_noted_in_its_tag(call: Calls) -> None:
@@ -329,6 +402,42 @@ def test_a_journal_that_lives_long_keeps_no_note_of_each_run(call: Calls) -> Non
     assert not folder.has_open(run_id)
 
 
+def test_nobody_waits_for_a_run_whose_opening_was_refused(call: Calls) -> None:
+    """Another gateway's delivery would stand still until this one ends."""
+    made_id = call("POST", "experiments/create", {"name": "gone"})["experiment_id"]
+    call.gateway.experiments.active(made_id)
+    call.gateway.client.reader.drain()
+    call.gateway.client.reader.tracking.delete_experiment(made_id)  # as another gateway does
+    run_id = run_of(call, experiment_id=made_id)
+    session_here = call.gateway.client.session
+    assert session_here.writer.folder.creates(run_id)
+    call.gateway.client.reader.drain()
+    assert session_here.rejected() == 1
+    assert not session_here.writer.folder.creates(run_id)
+
+
+def test_a_run_that_the_event_loop_is_about_to_use_is_not_forgotten(opened: Open) -> None:
+    call = opened(runs_max=2)
+    first, second = run_of(call), run_of(call)
+    assert call.gateway.runs.knows(first)
+    run_of(call)
+    assert call.gateway.runs.knows(first)
+    assert not call.gateway.runs.knows(second)
+    assert not call.gateway.runs.knows(None)
+
+
+def test_a_run_that_is_deleted_meanwhile_is_not_known_again(call: Calls) -> None:
+    run_id = run_of(call)
+
+    class Known(OrderedDict[str, RunRecorder]):
+        def get(self, key: str, default: Any = None) -> Any:
+            return self.pop(key, default)  # another thread is faster
+
+    call.gateway.runs._known = Known(call.gateway.runs._known)
+    assert call.gateway.runs.recorder(run_id).run_id == run_id
+    assert not call.gateway.runs.knows(run_id)
+
+
 def test_a_run_that_another_gateway_is_about_to_deliver_is_waited_for(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +487,27 @@ def test_a_backend_that_is_down_keeps_nobody_from_logging(
     assert data_of(call, run_id)["metrics"] == {"a": 2.0}
 
 
+def test_a_backend_that_did_not_answer_is_not_asked_for_each_run(
+    call: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, asked = [run_of(call) for _ in range(3)], []
+
+    def down(reader: Any) -> Any:
+        asked.append(reader)
+        raise Unavailable("the backend is down")
+
+    call.gateway.runs.forget_all()
+    monkeypatch.setattr(runs_module, "BLIND_S", 1_000.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(call.gateway.client.reader), "tracking", property(down))
+        for run_id in ids:
+            call("POST", "runs/set-tag", {"run_id": run_id, "key": "a", "value": "b"})
+    assert len(asked) == 1
+    assert [data_of(call, run_id)["tags"]["a"] for run_id in ids] == ["b"] * 3
+    call.gateway.runs._blind_until = 0.0
+    assert call.code("POST", "runs/set-tag", {"run_id": mint_id(), "key": "a", "value": "b"}) == ABSENT
+
+
 def test_a_record_of_a_client_says_so_and_older_ones_are_read() -> None:
     opened = RunOpened("r", "e", "n", "name", "u", 1, {}, OpenMode.CREATE, is_of_client=True)
     encoded = msgspec.msgpack.encode(opened)
@@ -386,7 +516,9 @@ def test_a_record_of_a_client_says_so_and_older_ones_are_read() -> None:
     assert not msgspec.convert(older, RunOpened).is_of_client
 
 
-def test_requests_are_quick_only_where_nothing_is_asked_of_the_backend(call: Calls) -> None:
+def test_requests_are_quick_only_where_nothing_is_asked_of_the_backend(
+    call: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id = run_of(call)
     quick = {route.path: route.is_quick for route in ROUTES}
     assert quick["runs/log-metric"](call.gateway, LogMetric(run_id=run_id))
@@ -397,6 +529,12 @@ def test_requests_are_quick_only_where_nothing_is_asked_of_the_backend(call: Cal
         call.gateway, LogBatch(run_id=run_id, metrics=[LoggedPoint(model_id="m")])
     )
     assert not quick["runs/get"](call.gateway, LogMetric(run_id=run_id))
+    assert quick["runs/log-inputs"](call.gateway, LogInputs(run_id=run_id))
+    assert not quick["runs/log-inputs"](call.gateway, LogInputs(run_id=run_id, models=[ModelInputBody()]))
+    assert quick["runs/update"](call.gateway, UpdateRun(run_id=run_id))
+    assert not quick["runs/update"](call.gateway, UpdateRun(run_id=mint_id()))
+    monkeypatch.setattr(call.gateway.documents, "has_unwritten", lambda run_id: True)
+    assert not quick["runs/update"](call.gateway, UpdateRun(run_id=run_id))
 
 
 def test_status_and_points_of_a_batch_keep_their_bits(call: Calls) -> None:

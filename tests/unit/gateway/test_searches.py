@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.gateway_calls import Calls
 from tests.support.program_state import forget
+from trackbridge.domain.paging import Page
+from trackbridge.domain.runs import Run
 from trackbridge.domain.search import Query
 from trackbridge.gateway import searches
 from trackbridge.gateway.gateway import Gateway, GatewayOptions
@@ -55,6 +57,23 @@ def test_filters_and_stages(call: Calls) -> None:
     assert len(names(call, run_view_type=3)) == 5
     assert names(call, experiment_ids=[]) == []
     assert names(call, experiment_ids=["77"]) == []
+
+
+@pytest.mark.parametrize(("can_search", "asked"), [(True, [10_000, 10_000]), (False, [25_000])])
+def test_a_backend_that_cannot_search_is_read_once_for_all_pages(
+    call: Calls, monkeypatch: pytest.MonkeyPatch, can_search: bool, asked: list[int]
+) -> None:
+    reader, sizes = type(call.gateway.client.reader), []
+    assert call.gateway.client.reader.capabilities.limits.page_items_max == 10_000
+
+    def search_runs(*_: object, max_results: int, **__: object) -> Page[Run]:
+        sizes.append(max_results)
+        return Page(items=(), token="more" if len(sizes) < len(asked) else None)
+
+    monkeypatch.setattr(reader, "can_search", lambda self, query: can_search)
+    monkeypatch.setattr(reader, "search_runs", search_runs)
+    assert names(call, max_results=25_000) == []
+    assert sizes == asked
 
 
 def test_pages_hold_every_run_once(call: Calls) -> None:

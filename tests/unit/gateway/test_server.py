@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.gateways import ServedGateway, gateway
 from tests.support.processes import eventually
-from trackbridge.gateway.protocol import send_at_once
+from trackbridge.gateway.protocol import UNTAKEN_MS_MAX, send_at_once
 from trackbridge.gateway.routes import Scope
 from trackbridge.gateway.tokens import TokenFile
 
@@ -106,6 +106,16 @@ def test_a_head_without_end(served: ServedGateway) -> None:
     assert served.metric('bridge_gateway_connections_refused_total{status="431"}') >= 1
 
 
+def test_headers_behind_a_body(served: ServedGateway) -> None:
+    request = CREATE + JSON + b'Transfer-Encoding: chunked\r\n\r\n11\r\n{"name":"behind"}\r\n0\r\n'
+    assert status_of(exchange(served, request + b"X-A: b\r\n\r\n")) == 200
+    with closing(served.connect()) as connection:
+        connection.sendall(request)
+        trailers = (b"X-A: " + b"b" * 1000 + b"\r\n") * 20_000
+        with pytest.raises(ConnectionError):  # cut off, and nothing of it is kept
+            connection.sendall(trailers)
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
@@ -156,6 +166,8 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
         assert not accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         send_at_once(accepted)
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        if sys.platform == "linux":
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNTAKEN_MS_MAX
     for pair in socket.socketpair():
         send_at_once(pair)  # has no such thing
         pair.close()

@@ -209,6 +209,7 @@ def test_wrong_traces_are_refused(client: Client) -> None:
         {"request_time": "2026-13-41T00:00:00Z"},
         {"execution_duration": "long"},
         {"state": "FINE"},
+        {"state": "1" * 5000},
         {"tags": {"a": 3}},
         {"assessments": [{}]},
     ):
@@ -248,7 +249,18 @@ def test_times_are_read_as_protobuf_writes_them(text: str, milliseconds: int) ->
     assert trace_forms.milliseconds_of(trace_forms.time_of(milliseconds)) == milliseconds
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-11-21", "2026-02-30T00:00:00Z", "٢026-11-21T19:50:53Z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2026-11-21",
+        "2026-02-30T00:00:00Z",
+        "٢026-11-21T19:50:53Z",
+        "0001-01-01T00:00:00+23:59",  # once kept, no search could tell it
+        "9999-12-31T23:59:59-23:59",
+    ],
+)
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(BridgeError):
         trace_forms.milliseconds_of(text)

@@ -155,4 +155,6 @@ def test_enumerations_come_by_name_or_number(given: str | int | None, name: str)
 def test_an_unknown_word_of_an_enumeration_is_refused() -> None:
     with pytest.raises(Refused, match="ACTIVE_ONLY"):
         wire.view_of("4")
+    with pytest.raises(Refused):
+        wire.view_of("1" * 5000)
     assert decoded(SearchRuns, {"run_view_type": "NONE"}).run_view_type == "NONE"  # the handler's to say

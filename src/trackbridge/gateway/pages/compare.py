@@ -10,7 +10,8 @@ from starlette.routing import Route
 
 from trackbridge.api.display import format_duration, format_number
 from trackbridge.domain.runs import Run
-from trackbridge.errors import NotFound, Unsupported
+from trackbridge.domain.secrets import redact
+from trackbridge.errors import BridgeError, InvalidInput, NotFound
 from trackbridge.gateway.pages import plots, run_table
 from trackbridge.gateway.pages.curves import RUNS_MAX, frame_of
 from trackbridge.gateway.pages.drawing import AXES
@@ -194,6 +195,10 @@ def _files(view: View, runs: Sequence[Run], path: str) -> list[tuple[Run, Previe
             found.append((run, preview_of(view.client, run.info.run_id, path)))
         except NotFound:
             found.append((run, None))
+        except InvalidInput:  # the path is none
+            raise
+        except BridgeError as error:  # the store of files may be another than that of runs
+            found.append((run, Preview(path, "none", note=f"it cannot be read now: {redact(str(error))}")))
     return found
 
 
@@ -207,5 +212,5 @@ def _paths(view: View, run_id: str) -> list[str]:
     """Return the files at the root of a run, to choose from."""
     try:
         return [file.path for file in view.client.list_artifacts(run_id) if not file.is_dir][:PATHS_MAX]
-    except Unsupported:
+    except BridgeError:  # a path can be typed as well
         return []

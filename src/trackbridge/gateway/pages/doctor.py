@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
@@ -58,7 +60,7 @@ def routes(desk: Desk) -> list[Route]:
             section="doctor",
             found=examined(asking, place, uri),
             places=tuple(places),
-            twin=f"bridge doctor {place} --json",
+            twin=f"bridge doctor {shlex.quote(place)} --json",
         )
 
     return [desk.pages.route("/doctor", shown)]

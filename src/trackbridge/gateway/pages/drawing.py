@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from operator import le
@@ -70,7 +70,7 @@ def drawn(columns: MetricColumns, frame: Frame, start_ms: int) -> Drawn:
     origin, unit = {"step": (0, 1), "time": (0, 1000), "relative": (start_ms, 1000)}[frame.axis]
     low, high = (None if edge is None else edge * unit + origin for edge in (frame.low, frame.high))
     xs, values = _cut(xs, values, low, high)
-    kept, left_out = _extremes(xs, values, frame)
+    kept, left_out = _extremes(xs, values, frame, _columns(xs, frame.width, low, high))
     lost = len(columns) - len(values) if frame.smoothing and frame.low is None and frame.high is None else 0
     kept = _apart([((x - origin) / unit if unit > 1 else x, value) for x, value in kept])
     return Drawn([x for x, _ in kept], [value for _, value in kept], left_out + max(0, lost))
@@ -110,23 +110,39 @@ def _cut(
 
 
 def _extremes(
-    xs: Sequence[float], values: array[float], frame: Frame
+    xs: Sequence[float], values: array[float], frame: Frame, columns: Iterable[tuple[int, int]]
 ) -> tuple[list[tuple[float, float]], int]:
     """Return the least and the greatest value of each pixel column, and how many cannot be drawn."""
-    if not len(xs):
-        return [], 0
     kept: list[tuple[float, float]] = []
-    left_out, begin, count = 0, 0, len(xs)
-    first, span = xs[0], xs[-1] - xs[0]
-    for column in range(frame.width):
-        is_last = column == frame.width - 1
-        end = count if is_last else bisect_left(xs, first + span * (column + 1) / frame.width, begin)
+    left_out = 0
+    for begin, end in columns:
         if end > begin:
             points, lost = _of_column(xs[begin:end], values[begin:end], is_log=frame.is_log)
             kept += points
             left_out += lost
-            begin = end
     return kept, left_out
+
+
+def _columns(
+    xs: Sequence[float], width: int, low: float | None, high: float | None
+) -> Iterator[tuple[int, int]]:
+    """Yield where each pixel column begins and ends.
+
+    A neighbour outside of the part that is shown may be far away, and has a column of its own.
+    """
+    if not len(xs):
+        return
+    begin = int(low is not None and xs[0] < low)
+    stop = max(begin, len(xs) - int(high is not None and xs[-1] > high))
+    yield 0, begin
+    if begin < stop:
+        first, span = xs[begin], xs[stop - 1] - xs[begin]
+        for column in range(1, width):
+            end = bisect_left(xs, first + span * column / width, begin, stop)
+            yield begin, end
+            begin = end
+    yield begin, stop
+    yield stop, len(xs)
 
 
 def _of_column(

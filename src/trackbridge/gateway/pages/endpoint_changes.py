@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 
 import msgspec
@@ -196,5 +197,5 @@ def _revision(view: View) -> int | None:
 
 def _twin(view: View) -> str:
     to = f" --to {view.value('to')}" if view.value("to") else ""
-    target = view.value("target")
-    return f"bridge endpoints rollback {view.value('name')}{to} --target {target} --json"
+    name, target = shlex.quote(view.value("name")), shlex.quote(view.value("target"))
+    return f"bridge endpoints rollback {name}{to} --target {target} --json"

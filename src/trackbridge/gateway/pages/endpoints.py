@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -288,9 +289,15 @@ def _shown(desk: Desk, view: View) -> Response:
         title=name,
         section=SECTION,
         endpoint_address=endpoint_address,
-        twin=f"bridge endpoints show {name} --target {target} --window {window} --json; "
-        f"bridge endpoints history {name} --target {target} --json; bridge rollouts show {name} --json",
+        twin=_twin(shlex.quote(name), shlex.quote(target), window),
         **context,
+    )
+
+
+def _twin(name: str, target: str, window: str) -> str:
+    return (
+        f"bridge endpoints show {name} --target {target} --window {window} --json; "
+        f"bridge endpoints history {name} --target {target} --json; bridge rollouts show {name} --json"
     )
 
 

@@ -25,6 +25,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from trackbridge.api.display import format_duration, format_number, format_time, printable
+from trackbridge.domain.plan_texts import cut
 from trackbridge.domain.secrets import redact
 from trackbridge.errors import (
     AuthError,
@@ -150,7 +151,8 @@ class View:
     def fragment(self, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
         """Return a part of a page, for htmx to put in."""
         text = self.pages.environment.get_template(template).render(context)
-        return HTMLResponse(text, status_code=status, headers=HEADERS)
+        # What others logged as JSON may hold halves of characters, which no encoding has.
+        return HTMLResponse(text.encode("utf-8", "replace"), status_code=status, headers=HEADERS)
 
     def redirect(self, address: str) -> Response:
         """Send the browser to another page of ours; only a path."""
@@ -218,7 +220,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=format_number, time=format_time, duration=format_duration, printable=printable, iso=_iso
+        number=format_number,
+        time=format_time,
+        duration=format_duration,
+        printable=printable,
+        iso=_iso,
+        cut=cut,
     )
     environment.globals.update(static=static_files.address, sections=SECTIONS)
     return environment

@@ -5,6 +5,7 @@ The fields of every change: ``name``, ``version`` (a number), ``why`` for the hi
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -250,7 +251,7 @@ def _version_of(change: Change) -> str:
 
 def _twin(word: str, view: View) -> str:
     name, version = view.value("name"), view.value("version")
-    model = f"{name}/{version}" if version else name
+    model = shlex.quote(f"{name}/{version}" if version else name)
     verb = {"approved": "approve", "rejected": "reject", "pending": ""}.get(view.value("approval"), word)
     if not verb:  # no command sets a version back
         return ""

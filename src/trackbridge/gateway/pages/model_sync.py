@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Any
 
@@ -263,5 +264,5 @@ def _twin(compared: Compared) -> str:
     options = (" --two-way" if asked.two_way else "") + (
         f" --conflict {asked.policy}" if asked.policy != "fail" else ""
     )
-    models = "".join(f" {name}" for name in asked.models)
-    return f"bridge models sync {compared.source} {compared.target}{models}{options} --plan --json"
+    named = " ".join(map(shlex.quote, (compared.source, compared.target, *asked.models)))
+    return f"bridge models sync {named}{options} --plan --json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Mapping
 
 import msgspec
@@ -251,7 +252,7 @@ def model_page(view: View) -> Response:
         facts=facts,
         stages=STAGES,
         approvals=[item.value for item in Approval],
-        twin=f"bridge models show {name} --json; bridge models history {name} --json",
+        twin="bridge models show {0} --json; bridge models history {0} --json".format(shlex.quote(name)),
     )
 
 

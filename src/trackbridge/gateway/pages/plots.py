@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from trackbridge.api.display import format_number, printable
+from trackbridge.api.display import format_number, format_time, printable
 from trackbridge.domain.runs import Run
 from trackbridge.gateway.pages.run_table import Column
 
@@ -15,6 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50
 TICKS = 5
 AXIS_WIDTH_MIN = 110
 CATEGORIES_MAX = 30
+TIMES_OF_DAY_MS_MAX = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,15 @@ def _number_axis(label: str, column: Column, low: float, high: float) -> Axis:
         return (value / 2 - low / 2) / half if half else 0.5
 
     steps = [number / (TICKS - 1) for number in range(TICKS)] if half else [0.5]
-    ticks = tuple((step, format_number(low + 2 * half * step if half else low)) for step in steps)
-    return Axis(label, ticks, place)
+    values = [low + 2 * half * step if half else low for step in steps]
+    labels = _times(values) if column.name == "start_time" else [format_number(value) for value in values]
+    return Axis(label, tuple(zip(steps, labels, strict=True)), place)
+
+
+def _times(values: Sequence[float]) -> list[str]:
+    """Return times in milliseconds since 1970 as days, those of less than a day as times of day; UTC."""
+    is_short = values[-1] - values[0] < TIMES_OF_DAY_MS_MAX
+    return [format_time(round(value))[slice(11, 19) if is_short else slice(10)] for value in values]
 
 
 def _text_axis(label: str, column: Column, texts: Sequence[str]) -> Axis:
@@ -123,6 +131,13 @@ def _text(value: float | str) -> str:
     return format_number(value) if isinstance(value, float) else value
 
 
+def _told(run: Run, column: Column) -> str:
+    if column.name == "start_time":
+        return format_time(run.info.start_time)
+    value = value_of(run, column)
+    return "" if value is None else _text(value)
+
+
 def scatter(runs: Sequence[Run], across: Column, up: Column) -> Plot:
     """Return the runs as dots over two columns."""
     horizontal, vertical = axis_of(runs, across), axis_of(runs, up)
@@ -131,7 +146,7 @@ def scatter(runs: Sequence[Run], across: Column, up: Column) -> Plot:
         x, y = horizontal.place(run), vertical.place(run)
         if x is None or y is None:
             continue
-        values = (_text(value_of(run, column) or 0.0) for column in (across, up))
+        values = (_told(run, column) for column in (across, up))
         text = "{}: {}, {}".format(run.info.run_name, *values)
         left = LEFT + x * (WIDTH - LEFT - RIGHT)
         dots.append(Dot(round(left, 1), round(from_top(y), 1), index, run, printable(text)))

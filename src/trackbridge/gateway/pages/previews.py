@@ -157,9 +157,23 @@ def _structured(path: str, ending: str, content: bytes, size: int) -> Preview | 
     table = _logged_table(path, value, size)
     if table is not None:
         return table
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text = _indented(value)
+    except RecursionError:  # it is read without Python's stack, and written with it
+        return None
     note = "" if len(text) <= TEXT_BYTES_MAX else f"only the first {TEXT_BYTES_MAX:,} characters"
     return Preview(path, "text", size, text=text[:TEXT_BYTES_MAX], note=note)
+
+
+def _indented(value: Any) -> str:
+    """Return JSON with indents, not much more than is shown: a deep list may have gigabytes of them."""
+    parts, count = [], 0
+    for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(value):
+        parts.append(part)
+        count += len(part)
+        if count > TEXT_BYTES_MAX:
+            break
+    return "".join(parts)
 
 
 def _logged_table(path: str, value: Any, size: int) -> Preview | None:

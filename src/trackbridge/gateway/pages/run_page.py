@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,7 +27,7 @@ from trackbridge.domain.runs import (
     Run,
 )
 from trackbridge.domain.secrets import redact
-from trackbridge.errors import BridgeError, NotFound, Unsupported
+from trackbridge.errors import BridgeError, InvalidInput, NotFound, Unsupported
 from trackbridge.gateway.pages.drawing import spark_points
 from trackbridge.gateway.pages.finding import all_experiments
 from trackbridge.gateway.pages.layout import Pages, View
@@ -153,7 +153,7 @@ def _source(run: Run) -> list[tuple[str, Link]]:
     commit, repository = tags.get(TAG_GIT_COMMIT, ""), tags.get(TAG_GIT_REPOSITORY, "")
     web = _web_address(repository)
     found = [("File", Link(tags.get(TAG_SOURCE_NAME, "")))]
-    found.append(("Repository", Link(repository, web)))
+    found.append(("Repository", Link(redact(repository), web)))
     found.append(("Branch", Link(tags.get(TAG_GIT_BRANCH, ""))))
     found.append(("Commit", Link(commit, f"{web}/commit/{commit}" if web and commit else "")))
     if tags.get(TAG_GIT_DIRTY) == "true":
@@ -167,8 +167,8 @@ def _web_address(repository: str) -> str:
     if repository.startswith("git@") and ":" in repository:
         host, _, path = repository.removeprefix("git@").partition(":")
         repository = f"https://{host}/{path}"
-    parts = urlsplit(repository)
-    if parts.scheme != "https" or not parts.hostname or parts.username:
+    parts = _parts(repository)
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         return ""
     return repository.removesuffix(".git").rstrip("/")
 
@@ -181,7 +181,15 @@ def _job(run: Run) -> tuple[Link, str] | None:
 
 
 def _safe_address(address: str) -> str:
-    return address if urlsplit(address).scheme in ("https", "http") else ""
+    return address if _parts(address).scheme in ("https", "http") else ""
+
+
+def _parts(address: str) -> SplitResult:
+    """Return the parts of an address; no parts where it is none, since anything may have been logged."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def _models(run: Run) -> list[Link]:
@@ -190,7 +198,7 @@ def _models(run: Run) -> list[Link]:
         Link(f"{link.model_id}{'' if link.step is None else f' (step {link.step})'}") for link in run.models
     ]
     paths = _model_paths(run.data.tags.get(TAG_MODEL_HISTORY, ""))
-    return found + [Link(path, f"?path={quote(path)}/MLmodel#artifacts") for path in paths]
+    return found + [Link(path, f"?path={quote(path, errors='replace')}/MLmodel#artifacts") for path in paths]
 
 
 def _model_paths(history: str) -> list[str]:
@@ -213,6 +221,10 @@ def _artifacts(view: View, run_id: str, path: str) -> tuple[Sequence[ArtifactInf
         return view.client.list_artifacts(run_id, ""), Preview(path, "none", note="there is no such file")
     except Unsupported:
         return [], None
+    except InvalidInput:  # the address of this page is wrong
+        raise
+    except BridgeError as error:  # the store of files may be another than that of runs
+        return [], Preview(path, "none", note=f"the files cannot be read now: {redact(str(error))}")
     return files, shown
 
 

@@ -199,7 +199,11 @@ def plan_letters(roots: Sequence[Path], names: Sequence[str], *, is_all: bool, d
         )
         for letter in letters[:CHANGES_SHOWN_MAX]
     ]
-    state = [(str(root), numbers) for root, numbers in chosen.items()]
+    # The number of a dead letter that is gone may be given to another.
+    state = (
+        [(str(root), numbers) for root, numbers in chosen.items()],
+        [(letter.destination, letter.journal, letter.sequence) for letter in letters],
+    )
     notes = [f"{len(letters):,} dead letters; {'they are gone for good' if drops else 'in their order'}"]
     if len(letters) > CHANGES_SHOWN_MAX:
         notes.append(f"the first {CHANGES_SHOWN_MAX:,} are shown")
@@ -304,8 +308,12 @@ def _change(desk: Desk, *, drops: bool) -> forms.Change:
         apply=do_drop if drops else do_replay,
         section=SECTION,
         is_dangerous=drops,
-        twin=lambda view: f"bridge sync {verb} {' '.join(view.values('letter')) or '--all'} --json",
+        twin=lambda view: f"bridge sync {verb} {_named(view)} --json",
     )
+
+
+def _named(view: View) -> str:
+    return "--all" if view.value("all") else " ".join(view.values("letter"))
 
 
 def _letter_page(view: View) -> Response:

@@ -85,3 +85,24 @@ def test_an_error_of_ours_is_told_with_its_hint() -> None:
 def test_a_fault_of_ours_is_none_of_the_place() -> None:
     with pytest.raises(ZeroDivisionError):
         Asking().ask_one("x", "any", lambda: 1 // 0)
+
+
+def test_who_looks_again_gets_the_answer_that_came_too_late(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "wait", wait)
+    asked: list[int] = []
+    impatient = Asking(0.05)
+
+    def question() -> int:
+        asked.append(1)
+        gate.wait(60.0)
+        return len(asked)
+
+    assert impatient.ask_one("x", "slow", question).value is None
+    (under_way,) = impatient._under_way.values()
+    gate.set()
+    under_way.result(60.0)
+    assert impatient.ask_one("x", "slow", question).value == 1
+    monkeypatch.setattr(asking, "wait", lambda futures, timeout: wait(futures, timeout=60.0))
+    assert impatient.ask_one("x", "slow", question).value == 2  # told once, then asked anew

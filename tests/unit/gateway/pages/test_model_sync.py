@@ -112,3 +112,11 @@ def test_only_known_places_are_compared(site: Site, lab: tb.Client) -> None:
     fields = {"csrf": [site.token()], "source": ["lab"], "target": ["lab"], "policy": ["guess"]}
     assert "no way to decide" in site.send("/models/sync", fields, status=400)
     assert "no work" in site.get("/models/sync/apply", work="0" * 32, status=404)
+
+
+def test_who_may_only_read_is_offered_no_comparison(site: Site, lab: tb.Client) -> None:
+    assert "<button" in site.get("/models/sync")
+    site.may_only_read()
+    text = site.get("/models/sync")
+    assert "Your token may read only" in text
+    assert "<button" not in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.page_sites import Site, fields_of, refused
-from trackbridge.gateway.pages.models import model_facts
+from trackbridge.gateway.pages.models import model_address, model_facts
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -138,3 +138,13 @@ def test_without_the_token_or_the_scope_nothing_is_changed(wine: Site) -> None:
     assert refused(lambda: wine.send("/models/delete", fields)).status == 403
     assert "Plan" in wine.get("/models/delete", name="wine"), "who may only read may read plans"
     assert len(model_facts(wine.gateway.client, "wine").versions) == 3
+
+
+def test_commands_are_quoted_for_a_shell(site: Site, tmp_path: Path) -> None:
+    name = "wine; echo $(id)"
+    (tmp_path / "weights").write_text("1")
+    site.gateway.client.register_model(tmp_path / "weights", name)
+    text = site.get(model_address(name))
+    assert "bridge models show &#39;wine; echo $(id)&#39; --json" in text
+    plan = site.get("/models/approval", name=name, version="1", approval="approved")
+    assert "bridge models approve &#39;wine; echo $(id)/1&#39; --json" in plan

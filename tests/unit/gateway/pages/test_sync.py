@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import partial
 from pathlib import Path
@@ -165,3 +166,23 @@ def test_doctor_does_not_wait_for_a_place_that_hangs(site: Site, monkeypatch: py
     gate.set()
     assert "it did not answer within 15 s" in text
     assert "Findings" not in text
+
+
+def test_a_number_that_was_given_again_is_another_dead_letter(site: Site, letters: DeadLetters) -> None:
+    def replaced() -> None:
+        letters.remove([3])
+        letters.add("https://other.example.org", JOURNAL, [(9, "r", "MetricLogged", "no", b"")])
+
+    assert "has changed since" in site.confirm("/sync/drop", status=409, meanwhile=replaced, letter="3")
+    assert sorted(letters.numbers()) == [1, 2, 3]
+
+
+def test_the_command_for_all_says_all(site: Site, letters: DeadLetters) -> None:
+    assert "bridge sync drop --all --json" in site.get("/sync/drop", letter="2", all="yes")
+
+
+def test_long_values_of_a_plan_that_begin_alike_are_told_apart(site: Site, letters: DeadLetters) -> None:
+    rows = [(number, "r", "MetricLogged", "x" * 500 + str(number), b"") for number in (8, 9)]
+    letters.add("https://tracking.example.org", JOURNAL, rows)
+    digests = re.findall("501 characters, sha256 ([0-9a-f]{12})", site.get("/sync/drop", all="yes"))
+    assert len(set(digests)) == 2

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.page_sites import Site
 from trackbridge.errors import LimitReached, Locked, NotFound, Unavailable
 from trackbridge.gateway.pages import works
 from trackbridge.gateway.pages.works import Outcome, Shown, Work, Works, WorkState
@@ -117,3 +120,10 @@ def test_bounds(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     gate.set()
     for work in running:
         over(store, work)
+
+
+def test_a_work_that_is_not_known_any_more_is_told_where_its_progress_stood(site: Site) -> None:
+    told = json.loads(re.findall(r"name=\"htmx-config\" content='([^']*)'", site.get("/works"))[0])
+    rules = [rule for rule in told["responseHandling"] if re.search(rule["code"], "404")]
+    assert rules[0]["swap"] is True
+    assert "the gateway was started again" in site.get("/works/gone", status=404, fragment=True)

@@ -102,3 +102,11 @@ def test_a_small_curve_stays_inside_its_picture(values: list[float]) -> None:
 @pytest.mark.parametrize("values", [[], [1.0], [math.nan, math.nan]])
 def test_no_small_curve_without_two_points(values: list[float]) -> None:
     assert spark_points(history(values), 100, 20) == ""
+
+
+def test_a_neighbour_far_away_takes_no_detail_from_the_part_that_is_shown() -> None:
+    steps = [0, *range(500_000, 510_000), 10**6]
+    points = history([float(number % 7) for number in range(len(steps))], steps=steps)
+    part = drawn(points, Frame(width=100, low=500_000, high=510_500), START_MS)
+    assert (part.xs[0], part.xs[-1]) == (0, 10**6)
+    assert len(part.xs) == 2 * 100 + 2

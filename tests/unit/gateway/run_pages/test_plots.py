@@ -89,3 +89,14 @@ def test_a_heading_sorts_metrics_by_the_greatest_first_and_then_turns_round() ->
     assert next_sort(acc, "-metrics.acc") == "metrics.acc"
     assert next_sort(acc, "metrics.acc") == "-metrics.acc"
     assert next_sort(name, "-metrics.acc") == "run_name"
+
+
+def test_times_are_told_as_such() -> None:
+    day_ms = 86_400_000
+    runs = [run(number * day_ms, {}, {"acc": float(number)}) for number in (1, 5)]
+    plot = plots.scatter(runs, column("start_time"), column("metrics.acc"))
+    days = [label for _, label in plot.axes[0][1].ticks]
+    assert days == ["1970-01-02", "1970-01-03", "1970-01-04", "1970-01-05", "1970-01-06"]
+    assert plot.dots[0].text.endswith("1970-01-02 00:00:00, 1")
+    short = plots.axis_of([run(0, {}, {}), run(4000, {}, {})], column("start_time"))
+    assert [label for _, label in short.ticks][:2] == ["00:00:00", "00:00:01"]

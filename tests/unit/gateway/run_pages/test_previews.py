@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -113,3 +114,29 @@ def test_texts_are_held_against_each_other() -> None:
 def test_a_path_that_no_store_may_hold_is_refused(path: str) -> None:
     with pytest.raises(InvalidInput):
         preview(path, b"")
+
+
+def test_deep_json_is_not_written_out_in_full() -> None:
+    """Two bytes of it take 1,600 with their indents: whole, it would be 300 MB."""
+    content = b"[" * 800 + b"1," * 200_000 + b"1" + b"]" * 800
+    tracemalloc.start()
+    shown = preview("deep.json", content)
+    _, bytes_max = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(shown.text) == previews.TEXT_BYTES_MAX
+    assert "only the first" in shown.note
+    assert bytes_max < 50_000_000
+
+
+def test_json_too_deep_to_be_written_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_deep(value: object) -> str:
+        raise RecursionError
+
+    monkeypatch.setattr(previews, "_indented", too_deep)
+    assert preview("deep.json", b"[[1]]").text == "[[1]]"
+
+
+def test_tables_of_more_cells_than_are_shown_stay_text() -> None:
+    heading = "|" + "a|" * 300 + "\n|" + "-|" * 300 + "\n"
+    assert "<td>" not in rendered(heading + "|\n" * 300)
+    assert "<td>" in rendered("|a|b|\n|-|-|\n|1|2|\n")
