@@ -13,7 +13,6 @@ from typing import Any
 
 from tests.gateway.programs.notes import Notes
 from tests.gateway.programs.wire_calls import wire
-from tests.support.azureml_emulators import azureml_emulator
 from tests.support.gateways import gateway
 from tests.support.mlflow_servers import FLOOR, NEWEST, PYTHONS, REPOSITORY, mlflow_server
 from tests.support.sagemaker_emulators import sagemaker_emulator
@@ -45,13 +44,6 @@ def server(folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def azureml(folder: Path) -> Iterator[Place]:
-    with azureml_emulator() as workspace:
-        yield Place(workspace.uri, dict(workspace.environment()))
-        workspace.raise_failures()
-
-
-@contextmanager
 def sagemaker(folder: Path) -> Iterator[Place]:
     with sagemaker_emulator() as aws:
         yield Place("sagemaker:", dict(aws.environment()))
@@ -61,7 +53,6 @@ def sagemaker(folder: Path) -> Iterator[Place]:
 BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
     "local": local,
     "mlflow": server,
-    "azureml": azureml,
     "sagemaker": sagemaker,
 }
 

@@ -219,6 +219,12 @@ GAPS: tuple[Gap, ...] = (
         ),
         (AZUREML,),
     ),
+    Gap(
+        "a file of a run is not deleted",
+        "Azure ML has no call for it",
+        ("(|got )removed(| twice)(|/.*)",),
+        (AZUREML,),
+    ),
     # Traces.
     Gap(
         "traces are not deleted",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-BEFORE_MS = 5 * 60_000
+BEFORE_MS = 24 * 60 * 60_000
 """How far a server's clock, or a moment that a client took before, may lie from the program's beginning."""
 
 RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
