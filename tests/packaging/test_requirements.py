@@ -23,6 +23,14 @@ EXTRAS_OF = {
     "azureml-newest": ["azure", "emulators", "mlflow", "serve", "testing"],
 }
 
+OTHERWISE_NAMED = {
+    "markdown_it": "markdown-it-py",
+    "opentelemetry": "opentelemetry-api",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+"""Modules whose distribution is not called as they are."""
+
 
 def pins(name: str) -> list[Requirement]:
     return [Requirement(line) for line in (ROOT / f"requirements/{name}.txt").read_text().splitlines()]
@@ -74,9 +82,10 @@ def test_what_is_imported_is_pinned(folder: str, name: str, known: str) -> None:
     assert known in found
     missing = []
     for module in found:
-        parts = (
-            module.replace("sklearn", "scikit-learn").replace("yaml", "pyyaml").replace("_", "-").split(".")
-        )
+        first, _, rest = module.partition(".")
+        distribution = OTHERWISE_NAMED.get(module if first == "opentelemetry" else first, first)
+        named = f"{distribution}.{rest}"
+        parts = named.replace("_", "-").split(".")
         if not any("-".join(parts[:count]) in pinned for count in range(1, len(parts) + 1)):
             missing.append(module)
     assert missing == []
