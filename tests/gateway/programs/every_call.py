@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES="7",  # a gateway answers 503 while a slow backend has not taken all
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
     MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="1",
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
