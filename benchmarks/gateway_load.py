@@ -19,7 +19,7 @@ ANSWER_S = 120.0
 
 @dataclass
 class Load:
-    """What came of it: seconds of each answered request, failures by their text, and how long it took."""
+    """What came of it: seconds of each request that succeeded, failures by their text, how long it took."""
 
     taken_s: list[float] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answered requests a second."""
+        """Requests that succeeded, a second."""
         return len(self.taken_s) / self.elapsed_s
 
     def percentile_ms(self, percent: float) -> float:
@@ -126,9 +126,10 @@ def run(
             if status is None:
                 continue
             now = time.perf_counter()
-            found.taken_s.append(now - client.began)
-            if " 200 " not in f"{status} ":
-                _count(found, client.received[:300].decode(errors="replace"))
+            if " 200 " in f"{status} ":
+                found.taken_s.append(now - client.began)
+            else:
+                _count(found, client.received[-300:].decode(errors="replace"))
             if now - start < seconds and (count == 0 or begun < count):
                 client.send(request_of(client.number, client.sent))
                 begun += 1

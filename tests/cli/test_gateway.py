@@ -7,12 +7,15 @@ import signal
 import socket
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Bridge, bridge_process, clean_environment, lines_until, rest_of
 from tests.support.gateways import end_children
+from trackbridge.errors import Locked
 from trackbridge.gateway.routes import Scope
+from trackbridge.gateway.server import ServerOptions
 from trackbridge.gateway.tokens import TokenFile
 
 
@@ -72,6 +75,31 @@ def test_what_cannot_be_served_is_refused(bridge: Bridge, arguments: list[str], 
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--rate", "-1"], ["--body-max", "much"]])
 def test_wrong_command_lines(bridge: Bridge, arguments: list[str]) -> None:
     bridge("gateway", *arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rate"),
+    [
+        ([], 0),
+        (["--rate", "7"], 7),
+        (["--tokens", "tokens.json"], 5000),
+        (["--trusted-header", "X-User"], 5000),
+        (["--host", "0.0.0.0"], 5000),
+        (["--host", "0.0.0.0", "--rate", "0"], 0),
+    ],
+)
+def test_nameless_programs_of_this_machine_have_no_rate(
+    bridge: Bridge, project: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], rate: float
+) -> None:
+    served: list[ServerOptions] = []
+
+    def serve(options: ServerOptions, **_: Any) -> None:
+        served.append(options)
+        raise Locked("far enough")
+
+    monkeypatch.setattr("trackbridge.gateway.server.serve", serve)
+    bridge("gateway", *arguments, code=11)
+    assert [options.limits.rate_max for options in served] == [rate]
 
 
 def test_a_port_that_is_taken(bridge: Bridge) -> None:

@@ -35,7 +35,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"| {limits.body_bytes_max >> 20} MiB | `--body-max`" in TEXT
     assert f"| {limits.upload_bytes_max >> 30} GiB | `--upload-max`" in TEXT
     assert BURST_S == 2
-    assert f"| {limits.rate_max:,.0f} a second, over two seconds | `--rate`" in TEXT
+    assert f"| {limits.rate_max:,.0f} a second, over two seconds; " in TEXT
     assert f"| {limits.connections_max:,}, or what the system allows | `--connections`" in TEXT
     assert f"| head of a request | {HEAD_BYTES_MAX >> 10} KiB |" in TEXT
     assert f"| time for a head | {limits.header_timeout_s:g} s | `--header-timeout`" in TEXT
@@ -56,18 +56,18 @@ def test_every_option_is_one_of_the_command_and_has_its_default() -> None:
     assert mentioned - set(options) == set()
     limits = Limits()
     values = {name: options[f"--{name}"].type_cast_value(context, options[f"--{name}"].default) for name in (
-        "body-max", "upload-max", "rate", "connections", "threads", "header-timeout", "body-timeout", "drain",
+        "body-max", "upload-max", "connections", "threads", "header-timeout", "body-timeout", "drain",
     )}  # fmt: skip
     assert values == {
         "body-max": limits.body_bytes_max,
         "upload-max": limits.upload_bytes_max,
-        "rate": limits.rate_max,
         "connections": limits.connections_max,
         "threads": limits.threads,
         "header-timeout": limits.header_timeout_s,
         "body-timeout": limits.body_timeout_s,
         "drain": limits.drain_s,
     }
+    assert f"[default: {limits.rate_max:.0f};" in str(getattr(options["--rate"], "help", None))
 
 
 def test_every_number_for_prometheus_is_named() -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 from tests.gateway.programs.notes import Notes
 from tests.gateway.programs.wire_calls import wire
+from tests.support.azureml_emulators import azureml_emulator
 from tests.support.gateways import gateway
 from tests.support.mlflow_servers import FLOOR, NEWEST, PYTHONS, REPOSITORY, mlflow_server
+from tests.support.sagemaker_emulators import sagemaker_emulator
 
 MARKS = {NEWEST: "q7n", FLOOR: "q7f"}
 """How the names of each client's program begin; they are as long, so that they sort the same."""
@@ -46,9 +48,24 @@ def server(folder: Path) -> Iterator[Place]:
         yield Place(running.url, PATIENT)
 
 
+@contextmanager
+def sagemaker(folder: Path) -> Iterator[Place]:
+    with sagemaker_emulator() as aws:
+        yield Place("sagemaker:", {**aws.environment(), **PATIENT})
+        aws.raise_failures()
+
+
+@contextmanager
+def azureml(folder: Path) -> Iterator[Place]:
+    with azureml_emulator() as azure:
+        yield Place(azure.uri, {**azure.environment(), **PATIENT})
+
+
 BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
     "local": local,
     "mlflow": server,
+    "sagemaker": sagemaker,
+    "azureml": azureml,
 }
 
 

@@ -101,9 +101,8 @@ SERVER_OPTIONS = (
         HOW_MUCH,
         "--rate",
         type=click.FloatRange(0.0),
-        default=5000.0,
-        show_default=True,
-        help="Requests per second of one client; 0 for no bound.",
+        help="Requests per second of one client; 0 for no bound.  "
+        "[default: 5000; no bound where programs of this machine are let in without a name]",
     ),
     _option(
         HOW_MUCH,
@@ -313,15 +312,17 @@ def _serve(
 def _options(
     backend: str | None, registry: str | None, given: dict[str, Any], *, has_pages: bool
 ) -> ServerOptions:
-    from trackbridge.gateway.authentication import AccessOptions
+    from trackbridge.gateway.authentication import AccessOptions, is_loopback
     from trackbridge.gateway.gateway import GatewayOptions
-    from trackbridge.gateway.limits import Limits
+    from trackbridge.gateway.limits import RATE_MAX, Limits
     from trackbridge.gateway.routes import Scope
     from trackbridge.gateway.server import ServerOptions
 
     token_file = given["token_file"]
     if token_file is None and (default := _default_tokens()).exists():
         token_file = default
+    # Nameless programs of one machine share an address: a bound would refuse some of many for what all do.
+    is_nameless = not token_file and not given["trusted_header"] and is_loopback(given["host"])
     return ServerOptions(
         gateway=GatewayOptions(backend=backend, registry=registry),
         access=AccessOptions(
@@ -337,7 +338,7 @@ def _options(
         limits=Limits(
             body_bytes_max=given["body_max"],
             upload_bytes_max=given["upload_max"],
-            rate_max=given["rate"],
+            rate_max=(0.0 if is_nameless else RATE_MAX) if given["rate"] is None else given["rate"],
             connections_max=given["connections"],
             threads=given["threads"],
             header_timeout_s=given["header_timeout"],

@@ -61,6 +61,13 @@ GAPS: tuple[Gap, ...] = (
         ("run updated/(status|answer/run_info/status)",),
     ),
     Gap(
+        "of a run's params those beyond 200, and of its tags those beyond 49, become dead letters "
+        "(`bridge sync dead-letters`)",
+        "Azure ML refuses more, which it says once they are sent; mlflow's server has no bound",
+        ("batches read/(params|tags)/i\\d+",),
+        (AZUREML,),
+    ),
+    Gap(
         "a run that goes on after its end has no end time until it ends again",
         "it has not ended; mlflow keeps the time of the end before",
         ("run that went on/1",),

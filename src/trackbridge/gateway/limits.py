@@ -16,6 +16,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 CLIENTS_MAX = 10_000
 """Of so many clients the rate is remembered; the one that was silent longest is forgotten first."""
+RATE_MAX = 5000.0
+"""Requests per second of one client, unless said otherwise: about what one gateway answers on two cores."""
 BURST_S = 2.0
 """What a client has saved up at the most, in seconds of its rate."""
 DISCARDED_BYTES_MAX = 16 * 1024 * 1024
@@ -40,7 +42,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     body_bytes_max: int = 64 * 1024 * 1024
     upload_bytes_max: int = 100 * 1024**3
-    rate_max: float = 5000.0
+    rate_max: float = RATE_MAX
     connections_max: int = 2000
     header_timeout_s: float = 10.0
     body_timeout_s: float = 30.0

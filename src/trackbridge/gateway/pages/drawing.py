@@ -146,13 +146,13 @@ def _columns(
 
 
 def _of_column(
-    xs: Sequence[float], values: array[float], *, is_log: bool
+    xs: Sequence[float], column: array[float], *, is_log: bool
 ) -> tuple[list[tuple[float, float]], int]:
-    lost = 0
+    lost, values = 0, column.tolist()  # once; each look at an array makes its numbers anew
     if not math.isfinite(sum(values)) or (is_log and min(values) <= 0):
         rows = [(x, value) for x, value in zip(xs, values, strict=True) if _can_be_drawn(value, is_log)]
         lost = len(values) - len(rows)
-        xs, values = [x for x, _ in rows], array("d", [value for _, value in rows])
+        xs, values = [x for x, _ in rows], [value for _, value in rows]
     if len(values) <= 2:
         return list(zip(xs, values, strict=True)), lost
     low, high = values.index(min(values)), values.index(max(values))
