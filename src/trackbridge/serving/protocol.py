@@ -6,17 +6,64 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES_MAX = 64 * 1024
 
+_OF_OFFERS = (b"upgrade", b"http2-settings")
 _SLOW = b'{"error_code":"REQUEST_TIMEOUT","message":"The head of the request did not arrive in time."}'
 _LARGE = b'{"error_code":"BAD_REQUEST","message":"The head of the request is larger than 65536 bytes."}'
+
+
+class OfferBlindParser:
+    """httptools' parser, but an offer to speak another protocol changes nothing (RFC 9110, section 7.8).
+
+    Java's client offers HTTP/2 with its first request. httptools ends there and never reads the body, so the
+    request is read again without the offer.
+
+    Args:
+        protocol: Is told what is read.
+        plain: The parser that uvicorn made.
+    """
+
+    def __init__(self, protocol: BoundedProtocol, plain: HttpRequestParser) -> None:
+        self._protocol = protocol
+        self._plain = plain
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def is_offer(self) -> bool:
+        """Tell whether the head that was read offers another protocol."""
+        return bool(self._plain.should_upgrade()) and self._plain.get_method() != b"CONNECT"
+
+    def feed_data(self, data: bytes) -> None:
+        """Read on."""
+        try:
+            self._plain.feed_data(data)
+        except HttpParserUpgrade as offer:
+            if not self.is_offer():
+                raise
+            head = self._head_without_offer()
+            self._plain = HttpRequestParser(self._protocol)
+            self.feed_data(head + data[offer.args[0] :])
+
+    def _head_without_offer(self) -> bytes:
+        lines = [b"%s %s HTTP/%s" % (self.get_method(), self._protocol.url, self.get_http_version().encode())]
+        for name, value in self._protocol.headers:
+            if name == b"connection":
+                kept = [part for part in value.split(b",") if part.strip().lower() not in _OF_OFFERS]
+                value = b",".join(kept)
+            if name not in _OF_OFFERS:
+                lines.append(b"%s: %s" % (name, value))
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection; a head that comes too slowly is answered with 408, one without end with 431."""
 
+    parser: Any  # ours, around the one that uvicorn makes
     header_timeout_s = 10.0
     on_refused: Callable[[int], None]
     is_reading_head = False
@@ -26,6 +73,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        self.parser = OfferBlindParser(self, self.parser)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -47,12 +95,18 @@ class BoundedProtocol(HttpToolsProtocol):
         """A head is whole."""
         self.is_reading_head = False
         self.head_bytes = 0
-        super().on_headers_complete()
+        if not self.parser.is_offer():  # else it is read once more
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body is there."""
         self.head_bytes = 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if not self.parser.is_offer():
+            super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Bound the size of a head, and the time from its first byte to its last."""

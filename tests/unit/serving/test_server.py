@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 import socket
+import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +55,11 @@ def send_raw(server: Server, data: bytes) -> bytes:
     with server.connect() as connection:
         connection.sendall(data)
         return read_all(connection)
+
+
+def unread(connection: socket.socket) -> int:
+    """Return how many bytes of what was sent the other side's kernel has not acknowledged."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -189,6 +197,23 @@ class TestHostileClients:
     )
     def test_what_is_not_http(self, server: Server, data: bytes) -> None:
         assert send_raw(server, data).startswith(b"HTTP/1.1 400")
+
+    @pytest.mark.parametrize("at", [1, 40, 150, -5, -1])
+    def test_an_offer_of_another_protocol_changes_nothing(self, server: Server, at: int) -> None:
+        body = order("echo")
+        offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
+        head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        data = head + offer + b"content-length: %d\r\n\r\n" % len(body) + body
+        data += head + b"connection: close, upgrade\r\nupgrade: websocket\r\n"
+        data += b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        with server.connect() as connection:
+            connection.sendall(data[:at])
+            wait_until(lambda: not unread(connection))
+            connection.sendall(data[at:])
+            received = read_all(connection)
+        assert received.count(b"HTTP/1.1 200 OK") == 2, received
+        assert b"HTTP/1.1 4" not in received
+        assert send_raw(server, b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n").startswith(b"HTTP/1.1 4")
 
     def test_a_head_without_end(self, server: Server) -> None:
         data = b"GET /ping HTTP/1.1\r\n" + b"".join(b"x-%d: %s\r\n" % (n, b"y" * 1000) for n in range(70))
