@@ -9,6 +9,7 @@ FLOOR_VENV := .venv-mlflow-floor
 EXPORT_IMPORT_VENV := .venv-export-import
 LOCK_VENV := .venv-lock
 SAGEMAKER_VENV := .venv-sagemaker
+TERRAFORM_VENV := .venv-terraform
 AZUREML_FLOOR_VENV := .venv-azureml-floor
 AZUREML_VENV := .venv-azureml-newest
 AZUREML_MLFLOW_VENV := .venv-azureml-mlflow
@@ -22,7 +23,7 @@ PYTEST_FLAGS ?= -n 2 --dist loadfile
 # Tests start thousands of processes; each would compile every module that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint bench peers-sagemaker peers-azureml azurite live-aws live-azure lock clean python
+.PHONY: help demo test lint bench peers-sagemaker peers-azureml azurite live-aws live-azure docs docs-serve sbom audit lock clean python
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -31,7 +32,7 @@ help:  ## list the targets
 demo: $(VENV)/.ready-demo  ## train on real data, kill a run, see that nothing is lost
 	@$(BIN)/bridge demo
 
-test: lint azurite $(FLOOR_VENV)/.ready-floor  ## everything that CI checks; PYTEST_FLAGS="-k journal" narrows it
+test: lint azurite $(FLOOR_VENV)/.ready-floor $(TERRAFORM_VENV)/.ready-terraform  ## everything that CI checks; PYTEST_FLAGS="-k journal" narrows it
 	@$(BIN)/python -m pytest --quiet $(PYTEST_FLAGS)
 
 lint: $(VENV)/.ready-dev  ## style, types and layers, without the tests
@@ -40,7 +41,7 @@ lint: $(VENV)/.ready-dev  ## style, types and layers, without the tests
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports > $(VENV)/layers.txt || { cat $(VENV)/layers.txt >&2; exit 1; }
 
-bench: $(BENCH_VENV)/.ready-bench $(EXPORT_IMPORT_VENV)/.ready-export-import  ## measure every figure of the README, peers and ours in one run
+bench: $(BENCH_VENV)/.ready-bench $(EXPORT_IMPORT_VENV)/.ready-export-import  ## measure every figure of docs/benchmarks.md, peers and ours in one run
 	@$(BENCH_VENV)/bin/bridge emulate azureml --setup
 	@$(BENCH_VENV)/bin/python -m benchmarks
 
@@ -51,6 +52,19 @@ peers-azureml: azurite $(AZUREML_READY)  ## the same with Azure ML's SDK, an old
 	@$(AZUREML_FLOOR_VENV)/bin/python -m pytest --quiet --disable-warnings tests/peers/azure_ml_sdk
 	@$(AZUREML_VENV)/bin/python -m pytest --quiet --disable-warnings tests/peers/azure_ml_sdk
 	@$(BIN)/python -m pytest --quiet tests/peers/azureml_mlflow
+
+docs: $(VENV)/.ready-dev  ## build the site of the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+docs-serve: $(VENV)/.ready-dev  ## show the site while you write, at http://127.0.0.1:8000
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+sbom: $(VENV)/.ready-dev  ## bills of materials (CycloneDX) of the core and of all extras into dist/
+	@$(BIN)/python -m tests.support.sbom dist
+
+audit: $(VENV)/.ready-dev  ## known vulnerabilities of what is pinned, by pip-audit; needs a network that reaches its service
+	@$(BIN)/pip-audit --requirement requirements/dev.txt --no-deps --disable-pip
+	@$(BIN)/python -m pytest --quiet tests/packaging/test_security.py
 
 azurite: $(VENV)/.ready-dev  ## fetch the Blob storage that the emulator of Azure ML stands on
 	@$(BIN)/bridge emulate azureml --setup
@@ -70,6 +84,8 @@ lock: $(LOCK_VENV)/.ready-lock  ## pin the newest versions in requirements/*.txt
 	    --constraints requirements/dev.txt --output-file requirements/bench.txt
 	@$(LOCK_VENV)/bin/uv pip compile requirements/export-import.in --quiet --universal --python-version 3.10 \
 	    --no-header --no-annotate --constraints requirements/dev.txt --output-file requirements/export-import.txt
+	@$(LOCK_VENV)/bin/uv pip compile requirements/terraform.in --quiet --universal --python-version 3.10 \
+	    --no-header --no-annotate --output-file requirements/terraform.txt
 	@$(LOCK_VENV)/bin/uv pip compile requirements/mlflow-floor.in --quiet --universal --python-version 3.10 \
 	    --no-header --no-annotate --output-file requirements/mlflow-floor.txt
 	@$(LOCK_VENV)/bin/uv pip compile requirements/sagemaker-peer.in --quiet --universal --python-version 3.10 \
@@ -85,8 +101,8 @@ compile = $(LOCK_VENV)/bin/uv pip compile pyproject.toml --quiet --universal --p
 azureml_extras = --extra azure --extra emulators --extra mlflow --extra serve --extra testing
 
 clean:  ## remove environments, caches and built files; tracked runs in .bridge stay
-	@rm -rf $(VENV) $(BENCH_VENV) $(EXPORT_IMPORT_VENV) $(FLOOR_VENV) $(LOCK_VENV) $(SAGEMAKER_VENV) \
-	    $(AZUREML_FLOOR_VENV) $(AZUREML_VENV) $(AZUREML_MLFLOW_VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(BENCH_VENV) $(EXPORT_IMPORT_VENV) $(FLOOR_VENV) $(LOCK_VENV) $(SAGEMAKER_VENV) $(TERRAFORM_VENV) \
+	    $(AZUREML_FLOOR_VENV) $(AZUREML_VENV) $(AZUREML_MLFLOW_VENV) dist build site .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src adapters tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 python:  ## print the interpreter that a new environment is made from
@@ -124,6 +140,13 @@ $(FLOOR_VENV)/.ready-floor: requirements/mlflow-floor.txt $(FLOOR_VENV)/bin/pyth
 	@$(FLOOR_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --requirement requirements/mlflow-floor.txt
 	@touch $@
 
+# checkov, which looks at the Terraform modules; our package is not installed there.
+$(TERRAFORM_VENV)/.ready-terraform: requirements/terraform.txt $(TERRAFORM_VENV)/bin/python
+	@$(call make_venv,$(TERRAFORM_VENV))
+	@echo 'Installing requirements/terraform.txt into $(TERRAFORM_VENV) (a minute, only when it changed) ...' >&2
+	@$(TERRAFORM_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --requirement requirements/terraform.txt
+	@touch $@
+
 # AWS's SDK, which pins what others need otherwise; our package is not installed there.
 $(SAGEMAKER_VENV)/.ready-sagemaker: requirements/sagemaker-peer.txt $(SAGEMAKER_VENV)/bin/python
 	@$(call make_venv,$(SAGEMAKER_VENV))
@@ -155,7 +178,7 @@ $(LOCK_VENV)/.ready-lock: $(LOCK_VENV)/bin/python
 	@touch $@
 
 $(BIN)/python $(BENCH_VENV)/bin/python $(EXPORT_IMPORT_VENV)/bin/python $(FLOOR_VENV)/bin/python $(LOCK_VENV)/bin/python \
-    $(SAGEMAKER_VENV)/bin/python $(AZUREML_FLOOR_VENV)/bin/python $(AZUREML_VENV)/bin/python \
+    $(SAGEMAKER_VENV)/bin/python $(TERRAFORM_VENV)/bin/python $(AZUREML_FLOOR_VENV)/bin/python $(AZUREML_VENV)/bin/python \
     $(AZUREML_MLFLOW_VENV)/bin/python: ;
 
 # Sets the shell variable python, or says what is missing.

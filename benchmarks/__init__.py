@@ -1,1 +1,1 @@
-"""Each figure of the README comes from here: ``make bench``, or ``python -m benchmarks --help``."""
+"""Each figure of docs/benchmarks.md comes from here: ``make bench``, or ``python -m benchmarks --help``."""

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         transition_model_version_stage,
     )
     from trackbridge.api.results import Experiment, Run, Runs
+    from trackbridge.api.spark import spark_udf
     from trackbridge.api.sweeps import sweep
     from trackbridge.domain.runs import DatasetInput, Metric, RunStatus
     from trackbridge.errors import BridgeError
@@ -139,6 +140,7 @@ __all__ = [
     "set_tag",
     "set_tags",
     "set_tracking_uri",
+    "spark_udf",
     "start_run",
     "submit",
     "sweep",
@@ -165,6 +167,7 @@ _ELSEWHERE = {
     "endpoint": "trackbridge.api.endpoints",
     "job": "trackbridge.api.job_functions",
     "run_project": "trackbridge.api.jobs",
+    "spark_udf": "trackbridge.api.spark",
     "submit": "trackbridge.api.jobs",
     "sweep": "trackbridge.api.sweeps",
     **dict.fromkeys(

@@ -97,6 +97,19 @@ def test_the_runs_are_compared(text: str) -> None:
     assert "\x1b" not in text
 
 
+def test_the_readme_shows_what_it_prints(text: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<!-- demo:begin -->.*?^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+
+    def shape(line: str) -> str:
+        named = re.sub(r"(?:sgd|adam)-[\d.]+-\d+", "<training>", line)
+        plain = re.sub(r" \([^)]*\)|UTC, .*", "", named)  # what a run may say besides
+        return " ".join(re.sub(r"\d[\d,.:]*", "<number>", plain).split())
+
+    printed = {shape(line) for line in text.splitlines()}
+    assert [line for line in shown.splitlines() if shape(line) not in printed] == []
+
+
 def test_what_to_type_next_leads_to_the_runs(demo_folder: Path, text: str) -> None:
     commands = text.split("Next:\n")[1].split("\n")
     assert commands[0].strip() == "cd bridge-demo"

@@ -18,6 +18,8 @@ CODE = ("src", "adapters", "tests", "benchmarks", "examples")
 # Examples may name the home of nobody in particular.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|Users|root|work)/(?!(?:a|me|someone|user)\b)\w")
 REGISTRY_HOST = re.compile(r"\b(?:py[p]i\.org|py[t]honhosted\.org|anaconda\.(?:org|com)|j[f]rog\.io)")
+OF_OTHERS = (".min.js", ".tiny.js")
+"""Ends of the names of files that others wrote, and that are kept as they are."""
 UNFINISHED = re.compile(r"\b(?:TO[D]O|FIX[M]E|X[X]X)\b")
 
 
@@ -32,9 +34,9 @@ def tracked_files() -> list[Path]:
     )
     if listing.returncode == 0:
         return [ROOT / line for line in listing.stdout.splitlines() if (ROOT / line).is_file()]
-    folders = (ROOT / folder for folder in (*CODE, "docs", "requirements"))
-    nested = (path for folder in folders for path in folder.rglob("*") if path.is_file())
-    return [*nested, *(path for path in ROOT.iterdir() if path.is_file())]
+    folders = (ROOT / folder for folder in (*CODE, "docs", "requirements", "terraform", ".ci"))
+    nested = (path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    return [path for path in (*nested, *ROOT.iterdir()) if path.is_file()]
 
 
 FILES = tracked_files()
@@ -44,7 +46,7 @@ SOURCES = [path for path in FILES if path.suffix == ".py" and path.relative_to(R
 def texts() -> Iterator[tuple[Path, str]]:
     for path in FILES:
         content = path.read_bytes()
-        if b"\0" not in content:
+        if b"\0" not in content and not path.name.endswith(OF_OTHERS):
             yield path.relative_to(ROOT), content.decode()
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 import sysconfig
 import tarfile
 import venv
-import zipfile
-from dataclasses import dataclass
-from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
 import trackbridge
+from tests.packaging.test_repository import tracked_files
+from tests.support.builds import ROOT, Built, build
 
-ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
     "requests",
     "msgspec",
@@ -46,35 +44,6 @@ import json, sys
 import trackbridge as tb
 print(json.dumps({"file": tb.__file__, "version": tb.__version__, "modules": list(sys.modules)}))
 """
-
-
-@dataclass(frozen=True)
-class Built:
-    """The two archives."""
-
-    sdist: Path
-    wheel: Path
-
-    def wheel_members(self) -> list[str]:
-        with zipfile.ZipFile(self.wheel) as archive:
-            return archive.namelist()
-
-    def metadata(self) -> dict[str, list[str]]:
-        with zipfile.ZipFile(self.wheel) as archive:
-            name = next(member for member in archive.namelist() if member.endswith(".dist-info/METADATA"))
-            message = Parser().parsestr(archive.read(name).decode())
-        return {key: message.get_all(key, []) for key in set(message.keys())}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """An sdist of this tree, and a wheel made from that sdist."""
-    folder = tmp_path_factory.mktemp("dist")
-    # From another folder, so that a folder of the project is never taken for the module "build".
-    run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)], cwd=folder)
-    (sdist,) = folder.glob("*.tar.gz")
-    (wheel,) = folder.glob("*.whl")
-    return Built(sdist, wheel)
 
 
 @pytest.fixture(scope="module")
@@ -123,21 +92,35 @@ def test_wheel_holds_what_modules_read(built: Built) -> None:
     assert expected <= set(built.wheel_members())
 
 
-def test_sdist_can_be_worked_from(built: Built) -> None:
+def test_sdist_holds_every_file_of_the_project(built: Built) -> None:
+    """So that all of CI runs from it, and the pages are built from it."""
+    left_out = {".gitignore"}  # hatchling adds it by itself
+    expected = {str(path.relative_to(ROOT)) for path in tracked_files()} - left_out
+    assert {"mkdocs.yml", "tests/packaging/test_wheel.py", ".ci/run"} <= expected
+    assert expected <= built.sdist_members()
+
+
+def test_sdist_holds_nothing_else(built: Built) -> None:
+    known = {str(path.relative_to(ROOT)) for path in tracked_files()} | {".gitignore", "PKG-INFO"}
+    assert built.sdist_members() - known == set()
+
+
+def test_builds_are_reproducible(built: Built, tmp_path: Path) -> None:
+    """Another folder, another time, other permissions, from the tree or from the sdist: the same bytes."""
     with tarfile.open(built.sdist) as archive:
-        members = {member.partition("/")[2] for member in archive.getnames()}
-    assert {
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "LICENSE",
-        "Makefile",
-        "README.md",
-        "adapters/README.md",
-        "pyproject.toml",
-        "requirements/dev.txt",
-        "tests/packaging/test_wheel.py",
-    } <= members
-    assert not [member for member in members if member.startswith((".venv", ".bridge", ".git/"))]
+        archive.extractall(tmp_path, filter="data")
+    (tree,) = tmp_path.iterdir()
+    for path in tree.rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        if path.is_file():
+            path.chmod(path.stat().st_mode & 0o700)
+    folders = [tmp_path / name for name in ("sdist", "wheel")]
+    for folder in folders:
+        folder.mkdir()
+    again = build(folders[0], tree, "--sdist")
+    assert again.sdist.read_bytes() == built.sdist.read_bytes()
+    of_tree = build(folders[1], ROOT, "--wheel")
+    assert of_tree.wheel.read_bytes() == built.wheel.read_bytes()
 
 
 def test_version_has_one_source(built: Built) -> None:

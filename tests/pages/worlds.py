@@ -29,7 +29,8 @@ from trackbridge.gateway.application import Application
 from trackbridge.gateway.authentication import Access, AccessOptions
 from trackbridge.gateway.gateway import Gateway, GatewayOptions
 from trackbridge.gateway.limits import Limits
-from trackbridge.gateway.pages import asking, page_routes
+from trackbridge.gateway.pages import page_routes
+from trackbridge.operations import asking
 from trackbridge.operations.deploy import plan_rollback
 from trackbridge.operations.opening import open_place
 from trackbridge.operations.rollout import open_ledger, plan_rollout, run_plan

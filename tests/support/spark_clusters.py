@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,7 +26,9 @@ OPTIONS = {
 
 
 @contextlib.contextmanager
-def local_cluster(folder: Path) -> Iterator[SparkContext]:
+def local_cluster(
+    folder: Path, *, workers: int = WORKERS, options: Mapping[str, str] | None = None
+) -> Iterator[SparkContext]:
     """Run one whose session is that of this process, and wait until all its workers are there.
 
     Workers write below SPARK_HOME: it is a folder of links to what pyspark brings.
@@ -39,14 +41,14 @@ def local_cluster(folder: Path) -> Iterator[SparkContext]:
         (home / entry.name).symlink_to(entry)
     surroundings = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(folder)}
     with patch.dict(os.environ, surroundings):
-        builder = SparkSession.builder.master(f"local-cluster[{WORKERS},1,1024]")
-        for name, value in OPTIONS.items():
+        builder = SparkSession.builder.master(f"local-cluster[{workers},1,1024]")
+        for name, value in {**OPTIONS, **(options or {})}.items():
             builder = builder.config(name, value)
         interrupt = signal.getsignal(signal.SIGINT)
         session = builder.getOrCreate()
         session.sparkContext.setLogLevel("OFF")
         try:
-            await_workers(session.sparkContext, WORKERS)
+            await_workers(session.sparkContext, workers)
             yield session.sparkContext
         finally:
             session.stop()
@@ -57,7 +59,7 @@ def await_workers(context: SparkContext, count: int) -> None:
     """Wait until so many executors are there."""
     done = threading.Event()
     for _ in range(int(WAIT_S * 10)):
-        if len(executors(context)) >= count and busy(context) is not None:
+        if len(executors(context)) >= count and busy(context, count) is not None:
             return
         done.wait(0.1)
     raise AssertionError(f"of {count} executors there are {len(executors(context))}")
@@ -74,11 +76,11 @@ def executors(context: SparkContext) -> dict[str, int]:
     return found
 
 
-def busy(context: SparkContext) -> int | None:
+def busy(context: SparkContext, workers: int = WORKERS) -> int | None:
     """Return how many tasks run, None while not all executors have come."""
     java: Any = context._jsc
     infos = list(java.sc().statusTracker().getExecutorInfos())
-    if len(infos) < WORKERS + 1:  # the driver is one of them
+    if len(infos) < workers + 1:  # the driver is one of them
         return None
     return sum(info.numRunningTasks() for info in infos)
 

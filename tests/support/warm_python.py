@@ -1,11 +1,11 @@
-"""An interpreter for model servers that imported mlflow once: each program that it starts is a fork.
+"""An interpreter that imported mlflow once, or what else takes long: each program that it starts is a fork.
 
 ``python`` of ``warm_python`` can stand wherever an interpreter is named for ``-c CODE ARGUMENTS…``. It hands
 its arguments, variables and descriptors to the process that is warm, and ends as the fork does; a signal to
 end is passed on, and when it is killed the fork is killed with all that it started. What takes seconds of a
 processor otherwise, importing mlflow for each server, is done once.
 
-As a program this file is the process that is warm: ``python warm_python.py SOCKET``. It ends with its
+As a program this file is the process that is warm: ``python warm_python.py SOCKET MODULE…``. It ends with its
 standard input, and its forks with it.
 """
 
@@ -20,13 +20,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-IMPORTED = ("pandas", "mlflow.pyfunc", "mlflow.pyfunc.scoring_server", "uvicorn", "httptools", "uvloop")
-"""What servers import. prometheus_client is not: it asks for its folder when it is imported."""
+SERVERS = ("pandas", "mlflow.pyfunc", "mlflow.pyfunc.scoring_server", "uvicorn", "httptools", "uvloop")
+"""What model servers import. prometheus_client is not: it asks for its folder when it is imported."""
 DESCRIPTORS_MAX = 16
 ORDER_BYTES_MAX = 1 << 20
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
@@ -61,14 +61,14 @@ os._exit(status)
 
 
 @contextmanager
-def warm_python(folder: Path) -> Iterator[str]:
-    """Run the process that is warm; give the path of the interpreter."""
+def warm_python(folder: Path, imported: Sequence[str] = SERVERS) -> Iterator[str]:
+    """Run the process that is warm, which has imported these; give the path of the interpreter."""
     address, python = folder / "warm.sock", folder / "warm-python"
     python.write_text(CLIENT.format(python=sys.executable, socket=str(address)), encoding="utf-8")
     python.chmod(0o700)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "BRIDGE_"))}
     with subprocess.Popen(
-        [sys.executable, __file__, str(address)],
+        [sys.executable, __file__, str(address), *imported],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -81,9 +81,9 @@ def warm_python(folder: Path) -> Iterator[str]:
         process.stdin.close()
 
 
-def main(address: str) -> None:
-    """Import what servers need, and start forks until standard input ends."""
-    for name in IMPORTED:
+def main(address: str, *imported: str) -> None:
+    """Import modules, and start forks until standard input ends."""
+    for name in imported:
         importlib.import_module(name)
     # What each load of a model looks up anew: which packages are installed.
     importlib.import_module("mlflow.utils.requirements_utils")._init_modules_to_packages_map()
@@ -200,4 +200,4 @@ def _become(order: list[Any], held: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

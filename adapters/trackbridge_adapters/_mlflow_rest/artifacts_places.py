@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import ConfigError, MissingExtra, Rejected
+from trackbridge.transport.buckets import require_obstore
 from trackbridge_adapters._mlflow_rest.artifacts_files import Files
 from trackbridge_adapters._mlflow_rest.artifacts_parts import Parts
 from trackbridge_adapters._mlflow_rest.artifacts_parts_proxy import Offer
@@ -120,6 +121,7 @@ class Places:
         return FolderFiles(Path(os.path.abspath(folder)), adapter=self._adapter)
 
     def _bucket(self, root: str, scheme: str) -> Files:
+        require_obstore(adapter=self._adapter)
         from trackbridge_adapters._mlflow_rest.artifacts_objects import ObjectFiles
 
         clock_ms, adapter = self._tracking.context.clock_ms, self._adapter

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import quote
 
 from trackbridge.errors import AuthError, ConfigError, NotFound, Unsupported
+from trackbridge.transport.buckets import require_obstore
 from trackbridge.transport.http import HttpClient
 from trackbridge_adapters._mlflow_rest.artifacts_files import Entry, Files
 from trackbridge_adapters._mlflow_rest.artifacts_parts import Parts
@@ -213,6 +214,7 @@ class Container:
         return Upload(send, lambda: address(self.keys.current()), lambda: address(self.keys.renewed(used[0])))
 
     def _opened(self) -> Any:
+        require_obstore(extra="azure", adapter=ADAPTER)
         from obstore.store import AzureStore
 
         return AzureStore(

@@ -18,6 +18,7 @@ from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from trackbridge.errors import AuthError, BridgeError, ConfigError, Conflict, NotFound, Rejected, Unavailable
+from trackbridge.transport.buckets import require_obstore
 from trackbridge_adapters._mlflow_rest.artifacts_places import StoreOptions, s3_store
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.clients import Clients
@@ -102,6 +103,7 @@ class Bucket:
             return store
         with self._lock:
             if self._store is None:
+                require_obstore(extra="aws", adapter=ADAPTER)
                 self._find(write=write)
                 self._store = s3_store(self.name, self.options)
             return self._store

@@ -24,6 +24,8 @@ from trackbridge_adapters.sagemaker.jobs_roles import role_findings, role_of
 from trackbridge_adapters.sagemaker.limits import check as check_limits
 
 AT_ONCE = 8
+ALARM_TYPES = ["MetricAlarm", "CompositeAlarm"]
+"""Without them CloudWatch tells of metric alarms alone, though others have the names that are asked for."""
 Look = Callable[[], Iterable[Finding]]
 
 
@@ -87,7 +89,9 @@ class DeploymentChecks:
 
     def _alarms(self, names: list[str]) -> Iterator[Finding]:
         try:
-            told = self._clients.call("cloudwatch", "DescribeAlarms", AlarmNames=names)
+            told = self._clients.call(
+                "cloudwatch", "DescribeAlarms", AlarmNames=names, AlarmTypes=ALARM_TYPES
+            )
         except AuthError as denied:
             yield unchecked("alarms", "the alarms", denied, "cloudwatch:DescribeAlarms")
             return

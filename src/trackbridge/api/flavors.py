@@ -34,6 +34,7 @@ from trackbridge.errors import InvalidInput
 from trackbridge.operations.submit import requirement_lines
 
 PYFUNC = "pyfunc"
+_KERAS = "keras"
 FLAVORS: Mapping[str, str] = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
@@ -120,6 +121,8 @@ def save(
         wanted["pip_requirements"] = list(requirement_lines(requirements))
     elif not any(option in wanted for option in named):
         wanted["pip_requirements"] = read_requirements(model, module)
+    if flavor == _KERAS and wanted.get("input_example") is not None:
+        _prepare_keras(model, folder, wanted)
 
     def write(**more: Any) -> Any:
         description = mlflow.models.Model(run_id=run_id, artifact_path=name)
@@ -143,6 +146,14 @@ def save(
                 ) from error
             shutil.rmtree(folder)
             return write(serialization_format="cloudpickle")
+
+
+def _prepare_keras(model: Any, folder: Path, options: dict[str, Any]) -> None:
+    """Do what mlflow leaves out for Keras: make the folder of the example, infer the signature from it."""
+    folder.mkdir()
+    example = options["input_example"]
+    if "signature" not in options and hasattr(example, "dtype"):  # of frames it takes no signature
+        options["signature"] = infer_signature(example, model.predict(example, verbose=0))
 
 
 def _save_pyfunc(module: Any, model: Any, folder: Path, options: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output, counted
 from trackbridge.cli.selections import selection_options, tpslimit_option, transfers_option
@@ -26,8 +27,8 @@ COLOURS = {"*": "yellow", "+": "green", "-": "red", "!": "red"}
         "bridge check ./.bridge sagemaker: --experiment wine --download",
     )
 )
-@click.argument("source", metavar="SRC")
-@click.argument("target", metavar="DST")
+@click.argument("source", metavar="SRC", shell_complete=completions.uris)
+@click.argument("target", metavar="DST", shell_complete=completions.uris)
 @selection_options
 @click.option("--download", is_flag=True, help="Read the bytes of all files on both sides and compare them.")
 @click.option("--all", "shows_all", is_flag=True, help="Show what is the same, too.")

@@ -6,6 +6,10 @@ import click
 
 from trackbridge.cli.options import example
 
+PROGRAMS = ("bridge", "trackbridge")
+VARIABLE = "_BRIDGE_COMPLETE"
+"""By which a shell asks either program."""
+
 
 @click.command(
     epilog=example(
@@ -16,10 +20,15 @@ from trackbridge.cli.options import example
 )
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completion(shell: str) -> None:
-    """Print the script for completion in a shell."""
+    """Print the script for completion in a shell.
+
+    Completes commands, options, remotes, and the names of experiments, models and endpoints that a folder
+    holds; nothing is asked of a network.
+    """
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)
     assert kind is not None, "click knows these shells"
     root = click.get_current_context().find_root()
-    click.echo(kind(root.command, {}, "bridge", "_BRIDGE_COMPLETE").source())
+    for program in PROGRAMS:
+        click.echo(kind(root.command, {}, program, VARIABLE).source())

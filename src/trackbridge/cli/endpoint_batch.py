@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.deploy import target_option
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         "bridge endpoints batch wine SOURCE DESTINATION --target azureml --key monday --no-wait",
     )
 )
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.argument("source")
 @click.argument("destination")
 @click.option("--deployment", metavar="NAME", help="Score with this one; by default with the busiest.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.deploy import state_fields, target_option
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         "bridge endpoints traffic wine v1=90 v2=10", "bridge endpoints traffic wine v1=100 --mirror v2=50"
     )
 )
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.argument("shares", nargs=-1, required=True, metavar="DEPLOYMENT=PERCENT...")
 @click.option(
     "--mirror",
@@ -69,7 +70,7 @@ def traffic(
 @click.command(
     epilog=example("bridge endpoints rollback wine", "bridge endpoints rollback wine --to 3 --plan")
 )
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.option("--to", "revision", type=click.IntRange(1), metavar="NUMBER", help="A revision; see history.")
 @target_option
 @plan_options
@@ -135,7 +136,7 @@ def _end_rollout(
 
 
 @click.command(epilog=example("bridge endpoints remove wine v1"))
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.argument("deployment")
 @target_option
 @plan_options
@@ -150,7 +151,7 @@ def remove(output: Output, endpoint: str, deployment: str, target: str, options:
 
 
 @click.command(epilog=example("bridge endpoints delete wine", "bridge endpoints delete wine --yes"))
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @target_option
 @plan_options
 @output_option

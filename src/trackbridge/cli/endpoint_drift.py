@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.deploy import target_option
 from trackbridge.cli.endpoint_telemetry import log_to_option
 from trackbridge.cli.endpoint_watch import opened_endpoint
@@ -33,7 +34,7 @@ ROWS_SHOWN = 30
         "bridge endpoints drift endpoints:/prod/wine --log-to auto --json",
     )
 )
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.argument("deployment", required=False)
 @click.option("--since", type=MOMENT, default="24h", show_default=True, metavar="TIME", help="From when on.")
 @click.option("--until", type=MOMENT, metavar="TIME", help="Before when; by default to the newest.")

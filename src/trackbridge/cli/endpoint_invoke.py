@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.deploy import target_option
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output, counted
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         "bridge endpoints invoke endpoints:/prod/wine -i rows.json --deployment v2",
     )
 )
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.option("--input", "-i", "source", metavar="FILE", help="Rows: .csv, .jsonl, .json; or -.")
 @click.option("--data", metavar="JSON|@FILE|-", help="The payload itself, or where it is, as for --input.")
 @click.option(

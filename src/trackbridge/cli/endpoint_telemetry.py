@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.deploy import target_option
 from trackbridge.cli.durations import DURATION
 from trackbridge.cli.endpoint_watch import Exporting, figures, looks, opened_endpoint, otlp_option
@@ -31,7 +32,7 @@ log_to_option = click.option(
         "bridge endpoints telemetry wine --json",
     )
 )
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.option(
     "--window", type=DURATION, default="5m", show_default=True, metavar="TIME", help="Of the figures."
 )

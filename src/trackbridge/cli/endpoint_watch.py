@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.deploy import target_option
 from trackbridge.cli.durations import DURATION
 from trackbridge.cli.options import example, output_option
@@ -47,7 +48,7 @@ BARS = "▁▂▃▄▅▆▇█"
         "bridge endpoints watch wine --otlp http://localhost:4318",
     )
 )
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.option("--every", type=DURATION, default="2s", show_default=True, metavar="TIME", help="How often.")
 @click.option(
     "--window", type=DURATION, default="1m", show_default=True, metavar="TIME", help="Of the figures."

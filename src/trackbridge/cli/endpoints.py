@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.deploy import state_fields, target_option
 from trackbridge.cli.durations import DURATION
 from trackbridge.cli.endpoint_batch import batch
@@ -44,7 +45,7 @@ endpoints.add_command(delete)
 @endpoints.command(
     epilog=example("bridge endpoints show wine", "bridge endpoints show wine --window 1h --json")
 )
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.option(
     "--window", type=DURATION, default="5m", show_default=True, metavar="TIME", help="Of the figures."
 )
@@ -92,7 +93,7 @@ FIGURE_COLUMNS = ("REQUESTS", "ERRORS", "P50 ms", "P95 ms", "P99 ms")
 
 
 @endpoints.command(epilog=example("bridge endpoints logs wine", "bridge endpoints logs wine v2 --follow"))
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @click.argument("deployment", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C.")
 @target_option
@@ -124,7 +125,7 @@ def _busiest(state: EndpointState) -> str:
 
 
 @endpoints.command(epilog=example("bridge endpoints history wine"))
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=completions.endpoints)
 @target_option
 @output_option
 def history(output: Output, endpoint: str, target: str) -> None:

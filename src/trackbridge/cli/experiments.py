@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.options import (
     all_experiments,
     all_option,
@@ -47,7 +48,7 @@ def list_(output: Output, uri: str | None, view: str | None) -> None:
 
 
 @experiments.command(epilog=example("bridge experiments show wine"))
-@click.argument("name_or_id")
+@click.argument("name_or_id", shell_complete=completions.experiments)
 @uri_option
 @output_option
 def show(output: Output, name_or_id: str, uri: str | None) -> None:
@@ -76,7 +77,7 @@ def show(output: Output, name_or_id: str, uri: str | None) -> None:
 
 
 @experiments.command(epilog=example("bridge experiments delete wine --yes"))
-@click.argument("name_or_id")
+@click.argument("name_or_id", shell_complete=completions.experiments)
 @uri_option
 @yes_option
 @output_option
@@ -91,7 +92,7 @@ def delete(output: Output, name_or_id: str, uri: str | None, is_agreed: bool) ->
 
 
 @experiments.command(epilog=example("bridge experiments restore wine"))
-@click.argument("name_or_id")
+@click.argument("name_or_id", shell_complete=completions.experiments)
 @uri_option
 @output_option
 def restore(output: Output, name_or_id: str, uri: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.durations import DURATION
 from trackbridge.cli.options import example, output_option, yes_option
 from trackbridge.cli.output import Output
@@ -36,8 +37,8 @@ EXIT_DIFFERENCES = 4
         "bridge migrate sagemaker: azureml: --model wine --stage Production --plan --out wine.plan",
     )
 )
-@click.argument("source", metavar="SRC")
-@click.argument("target", metavar="DST")
+@click.argument("source", metavar="SRC", shell_complete=completions.uris)
+@click.argument("target", metavar="DST", shell_complete=completions.uris)
 @selection_options
 @click.option("--plan", "only_plan", is_flag=True, help="Show the plan, and change nothing.")
 @click.option(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.naming_models import find_version, name_and_version, named_model
 from trackbridge.cli.options import example, open_client, output_option, uri_option, yes_option
 from trackbridge.cli.output import Output
@@ -16,8 +17,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _STAGES = ("None", "Staging", "Production", "Archived")
 _why_option = click.option("--why", default="", metavar="TEXT", help="The reason, kept in the history.")
-_VERSION = click.argument("version")
-_MODEL = click.argument("model")
+_VERSION = click.argument("version", shell_complete=completions.models)
+_MODEL = click.argument("model", shell_complete=completions.models)
 
 
 @click.command(

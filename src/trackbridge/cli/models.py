@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.model_changes import alias, approve, delete, describe, register, reject, stage, tag
 from trackbridge.cli.model_files import download, serve
 from trackbridge.cli.models_sync import diff, sync, where
@@ -90,7 +91,7 @@ def list_(output: Output, filter_string: str, order_by: tuple[str, ...], limit: 
 
 
 @models.command(epilog=example("bridge models show wine", "bridge models show wine@champion --json"))
-@click.argument("model")
+@click.argument("model", shell_complete=completions.models)
 @uri_option
 @output_option
 def show(output: Output, model: str, uri: str | None) -> None:
@@ -118,8 +119,46 @@ def show(output: Output, model: str, uri: str | None) -> None:
     output.summary({"model": found, "versions": len(versions), "has_more": versions.token is not None})
 
 
+@models.command(
+    epilog=example("bridge models compare wine/1 wine/2", "bridge models compare wine/1 wine@champion --json")
+)
+@click.argument("left", shell_complete=completions.models)
+@click.argument("right", shell_complete=completions.models)
+@uri_option
+@output_option
+def compare(output: Output, left: str, right: str, uri: str | None) -> None:
+    """Show what is different between two versions of a model.
+
+    Compared are what is registered, the params and metrics of their runs, and their MLmodel.
+    """
+    from trackbridge.api.version_comparison import version_diff
+    from trackbridge.errors import InvalidInput
+
+    client = open_client(uri)
+    one, other = find_version(client, left), find_version(client, right)
+    if one.name != other.name:
+        raise InvalidInput(
+            f"{left} and {right} are versions of two models", hint="name two versions of one model"
+        )
+    found = version_diff(client, one.name, one.version, other.version)
+    differences = [line for line in found.differences if not line.is_same]
+    for line in differences:
+        output.event("difference", {"difference": line})
+    for note in found.notes:
+        output.warn(note)
+    if differences:
+        headings = ("WHAT", "FIELD", f"{one.name}/{one.version}", f"{one.name}/{other.version}")
+        rows = [(line.group, line.name, line.left or "", line.right or "") for line in differences]
+        output.table(headings, rows)
+    else:
+        output.show("nothing that is known differs")
+    for text in found.mlmodel:
+        output.show(text)
+    output.summary({"differences": len(differences), "mlmodel": found.mlmodel, "unknown": found.notes})
+
+
 @models.command(epilog=example("bridge models history wine", "bridge models history wine/3 --json"))
-@click.argument("model")
+@click.argument("model", shell_complete=completions.models)
 @click.option(
     "--limit", type=click.IntRange(1), default=CHANGES_SHOWN, show_default=True, help="How many at the most."
 )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.durations import DURATION
-from trackbridge.cli.options import example, output_option, yes_option
+from trackbridge.cli.options import example, open_client, output_option, yes_option
 from trackbridge.cli.output import Output, counted
 from trackbridge.cli.selections import preflight_option
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from trackbridge.operations.migrate.migration import Migration
     from trackbridge.operations.migrate.mirror import MirrorPlan, MirrorResult
     from trackbridge.operations.migrate.mirror_plans import MirrorAsked
+    from trackbridge.operations.model_matrix import Cell
 
 EXIT_DIFFERENCES = 4
 EXIT_PARTLY = 3
@@ -34,8 +36,8 @@ COLUMNS = ("PLACE", "VERSION", "DIGEST", "LABELS", "APPROVAL", "DEPLOYED", "FIRS
         "bridge models sync dev prod --two-way --conflict newer --watch 5m --yes",
     )
 )
-@click.argument("source", metavar="A")
-@click.argument("target", metavar="B")
+@click.argument("source", metavar="A", shell_complete=completions.uris)
+@click.argument("target", metavar="B", shell_complete=completions.uris)
 @click.argument("names", nargs=-1, metavar="[MODEL]...")
 @click.option("--two-way", is_flag=True, help="Carry over what was changed at B to A, too.")
 @click.option(
@@ -237,8 +239,8 @@ def _show_result(output: Output, result: MirrorResult) -> None:
 @click.command(
     epilog=example("bridge models diff azureml: sagemaker:", "bridge models diff dev prod wine --json")
 )
-@click.argument("source", metavar="A")
-@click.argument("target", metavar="B")
+@click.argument("source", metavar="A", shell_complete=completions.uris)
+@click.argument("target", metavar="B", shell_complete=completions.uris)
 @click.argument("names", nargs=-1, metavar="[MODEL]...")
 @output_option
 def diff(output: Output, source: str, target: str, names: tuple[str, ...]) -> None:
@@ -255,14 +257,18 @@ def diff(output: Output, source: str, target: str, names: tuple[str, ...]) -> No
         show_compared(output, items, shows_all=False)
 
 
-@click.command(epilog=example("bridge models where wine", "bridge models where wine --json"))
-@click.argument("name", metavar="MODEL")
+@click.command(epilog=example("bridge models where wine", "bridge models where --json"))
+@click.argument("name", required=False, metavar="[MODEL]")
 @output_option
-def where(output: Output, name: str) -> None:
+def where(output: Output, name: str | None) -> None:
     """Show which version of a model is where: here and at every remote, and what is deployed of it.
 
-    Versions with the same digest hold the same files, whatever their numbers.
+    Versions with the same digest hold the same files, whatever their numbers. Without MODEL, all models
+    by place, each compared with the same here.
     """
+    if name is None:
+        show_matrix(output)
+        return
     from trackbridge.operations.migrate.whereabouts import Unreached, whereabouts
 
     rows: list[tuple[str, ...]] = []
@@ -290,3 +296,37 @@ def where(output: Output, name: str) -> None:
         output.show(f"there is no model {name!r} at any place that is known here")
     output.summary({"versions": len(rows), "unreached": unreached, "deployments_unknown": unknown})
     output.end(EXIT_PARTLY if unreached or unknown else 0)
+
+
+def show_matrix(output: Output) -> None:
+    """Show all models by place, each compared with the same at the first place."""
+    from trackbridge.operations.asking import Asking
+    from trackbridge.operations.migrate.whereabouts import CALL_S_MAX
+    from trackbridge.operations.model_matrix import ask_places, places_with_models
+    from trackbridge.resolve.config import Settings
+
+    settings = Settings()
+    own = open_client(None).models.uri
+    found = ask_places(places_with_models(own, settings), settings, Asking(limit_s=CALL_S_MAX))
+    for row in found.rows:
+        output.event("model", {"name": row.name, "places": row.cells})
+    for place, trouble, hint in found.troubles:
+        output.event("unreached", {"place": place, "trouble": trouble, "hint": hint})
+        output.warn(f"{place} was not asked: {trouble}")
+    for place in found.cut:
+        output.note(f"{place} has more models than are shown")
+    if found.rows:
+        output.table(("MODEL", *found.places), [(row.name, *map(_cell, row.cells)) for row in found.rows])
+    else:
+        output.show("there are no models at any place that answered")
+    unreached = [place for place, _, _ in found.troubles]
+    output.summary({"models": len(found.rows), "places": found.places, "unreached": unreached})
+    output.end(EXIT_PARTLY if unreached else 0)
+
+
+def _cell(cell: Cell) -> str:
+    held = f", newest {cell.newest} of {cell.versions} {cell.digest}" if cell.versions else ""
+    missing = f", {cell.missing} missing" if cell.missing and cell.versions else ""
+    extra = f", {cell.extra} only there" if cell.extra else ""
+    labels = f" {', '.join(cell.labels)}" if cell.labels else ""
+    return f"{cell.state.value}{held}{labels}{missing}{extra}"

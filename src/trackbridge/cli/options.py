@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.output import Output
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 uri_option = click.option(
     "--uri",
     metavar="URI",
+    shell_complete=completions.uris,
     help="Tracking URI or remote; else BRIDGE_TRACKING_URI, else the project's settings.",
 )
 
@@ -32,8 +34,14 @@ def uri_argument(command: Command) -> Command:
             raise click.UsageError(f"two tracking URIs are named, {uri} and --uri {named_uri}; name one")
         return command(*args, uri=uri or named_uri, **options)
 
-    option = click.option("--uri", "named_uri", metavar="URI", help="The same as URI.")
-    return click.argument("uri", required=False)(option(with_uri))  # type: ignore[return-value]
+    option = click.option(
+        "--uri",
+        "named_uri",
+        metavar="URI",
+        shell_complete=completions.uris,
+        help="The same as URI.",
+    )
+    return click.argument("uri", required=False, shell_complete=completions.uris)(option(with_uri))  # type: ignore[return-value]
 
 
 yes_option = click.option("--yes", "-y", "is_agreed", is_flag=True, help="Do not ask.")

@@ -335,14 +335,17 @@ def _tell_failure(output: Output, applied: Applied) -> None:
 
 
 def named_target(uri: str) -> str:
-    """Return the option that names a target in a command to be typed; nothing for ``local``."""
+    """Return the option that names a target in a command to be typed, by its remote; none for ``local``."""
     import shlex
 
-    from trackbridge.operations.opening import LOCAL, find_place
+    from trackbridge.operations.opening import LOCAL, find_place, remote_uris
     from trackbridge.resolve.config import Settings
 
-    is_local = uri == find_place(LOCAL, settings=Settings()).uri.text
-    return "" if is_local else f" --target {shlex.quote(uri)}"
+    settings = Settings()
+    if uri == find_place(LOCAL, settings=settings).uri.text:
+        return ""
+    names = {place: name for name, place in reversed(remote_uris(settings).items())}
+    return f" --target {shlex.quote(names.get(uri, uri))}"
 
 
 def endpoint_of(plan: Plan) -> str:

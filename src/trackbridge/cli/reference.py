@@ -1,12 +1,17 @@
-"""The reference of the command line as a page: ``python -m trackbridge.cli.reference > docs/cli.md``."""
+"""The reference of the command line as a page: ``python -m trackbridge.cli.reference > docs/cli.md``.
+
+``python -m trackbridge.cli.reference settings`` prints the table in docs/reference/environment.md.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import click
 
 from trackbridge.cli.main import bridge
+from trackbridge.resolve.config import SETTINGS, Setting
 
 WIDTH = 100
 PREFACE = """# The command line
@@ -45,5 +50,22 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def settings_table() -> str:
+    """Return the settings as a table of Markdown: variables, what each is, what it may be, its default."""
+    rows = ["| variable | what | use | default |", "|---|---|---|---|"]
+    for setting in SETTINGS.values():
+        names = ", ".join(f"`{name}`" for name in (setting.variable, *setting.ecosystem))
+        only = "" if setting.in_files else " *Variable only.*"
+        rows.append(f"| {names} | {setting.help}{only} | {setting.allowed} | {_default(setting)} |")
+    return "\n".join([*rows, ""])
+
+
+def _default(setting: Setting) -> str:
+    if setting.default in (None, ()):
+        return ""
+    value = setting.default
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
 if __name__ == "__main__":
-    click.echo(page(), nl=False)
+    click.echo(settings_table() if sys.argv[1:] == ["settings"] else page(), nl=False)

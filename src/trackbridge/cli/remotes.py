@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
 
@@ -69,7 +70,7 @@ def add(output: Output, name: str, uri: str, options: Sequence[str], is_user: bo
 
 
 @remotes.command(epilog=example("bridge remotes remove prod"))
-@click.argument("name")
+@click.argument("name", shell_complete=completions.remotes)
 @_USER
 @output_option
 def remove(output: Output, name: str, is_user: bool) -> None:
@@ -82,7 +83,7 @@ def remove(output: Output, name: str, is_user: bool) -> None:
 
 
 @remotes.command(epilog=example("bridge remotes rename prod production"))
-@click.argument("old")
+@click.argument("old", shell_complete=completions.remotes)
 @click.argument("new")
 @_USER
 @output_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trackbridge.cli import completions
 from trackbridge.cli.failures import EXIT_ERROR, EXIT_PARTLY, EXIT_RETRYABLE
 from trackbridge.cli.options import example, output_option, uri_option, yes_option
 from trackbridge.cli.output import Output, counted
@@ -83,11 +84,12 @@ def status(output: Output, uri: str | None) -> None:
         "bridge sync run", "bridge sync run prod --follow", "bridge sync run s3://bucket/jobs/wine-7/kept"
     )
 )
-@click.argument("uri", required=False)
+@click.argument("uri", required=False, shell_complete=completions.uris)
 @click.option(
     "--uri",
     "named_uri",
     metavar="URI",
+    shell_complete=completions.uris,
     help="The same as URI; with an address of files, the tracking URI that their journals are for.",
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C, also with what is logged meanwhile.")
@@ -208,6 +210,37 @@ def drop(output: Output, numbers: Sequence[str], is_all: bool, uri: str | None, 
 
 
 # Where journals lie.
+
+
+@sync.command(epilog=example("bridge sync migrations", "bridge sync migrations --json"))
+@output_option
+def migrations(output: Output) -> None:
+    """Show what was copied from where to where in this project, the last first, and what goes on now."""
+    from trackbridge.api.display import format_time
+    from trackbridge.operations.migrate.ledger import pairs_of
+    from trackbridge.resolve.config import Settings
+    from trackbridge.resolve.home import bridge_home
+
+    found = pairs_of(bridge_home(Settings().around))
+    for pair in found:
+        output.event("migration", {"migration": pair})
+    if found:
+        rows = [
+            (
+                pair.source,
+                pair.target,
+                "goes on" if pair.is_applying else "at rest",
+                ", ".join(counted(count, kind) for kind, count in pair.counts.items()),
+                pair.losses,
+                format_time(pair.last_ms),
+            )
+            for pair in found
+        ]
+        output.table(("FROM", "TO", "STATE", "COPIED WHOLE", "LOSSES", "LAST COPY (UTC)"), rows)
+    else:
+        output.show("nothing was copied between backends from this project")
+        output.note("begin with: bridge migrate SRC DST --plan")
+    output.summary({"migrations": len(found)})
 
 
 def journal_roots(uri: str | None) -> list[Path]:

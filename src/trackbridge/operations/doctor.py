@@ -23,7 +23,12 @@ CLOCK_AHEAD_MS_MAX = 60_000
 MOUNTS = Path("/proc/mounts")
 OUTAGE_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: ")
 """How ``delivery.circuit`` begins what it tells."""
-EXTRA_PACKAGES = {"system": ("psutil",), "frames": ("pandas", "polars"), "images": ("PIL", "numpy")}
+EXTRA_PACKAGES = {
+    "system": ("psutil",),
+    "frames": ("pandas", "polars"),
+    "images": ("PIL", "numpy"),
+    "buckets": ("obstore",),
+}
 """Extras of the core, and the packages that they bring."""
 
 Check = Callable[[], Iterable[Finding]]
@@ -154,7 +159,7 @@ def _journals(root: Path, settings: Settings) -> Iterator[Finding]:
         yield _ok("journals", f"{len(journals)} in {root}, none left behind")
     yield from _dead_letters(root)
     for journal in journals:
-        yield from _log(journal.path / "delivery.log")
+        yield from _log(journal.path / "delivery.log", settings)
 
 
 def _disk(root: Path, settings: Settings) -> Iterator[Finding]:
@@ -204,9 +209,9 @@ def _dead_letters(root: Path) -> Iterator[Finding]:
         yield _warning("damage", message, fix="look at the disk and at: bridge sync status")
 
 
-def _log(path: Path) -> Iterator[Finding]:
+def _log(path: Path, settings: Settings) -> Iterator[Finding]:
     """Show why a delivery child crashed; what it tells of a destination that is away is a finding anyhow."""
-    from trackbridge.domain.secrets import redact
+    from trackbridge.operations.scrubber import scrubber_of
 
     if not path.exists() or not path.stat().st_size:
         return
@@ -216,7 +221,9 @@ def _log(path: Path) -> Iterator[Finding]:
     lines = [line for line in written if not OUTAGE_LINE.match(line)][-LOG_LINES_MAX:]
     if not lines:
         return
-    message = f"a delivery process reported in {path}: {redact(' | '.join(line.strip() for line in lines))}"
+    scrub = scrubber_of(settings)
+    told = " | ".join(scrub("\n".join(lines)).splitlines())
+    message = f"a delivery process reported in {path}: {told}"
     yield _warning("delivery", message, fix=f"bridge sync run shows whether it goes on; then delete {path}")
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from trackbridge.domain.deployments import DeploymentState, EndpointRevision, EndpointState
 from trackbridge.errors import BridgeError
 from trackbridge.operations.deploy import list_revisions
-from trackbridge.operations.opening import LOCAL, Opened, find_place, open_place
+from trackbridge.operations.opening import LOCAL, Opened, find_place, open_place, remote_uris
 from trackbridge.ports.capabilities import Feature
 from trackbridge.resolve.config import Settings
-from trackbridge.resolve.remotes import remotes_of
 
 PLACES_AT_ONCE_MAX = 16
 ENDPOINTS_AT_ONCE_MAX = 8
@@ -73,10 +72,9 @@ def list_endpoints(target: str | None = None, *, settings: Settings) -> Listing:
 
 def endpoint_places(settings: Settings) -> dict[str, str]:
     """Return each place once: how a user names it, with what opens it."""
-    remotes = remotes_of(settings)
     by_uri = {find_place(LOCAL, settings=settings).uri.text: (LOCAL, LOCAL)}
-    for name, remote in sorted(remotes.items()):
-        by_uri.setdefault(remote.uri.text, (name, name))
+    for name, uri in sorted(remote_uris(settings).items()):
+        by_uri.setdefault(uri, (name, name))
     configured = find_place(settings=settings).uri.text
     by_uri.setdefault(configured, (configured, configured))
     return dict(by_uri.values())

@@ -11,7 +11,7 @@ from typing import Any
 from trackbridge.calls.pipeline import wrap_adapter
 from trackbridge.calls.policy import CallPolicy
 from trackbridge.delivery.connect import open_uri
-from trackbridge.errors import Unsupported
+from trackbridge.errors import BridgeError, Unsupported
 from trackbridge.ports.adapter import Adapter
 from trackbridge.ports.capabilities import Capabilities
 from trackbridge.ports.deployments import DeploymentTarget
@@ -21,6 +21,7 @@ from trackbridge.ports.tracking import TrackingStore
 from trackbridge.resolve.config import Settings
 from trackbridge.resolve.destinations import Destination, resolve_destinations
 from trackbridge.resolve.home import project_folder
+from trackbridge.resolve.remotes import remotes_of
 from trackbridge.resolve.uri import parse
 
 LOCAL = "local"
@@ -112,6 +113,20 @@ def find_place(uri: UriArgument = None, *, settings: Settings) -> Destination:
     if configured.uri.path is not None:
         return configured
     return Destination(parse(str(project_folder(settings.around)), around=settings.around))
+
+
+def remote_uris(settings: Settings) -> dict[str, str]:
+    """Return what each remote means by its name: ``azureml:`` is the workspace that it leads to from here.
+
+    Of one that leads nowhere from here it is what was written; whoever opens it is told why.
+    """
+    found: dict[str, str] = {}
+    for name, remote in remotes_of(settings).items():
+        try:
+            found[name] = find_place(name, settings=settings).uri.text
+        except BridgeError:
+            found[name] = remote.uri.text
+    return found
 
 
 def user_name(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from trackbridge.domain.file_uris import file_path
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import AuthError, ConfigError, NotFound, Unavailable, Unsupported
 from trackbridge.ports.streams import AddressedArtifacts
+from trackbridge.transport.buckets import require_obstore
 
 BUCKETS = ("gs://", "abfs://", "abfss://", "az://")
 """Read by obstore, with the credentials of the environment."""
@@ -170,6 +171,7 @@ class _Bucket(UriFiles):
     """Files of a bucket that obstore reads, with the credentials of the environment."""
 
     def __init__(self, address: str) -> None:
+        require_obstore()
         self.address = f"{address.rstrip('/')}/"
         self._store: Any = None
 

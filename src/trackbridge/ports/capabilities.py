@@ -7,6 +7,7 @@ that an adapter which does not declare the feature raises ``Unsupported``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
@@ -198,3 +199,26 @@ def needs(feature: Feature) -> Callable[[Method], Method]:
 def feature_of(port: type, method: str) -> Feature | None:
     """Return the feature that a port's method needs, or None for a required method."""
     return getattr(getattr(port, method, None), "__feature__", None)
+
+
+def refusing(port: type, capabilities: Capabilities) -> Any:
+    """Return a port to inherit from, in which methods whose feature is absent raise Unsupported.
+
+    An adapter of few features need not write them all::
+
+        class Store(refusing(TrackingStore, CAPABILITIES)): ...
+    """
+    refused = {
+        name: _refusal(method, feature, capabilities)
+        for name, method in vars(port).items()
+        if (feature := feature_of(port, name)) is not None and not capabilities.supports(feature)
+    }
+    return type(port)(port.__name__, (port,), refused)
+
+
+def _refusal(method: Callable[..., Any], feature: Feature, capabilities: Capabilities) -> Callable[..., None]:
+    def refuse(*_: object, **__: object) -> None:
+        capabilities.require(feature, operation=f"{feature.port}.{method.__name__}")
+
+    # It is called as the port's method is; what that carries besides, such as being abstract, stays behind.
+    return functools.update_wrapper(refuse, method, updated=())

@@ -1,8 +1,9 @@
 """The tables of the documentation that are made from what each adapter declares.
 
-``python -m trackbridge.testing.tables --write`` renews them in README.md and adapters/README.md, between
-the markers ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``; ``--check`` ends with exit code 4 when one
-is not current. NAME is ``capabilities`` (features by backend) or ``tiers`` (one line per adapter).
+``python -m trackbridge.testing.tables --write`` renews them in README.md, docs/ and adapters/README.md,
+between the markers ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``; ``--check`` ends with exit code 4 when
+one is not current. NAME is ``features`` (ports by backend, in short), ``capabilities`` (every feature by
+backend), ``limits`` (numbers by backend) or ``tiers`` (one line per adapter).
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from trackbridge.domain.metric_values import ValueKind
 from trackbridge.errors import ConfigError
 from trackbridge.ports.adapter import Adapter, AdapterContext, OpenAdapter
 from trackbridge.ports.capabilities import Absence, Capabilities, Capability, Feature
 
 DISTRIBUTION = "trackbridge"
-FILES = (Path("README.md"), Path("adapters/README.md"))
+FILES = (
+    Path("README.md"),
+    Path("docs/backends.md"),
+    Path("docs/limits.md"),
+    Path("adapters/README.md"),
+)
 PORTS = ("tracking", "artifacts", "registry", "jobs", "deployments")
 EXIT_DIFFERENT = 4
 EXAMPLES = {
@@ -137,6 +144,69 @@ def _cell(adapter: Declared, feature: Feature, footnotes: list[str]) -> str:
     return f"no <sup>{footnotes.index(footnote) + 1}</sup>"
 
 
+MISSING_NAMED_MAX = 5
+"""How many features that a port lacks are named; of one that lacks more, those are that it has."""
+
+
+def feature_table(adapters: Sequence[Declared]) -> str:
+    """Return one line per backend, as Markdown: what each port has of its features, in words."""
+    rows = [["backend", *PORTS], ["---"] * (len(PORTS) + 1)]
+    rows += [[adapter.name, *(_share(adapter, port) for port in PORTS)] for adapter in adapters]
+    return "\n".join(map(_row, rows))
+
+
+def _share(adapter: Declared, port: str) -> str:
+    if port not in adapter.ports:
+        return "–"
+    features = [feature for feature in Feature if feature.port == port]
+    there = [_label(feature) for feature in features if adapter.capabilities.supports(feature)]
+    missing = [_label(feature) for feature in features if not adapter.capabilities.supports(feature)]
+    if not missing:
+        return "all"
+    is_long = len(missing) > MISSING_NAMED_MAX
+    return f"only {', '.join(there)}" if is_long else f"without {', '.join(missing)}"
+
+
+LIMIT_ROWS: dict[str, str] = {
+    "metrics_per_write_max": "points in a write",
+    "params_per_write_max": "params in a write",
+    "tags_per_write_max": "tags in a write",
+    "write_bytes_max": "bytes in a write",
+    "params_per_run_max": "params of a run",
+    "tags_per_run_max": "tags of a run, besides those of ours",
+    "key_chars_max": "characters of a name",
+    "param_value_chars_max": "characters of a param",
+    "tag_value_chars_max": "characters of a tag",
+    "metric_age_ms_max": "age of a point, in milliseconds",
+    "metric_names_per_run_advised": "names of metrics of a run (only told)",
+    "artifact_bytes_max": "bytes of a file",
+    "model_files_max": "files of a registered version",
+    "model_tag_key_chars_max": "characters of a tag's name, of models",
+    "model_tag_value_chars_max": "characters of a tag, of models",
+    "metric_values_unheld": "values of metrics that are kept beside the run",
+    "page_items_max": "items of a page",
+    "calls_at_once_max": "calls at once",
+}
+"""How each limit is called for readers. Patterns of names are left out: they say nothing at a glance."""
+
+
+def limit_table(adapters: Sequence[Declared]) -> str:
+    """Return the limits of the backends that track, as Markdown; rows that nobody has are left out."""
+    shown = [adapter for adapter in adapters if "tracking" in adapter.ports]
+    rows = [["at most", *(adapter.name for adapter in shown)], ["---", *["--:"] * len(shown)]]
+    for field, words in LIMIT_ROWS.items():
+        cells = [_limit(getattr(adapter.capabilities.limits, field)) for adapter in shown]
+        if set(cells) != {"–"}:
+            rows.append([words, *cells])
+    return "\n".join(map(_row, rows))
+
+
+def _limit(value: int | frozenset[ValueKind] | None) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return ", ".join(sorted(kind.value.replace("_", " ") for kind in value)) if value else "–"
+
+
 def tier_table(adapters: Sequence[Declared]) -> str:
     """Return one line per adapter, as Markdown: how to name it, what it has, and how it is tested."""
     rows = [["adapter", "URI schemes", "ports", "optional features", "contract suites run"], ["---"] * 5]
@@ -165,6 +235,8 @@ def _row(cells: Sequence[str]) -> str:
 
 BLOCKS: dict[str, Callable[[Sequence[Declared]], str]] = {
     "capabilities": capability_table,
+    "features": feature_table,
+    "limits": limit_table,
     "tiers": tier_table,
 }
 
@@ -198,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--write", action="store_true", help="renew the tables")
     mode.add_argument("--check", action="store_true", help="exit with 4 when a table is not current")
-    parser.add_argument("files", nargs="*", type=Path, default=FILES, help="README.md and adapters/README.md")
+    parser.add_argument("files", nargs="*", type=Path, default=FILES, help="README.md and others")
     options = parser.parse_args(arguments)
     adapters = declared_adapters()
     different = [path for path in options.files if not _is_current(path, adapters, write=options.write)]

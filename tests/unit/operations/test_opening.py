@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.memory_adapter import MemoryAdapter
 from trackbridge.errors import ConfigError, Unsupported
-from trackbridge.operations.opening import Opened, find_place, open_place, user_name
+from trackbridge.operations.endpoint_listing import endpoint_places
+from trackbridge.operations.migrate.whereabouts import places
+from trackbridge.operations.opening import Opened, find_place, open_place, remote_uris, user_name
 from trackbridge.operations.waiting import Pace
 from trackbridge.ports.capabilities import Feature
 from trackbridge.resolve.config import Settings
@@ -41,6 +43,25 @@ def test_of_several_the_first(tmp_path: Path) -> None:
 def test_what_is_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         open_place("moon", settings=settings(tmp_path))
+
+
+def test_a_remote_is_the_place_that_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / ".bridge").mkdir()
+    (tmp_path / ".bridge/config.toml").write_text(
+        '[remotes.azure]\nuri = "azureml:"\n[remotes.lab]\nuri = "./lab"\n'
+    )
+    workspace = {
+        "AZURE_SUBSCRIPTION_ID": "00000000-0000-0000-0000-000000000001",
+        "AZURE_RESOURCE_GROUP": "group",
+        "AZURE_WORKSPACE_NAME": "workspace",
+    }
+    there = settings(tmp_path, BRIDGE_TRACKING_URI="azureml:", **workspace)
+    uri = find_place(None, settings=there).uri.text
+    assert uri.endswith("/group/workspace")
+    assert remote_uris(there)["azure"] == uri
+    assert set(endpoint_places(there)) == {"local", "azure", "lab"}
+    assert set(places(there)) == {"azure", "lab"}
+    assert remote_uris(settings(tmp_path))["azure"] == "azureml:"  # there is no config.json
 
 
 def test_a_port_that_is_not_there() -> None:

@@ -10,11 +10,11 @@ from trackbridge.domain.models import ChangeReason
 from trackbridge.domain.plans import Plan
 from trackbridge.errors import NotFound, PlanStale
 from trackbridge.gateway.authentication import IDENTITY, Identity
-from trackbridge.gateway.pages.asking import Asking
 from trackbridge.gateway.pages.layout import Pages, View
 from trackbridge.gateway.pages.works import Works
+from trackbridge.operations.asking import Asking
 from trackbridge.operations.endpoint_listing import endpoint_places
-from trackbridge.operations.migrate.whereabouts import places
+from trackbridge.operations.model_matrix import places_with_models
 from trackbridge.operations.opening import Opened, find_place, open_place, user_name
 from trackbridge.resolve.config import Settings
 
@@ -40,7 +40,7 @@ class Desk:
 
         The first is the registry of this gateway.
         """
-        found = _with_own(places(Settings()), self.client.models.uri)
+        found = places_with_models(self.client.models.uri, Settings())
         for uri in self.client.session.destinations:
             found = found if uri in found.values() else {**found, uri: uri}
         return found
@@ -109,11 +109,6 @@ def refuse_stale(shown: Plan, fresh: Plan) -> None:
             operation=shown.operation,
             hint="go back, open the plan again, and confirm that one",
         )
-
-
-def _with_own(found: dict[str, str], uri: str) -> dict[str, str]:
-    name = next((name for name, known in found.items() if known == uri), uri)
-    return {name: uri, **found}
 
 
 def _known(name: str, found: dict[str, str]) -> str:

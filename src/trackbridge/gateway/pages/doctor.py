@@ -8,9 +8,9 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
-from trackbridge.gateway.pages.asking import Asking
 from trackbridge.gateway.pages.desk import Desk
 from trackbridge.gateway.pages.layout import View
+from trackbridge.operations.asking import Asking
 from trackbridge.operations.doctor import examine
 from trackbridge.ports.findings import Finding, Severity
 

@@ -14,10 +14,10 @@ from starlette.routing import Route
 from trackbridge.domain.deployments import EndpointMetrics, EndpointRevision, EndpointState
 from trackbridge.domain.rollouts import Guard, Rollout
 from trackbridge.errors import NotFound
-from trackbridge.gateway.pages.asking import Answer
 from trackbridge.gateway.pages.charts import Bars, bars, histogram
 from trackbridge.gateway.pages.desk import Desk, address
 from trackbridge.gateway.pages.layout import View
+from trackbridge.operations.asking import Answer
 from trackbridge.operations.deploy import list_revisions, observed_endpoint
 from trackbridge.operations.endpoint_listing import ListedEndpoint, endpoints_at
 from trackbridge.operations.opening import Opened

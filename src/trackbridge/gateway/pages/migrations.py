@@ -25,6 +25,12 @@ def routes(desk: Desk) -> list[Route]:
     """Return the route of this page."""
 
     def shown(view: View) -> Response:
-        return view.page("migrations.html", title="Migrations", section="sync", migrations=list_migrations())
+        return view.page(
+            "migrations.html",
+            title="Migrations",
+            section="sync",
+            migrations=list_migrations(),
+            twin="bridge sync migrations --json",
+        )
 
     return [desk.pages.route("/sync/migrations", shown)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
-from collections.abc import Mapping
 
 import msgspec
 from starlette.responses import Response
@@ -12,18 +10,17 @@ from starlette.routing import Route
 
 from trackbridge.api.client import Client
 from trackbridge.api.model_results import ModelVersion, RegisteredModel
+from trackbridge.api.version_comparison import GROUPS, version_diff
 from trackbridge.domain.model_references import checked_model_name
 from trackbridge.domain.models import STAGES, Approval, RegistryChange
-from trackbridge.errors import BridgeError, NotFound, Unsupported
+from trackbridge.errors import NotFound, Unsupported
 from trackbridge.gateway.pages.desk import Desk, address, part
 from trackbridge.gateway.pages.layout import View
 from trackbridge.operations.migrate.history import CarriedChange, carried_changes
-from trackbridge.operations.model_payloads import mlmodel_at
 
 MODELS_MAX = 50
 VERSIONS_MAX = 100
 CHANGES_MAX = 200
-DIFF_LINES_MAX = 2000
 SECTION = "models"
 
 
@@ -56,30 +53,6 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     has_more: bool
     history: tuple[Happened, ...]
     untold: str = ""
-
-
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of two versions: its group, its name, and both values; None where it has none."""
-
-    group: str
-    name: str
-    left: str | None
-    right: str | None
-
-    @property
-    def is_same(self) -> bool:
-        """True when both have the same."""
-        return self.left == self.right
-
-
-class VersionDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """Two versions; ``mlmodel`` are the lines of a unified diff, ``notes`` say what is unknown."""
-
-    left: ModelVersion
-    right: ModelVersion
-    differences: tuple[Difference, ...]
-    mlmodel: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 # What is asked.
@@ -136,76 +109,6 @@ def _history(client: Client, name: str) -> tuple[tuple[Happened, ...], str]:
 def _carried(client: Client, name: str) -> list[CarriedChange]:
     found = carried_changes(client.models.port, client.reader.adapter.artifacts, name)
     return [item for item in found if item.registry != client.models.uri][:CHANGES_MAX]
-
-
-def version_diff(client: Client, name: str, left: str, right: str) -> VersionDiff:
-    """Return what is different between two versions: what is registered, their runs, their ``MLmodel``.
-
-    Raises:
-        NotFound: There is no such version.
-    """
-    checked_model_name(name)
-    one, other = (client.get_model_version(name, number) for number in (left, right))
-    notes: list[str] = []
-    differences = [*_fields("registered", _registered(one), _registered(other))]
-    differences += _fields("tag", one.tags, other.tags)
-    runs = [_run_fields(client, version, notes) for version in (one, other)]
-    for group in ("param", "metric"):
-        differences += _fields(group, runs[0][group], runs[1][group])
-    before, after = (_mlmodel(client, version, notes) for version in (one, other))
-    lines = difflib.unified_diff(before, after, f"{name}/{left}", f"{name}/{right}", lineterm="")
-    return VersionDiff(
-        left=one,
-        right=other,
-        differences=tuple(differences),
-        mlmodel=tuple(lines)[:DIFF_LINES_MAX],
-        notes=tuple(notes),
-    )
-
-
-def _fields(group: str, left: Mapping[str, str], right: Mapping[str, str]) -> list[Difference]:
-    names = dict.fromkeys((*left, *right))
-    return [Difference(group=group, name=name, left=left.get(name), right=right.get(name)) for name in names]
-
-
-def _registered(version: ModelVersion) -> dict[str, str]:
-    origin = version.origin
-    found = {
-        "digest": version.digest or "",
-        "source": version.source,
-        "run": version.run_id or "",
-        "description": version.description,
-        "aliases": ", ".join(version.aliases),
-        "stage": version.stage,
-        "approval": version.approval.value,
-        "trained on": ", ".join(version.datasets),
-        "origin": f"{origin.name}/{origin.version} of {origin.registry}" if origin else "",
-        "by": version.user,
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def _run_fields(client: Client, version: ModelVersion, notes: list[str]) -> dict[str, dict[str, str]]:
-    """Return params and last metrics of the run that made a version; what is not known is noted."""
-    empty: dict[str, dict[str, str]] = {"param": {}, "metric": {}}
-    if version.run_id is None:
-        return empty
-    try:
-        data = client.get_run(version.run_id).data
-    except BridgeError as error:
-        notes.append(f"the run of version {version.version} is not known: {error}")
-        return empty
-    return {"param": dict(data.params), "metric": {key: repr(value) for key, value in data.metrics.items()}}
-
-
-def _mlmodel(client: Client, version: ModelVersion, notes: list[str]) -> list[str]:
-    try:
-        found, artifacts = client.models.located(version)
-        text = mlmodel_at(found.source, artifacts)
-    except BridgeError as error:
-        notes.append(f"the MLmodel of version {version.version} cannot be read: {error}")
-        return []
-    return (text or "").splitlines()
 
 
 def _number(version: ModelVersion) -> int:
@@ -268,7 +171,8 @@ def diff_page(view: View) -> Response:
         section=SECTION,
         found=found,
         back=model_address(name),
-        groups=("registered", "tag", "param", "metric"),
+        groups=GROUPS,
+        twin=f"bridge models compare {shlex.quote(f'{name}/{left}')} {shlex.quote(f'{name}/{right}')} --json",
     )
 
 

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -40,18 +38,13 @@ from trackbridge.operations.migrate.partitions import (
     error_of,
     refusal_of,
 )
+from trackbridge.operations.spark_sessions import TEXT_CHARS_MAX, context_of, said, use_this_python
 
 APP_NAME = "trackbridge migrate"
 JOBS_PER_CORE = 2
 """So many parts wait for each core, so that none is idle and a cluster that grows has something to do."""
 ASKED_MAX = 64
 """Workers that are asked beforehand whether they can migrate."""
-TEXT_CHARS_MAX = 500
-
-_FAULT = re.compile(
-    r"^(?:Caused by: )?(?P<fault>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt): .+)$", re.MULTILINE
-)
-
 CANCEL_S_MAX = 30.0
 """How long a cancelled task is waited for, in seconds."""
 
@@ -88,11 +81,11 @@ class SparkEngine:
         self._session, self._is_own = _session(master)
         _give_back(interrupt)
         try:
-            self._context = _context_of(self._session)
+            self._context = context_of(self._session, operation="migrate")
             if self._is_own:  # a worker that is lost is told by what becomes of its parts
                 self._context.setLogLevel("ERROR")
             _refuse_speculation(self._context)
-            _use_this_python(self._context)
+            use_this_python(self._context)
             self._check_workers()
         except BaseException:
             self.close()
@@ -190,7 +183,7 @@ def _session(master: str | None) -> tuple[Any, bool]:
         session = (builder if master is None else builder.master(master)).getOrCreate()
     except Exception as error:  # py4j's, pyspark's, or the system's
         raise ConfigError(
-            f"Spark does not start: {_said(error)}",
+            f"Spark does not start: {said(error)}",
             operation="migrate",
             hint="it needs Java 17 or later (apt install default-jre-headless), and a master that answers",
         ) from error
@@ -207,7 +200,7 @@ def _cancel_jobs(context: Any, group: str, *, patience_s: float = CANCEL_S_MAX) 
         except Exception as error:  # py4j's, pyspark's, or of a connection that is closed
             if context._jsc is None:  # the session was ended, and its workers with it
                 return ""
-            return f"Spark does not say whether its workers still write ({_said(error)})"
+            return f"Spark does not say whether its workers still write ({said(error)})"
         if running == 0:
             return ""
         never.wait(0.1)
@@ -242,23 +235,6 @@ def _pyspark(module: str) -> Any:
         ) from error
 
 
-def _context_of(session: Any) -> Any:
-    """Return the context of a session.
-
-    Raises:
-        ConfigError: It has none: it is one of Spark Connect, which cannot run our tasks.
-    """
-    try:
-        context = session.sparkContext
-    except Exception as error:  # each version of pyspark raises another one
-        raise ConfigError(
-            f"the Spark session gives no access to its workers: {_said(error)}",
-            operation="migrate",
-            hint="take a cluster of your own; on Databricks a compute with dedicated access",
-        ) from error
-    return context
-
-
 def _refuse_speculation(context: Any) -> None:
     if str(context.getConf().get("spark.speculation", "false")).lower() == "true":
         raise ConfigError(
@@ -268,34 +244,19 @@ def _refuse_speculation(context: Any) -> None:
         )
 
 
-def _use_this_python(context: Any) -> None:
-    """Have workers on this machine run the Python that runs this, not whichever comes first in PATH."""
-    if str(context.master).startswith("local") and not os.environ.get("PYSPARK_PYTHON"):
-        context.pythonExec = sys.executable
-
-
 def _translated(error: Exception) -> BridgeError:
-    said = _said(error)
-    if "PYTHON_VERSION_MISMATCH" in said:
+    text = said(error)
+    if "PYTHON_VERSION_MISMATCH" in text:
         return ConfigError(
-            f"driver and workers have different Pythons: {said}",
+            f"driver and workers have different Pythons: {text}",
             operation="migrate",
             hint="set PYSPARK_PYTHON to the Python of the workers that has trackbridge",
         )
     return Unavailable(
-        f"Spark gave it up: {said}",
+        f"Spark gave it up: {text}",
         operation="migrate",
         hint="the same command goes on; logs of the executors say more",
     )
-
-
-def _said(error: Exception) -> str:
-    """Return what an error of Spark's says, without the stacks of three languages."""
-    text = str(error)
-    faults = [match["fault"] for match in _FAULT.finditer(text)]
-    lines = [line for line in text.splitlines() if line.strip()]
-    chosen = faults[-1] if faults else next(iter(lines), type(error).__name__)
-    return redact(chosen.strip())[:TEXT_CHARS_MAX]
 
 
 # What runs on the workers.

@@ -14,9 +14,9 @@ from trackbridge.domain.paging import Page
 from trackbridge.errors import BridgeError, Unsupported
 from trackbridge.operations.migrate.identity import origin_of
 from trackbridge.operations.migrate.side import Side, open_side
+from trackbridge.operations.opening import remote_uris
 from trackbridge.resolve.config import Settings
 from trackbridge.resolve.destinations import resolve_destinations
-from trackbridge.resolve.remotes import remotes_of
 
 CALL_S_MAX = 30.0
 """How long a place is waited for, in seconds: somebody sits and looks."""
@@ -46,7 +46,7 @@ class Unreached(msgspec.Struct, frozen=True, kw_only=True):
 def places(settings: Settings | None = None) -> dict[str, str]:
     """Return every place that is known here: the tracking URI's, then the remotes, each by its name."""
     settings = settings or Settings()
-    found = {remote.name: remote.uri.text for remote in remotes_of(settings).values()}
+    found = remote_uris(settings)
     for destination in resolve_destinations(settings=settings):
         if destination.uri.text not in found.values():
             found[destination.remote or destination.uri.text] = destination.uri.text

@@ -229,6 +229,13 @@ def test_folders_and_dbfs(adapter: RestAdapter, tmp_path: Path) -> None:
     assert isinstance(files_of(adapter, "dbfs:/databricks/mlflow/1/run/artifacts", {}), DbfsFiles)
 
 
+def test_buckets_name_what_is_missing(adapter: RestAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(MissingExtra, match="need obstore") as caught:
+        files_of(adapter, "s3://bucket/1/ab/artifacts", {})
+    assert caught.value.hint == "pip install 'trackbridge[buckets]'"
+
+
 def test_hdfs_names_what_is_missing(adapter: RestAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
     with pytest.raises(MissingExtra, match="fsspec and pyarrow"):

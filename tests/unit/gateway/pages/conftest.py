@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.support.endpoint_scenes import Scene, new_scene
+from tests.support.hanging import one_hangs  # noqa: F401  for the tests beside
 from tests.support.memory_adapter import MemoryAdapter
 from tests.support.page_sites import WAIT_S, Site
-from trackbridge.gateway.pages import asking
+from trackbridge.operations import asking
 
 UNWANTED = ("BRIDGE_", "MLFLOW_", "XDG_")
 
@@ -42,20 +42,6 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
         wait(futures, timeout=WAIT_S)
 
     monkeypatch.setattr(asking, "wait", patient)
-
-
-@pytest.fixture
-def one_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for all places but one: as if the time were over when the others have answered."""
-
-    def wait_for_others(futures: Iterable[Future[Any]], timeout: float) -> None:
-        futures = set(futures)
-        deadline = time.monotonic() + WAIT_S
-        while sum(not future.done() for future in futures) > 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-
-    monkeypatch.setattr(asking, "wait", wait_for_others)
 
 
 @pytest.fixture

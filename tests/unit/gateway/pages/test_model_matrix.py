@@ -11,10 +11,10 @@ import pytest
 from tests.support.page_sites import Site
 from trackbridge.domain.models import ModelVersion, Origin
 from trackbridge.errors import Unavailable
-from trackbridge.gateway.pages import model_matrix
-from trackbridge.gateway.pages.asking import Answer
-from trackbridge.gateway.pages.model_matrix import Held, SyncState, matrix_of
+from trackbridge.operations import model_matrix
+from trackbridge.operations.asking import Answer
 from trackbridge.operations.migrate.migration import Migration
+from trackbridge.operations.model_matrix import Held, SyncState, matrix_of
 from trackbridge.resolve.remotes import add_remote
 
 

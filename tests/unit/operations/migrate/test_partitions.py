@@ -19,6 +19,7 @@ from trackbridge.calls.world import World
 from trackbridge.domain.migration import Counts, Kind, Outcome, State
 from trackbridge.domain.plans import Action, Change
 from trackbridge.errors import AuthError, BridgeError, ConfigError, Exhausted, Rejected, Unavailable
+from trackbridge.operations import spark_sessions
 from trackbridge.operations.migrate import spark
 from trackbridge.operations.migrate.applying import FAILURES_MAX, Applying, apply_migration
 from trackbridge.operations.migrate.bounds import Bounds, Spending
@@ -394,7 +395,7 @@ def test_a_session_without_workers_of_its_own_is_refused() -> None:
             raise RuntimeError("[JVM_ATTRIBUTE_NOT_SUPPORTED] not on Spark Connect")
 
     with pytest.raises(ConfigError, match="no access to its workers") as caught:
-        spark._context_of(Remote())
+        spark_sessions.context_of(Remote(), operation="migrate")
     assert "dedicated" in (caught.value.hint or "")
 
 
@@ -412,7 +413,7 @@ def test_a_session_without_workers_of_its_own_is_refused() -> None:
     ],
 )
 def test_spark_is_quoted_in_one_line_and_without_secrets(text: str, said: str) -> None:
-    assert spark._said(Exception(text)) == said
+    assert spark_sessions.said(Exception(text)) == said
 
 
 def test_other_pythons_on_the_workers_are_told() -> None:

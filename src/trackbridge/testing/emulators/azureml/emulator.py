@@ -53,7 +53,10 @@ class AzureMlEmulator(Emulator[Services]):
         port: Of HTTP; 0 for a free one.
         pace: Seconds that a second of a life cycle takes: less is quicker.
         region: Of the workspace.
-        subscription, group, workspace, tenant: What is there at the beginning.
+        subscription: The subscription that is there at the beginning.
+        group: Its resource group.
+        workspace: The workspace in it.
+        tenant: The tenant that signs in.
         azure_cloud: ``AzureCloud``, ``AzureChinaCloud`` or ``AzureUSGovernment``: whose host names it has.
         mlflow: ``own`` for a server of its own, the address of one that runs, or "" for none.
         token_seconds: How long tokens last.

@@ -28,6 +28,21 @@ _STORAGE_ACTIONS: Mapping[tuple[str, bool, str], str] = {
     ("DELETE", True, ""): "DeleteObject",
 }
 """Method, whether it is of an object, and the subresource: the right that IAM asks for."""
+_STORAGE_OPERATIONS: Mapping[tuple[str, bool, str], str] = {
+    ("GET", False, "location"): "GetBucketLocation",
+    ("GET", False, "uploads"): "ListMultipartUploads",
+    ("GET", True, "uploadId"): "ListParts",
+    ("GET", True, "tagging"): "GetObjectTagging",
+    ("POST", False, "delete"): "DeleteObjects",
+    ("DELETE", True, "uploadId"): "AbortMultipartUpload",
+    ("PUT", True, "uploadId"): "UploadPart",
+    ("POST", True, "uploads"): "CreateMultipartUpload",
+    ("POST", True, "uploadId"): "CompleteMultipartUpload",
+    ("GET", False, ""): "ListObjectsV2",
+    ("HEAD", False, ""): "HeadBucket",
+    ("HEAD", True, ""): "HeadObject",
+}
+"""The same, where the operation is called otherwise than the right."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +95,27 @@ class Request:
         return self.query.get("Action", "")
 
     @cached_property
+    def operation(self) -> str:
+        """The operation as botocore names it; as ``action`` where the service's model is needed to tell."""
+        if self.service != "s3":
+            return self.action
+        if self.method == "PUT" and self.headers.get("x-amz-copy-source"):
+            return "UploadPartCopy" if "uploadId" in self.query else "CopyObject"
+        return self._storage_named(_STORAGE_OPERATIONS) or self.action
+
+    @cached_property
     def bucket(self) -> str:
         """The bucket that a request to S3 names in its path."""
         return unquote(self.path.lstrip("/").partition("/")[0])
 
     def _storage_action(self) -> str:
-        is_object = bool(self.path.lstrip("/").partition("/")[2])
         if not self.bucket:
             return "ListAllMyBuckets"
-        for (method, of_object, part), action in _STORAGE_ACTIONS.items():
+        return self._storage_named(_STORAGE_ACTIONS) or f"{self.method.title()}Bucket"
+
+    def _storage_named(self, table: Mapping[tuple[str, bool, str], str]) -> str:
+        is_object = bool(self.path.lstrip("/").partition("/")[2])
+        for (method, of_object, part), name in table.items():
             if (method, of_object) == (self.method, is_object) and (not part or part in self.query):
-                return action
-        return f"{self.method.title()}Bucket"
+                return name
+        return ""

@@ -32,7 +32,10 @@ _REST_SERVICES = ("sagemaker-metrics", "sagemaker-runtime")
 
 @dataclass(slots=True)
 class Call:
-    """A request that came, and how it was answered. ``code`` is AWS's name of the error, or empty."""
+    """A request that came, and how it was answered. ``code`` is AWS's name of the error, or empty.
+
+    ``name`` is the operation; of S3 ``operation`` is the right that IAM asks for.
+    """
 
     service: str
     operation: str
@@ -40,6 +43,7 @@ class Call:
     caller: str = ""
     status: int = 200
     code: str = ""
+    name: str = ""
 
 
 class Services:
@@ -64,7 +68,8 @@ class Services:
         """Answer one request; called from any thread."""
         request_id = str(uuid.uuid4())
         rest = self._rest_operation(request)
-        call = Call(request.service, rest[1].name if rest else request.action, {})
+        operation = rest[1].name if rest else request.action
+        call = Call(request.service, operation, {}, name=request.operation or operation)
         self.calls.append(call)
         try:
             answer = self._answer(request, call, rest, request_id)

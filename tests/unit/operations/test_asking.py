@@ -9,9 +9,10 @@ from functools import partial
 
 import pytest
 
+from tests.support.hanging import one_hangs  # noqa: F401
 from trackbridge.errors import Unavailable
-from trackbridge.gateway.pages import asking
-from trackbridge.gateway.pages.asking import Asking
+from trackbridge.operations import asking
+from trackbridge.operations.asking import Asking
 
 
 @pytest.fixture
