@@ -1,4 +1,4 @@
-"""The examples of migrations, each run as a program against the emulators of both clouds."""
+"""The examples of moves between clouds, each run as a program against the emulators of both."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples.running import OTHERS, PROGRAM_S, ran
 from tests.support.azureml_emulators import azureml_emulator
 from tests.support.corpus import Corpus, Size, problems, write_corpus
+from tests.support.gateways import end_children
 from tests.support.migrations import local_side, migrate, pair_of
 from tests.support.mlflow_servers import MlflowServer, mlflow_server
+from tests.support.processes import eventually
 from tests.support.sagemaker_emulators import sagemaker_emulator
 from trackbridge.delivery.connect import open_uri
 from trackbridge.operations.migrate.side import Side, side_of
 from trackbridge.ports.adapter import AdapterContext
 from trackbridge.resolve.uri import parse
 from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
+from trackbridge.testing.emulators.fault_proxy import FaultProxy, Weather
 from trackbridge.testing.emulators.sagemaker import SageMakerEmulator
 from trackbridge_adapters.azureml import open_workspace
 
 pytestmark = pytest.mark.timeout(900)  # two servers, two emulators and a program each
-EXAMPLES = Path(__file__).parents[2] / "examples"
-PROGRAM_S = 280
-OTHERS = ("AZURE", "AWS_", "MLFLOW_", "BRIDGE_", "XDG_", "SAGEMAKER_")
+BRIDGE = (sys.executable, "-c", "import sys; from trackbridge.cli.main import run; sys.exit(run())")
 SIZE = Size(experiments=2, runs=4, points=5, long_points=30, files=1, large_bytes=2000, models=1, versions=3)
 
 
@@ -71,22 +73,6 @@ def azure_side(azureml: AzureMlEmulator, home: Path) -> Side:
 def side(uri: str) -> Side:
     parsed = parse(uri)
     return side_of(open_uri(parsed), parsed.text)
-
-
-def ran(folder: Path, script: str, *arguments: str, variables: dict[str, str]) -> str:
-    """Run an example as a user does, and return what it prints; it has to succeed."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / script, *arguments],
-        cwd=folder,
-        env={**mine, "BRIDGE_HOME": str(folder / ".bridge"), **variables},
-        capture_output=True,
-        text=True,
-        timeout=PROGRAM_S,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def found(corpus: Corpus, target: Side, registry_uri: str) -> list[str]:
@@ -141,3 +127,46 @@ def test_models_from_azureml_to_sagemaker(
     for true in corpus.versions:
         assert target.tracking.get_run(true.run_id).info.run_name == corpus.runs[true.run_id].name
     target.close()
+
+
+def tracked(cloud: Side) -> list[tuple[str, str, dict[str, str], list[tuple[int, float]]]]:
+    """Return the runs of the example that tracks to both: id, status, params and points."""
+    found = []
+    for experiment in cloud.tracking.list_experiments():
+        if experiment.name == "diabetes":
+            for run in cloud.tracking.list_runs(experiment.experiment_id):
+                history = cloud.tracking.metric_history(run.info.run_id, "r2")
+                points = sorted(zip(history.steps, history.values, strict=True))
+                found.append((run.info.run_id, run.info.status.value, dict(run.data.params), points))
+    return found
+
+
+def test_a_cloud_that_is_down_gets_all_of_it_later(
+    tmp_path: Path, azureml: AzureMlEmulator, sagemaker: SageMakerEmulator
+) -> None:
+    old, new = azure_side(azureml, tmp_path / "home"), side(sagemaker.uri)
+    with FaultProxy(sagemaker.url, Weather(is_down=True)) as proxy:
+        variables = {**azureml.environment(), **sagemaker.environment(), "AWS_ENDPOINT_URL": proxy.url}
+        variables |= {"BRIDGE_HOME": str(tmp_path / ".bridge"), "BRIDGE_DELIVERY_EXIT_WAIT_S": "1"}
+        try:
+            told = ran(tmp_path, "both_clouds.py", azureml.uri, sagemaker.uri, variables=variables)
+            eventually(lambda: [status for _, status, _, _ in tracked(old)] == ["FINISHED"], "the old place")
+            ((run_id, _, params, points),) = tracked(old)
+            assert told.startswith(f"run {run_id},")
+            assert params == {"eta0": "0.001", "epochs": "30"}
+            assert [step for step, _ in points] == list(range(30))
+            assert tracked(new) == []
+            assert proxy.counts["passed"] == 0
+
+            proxy.weather = Weather()
+            mine = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
+            words = [*BRIDGE, "sync", "run"]
+            subprocess.run(words, cwd=tmp_path, env=mine | variables, check=True, timeout=PROGRAM_S)
+            assert tracked(new) == tracked(old)
+            for place in (old, new):
+                assert place.artifacts is not None
+                assert "model.json" in [file.path for file in place.artifacts.list(run_id, "")]
+        finally:
+            end_children(tmp_path / ".bridge")
+            old.close()
+            new.close()
