@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import re
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from trackbridge import errors
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/errors-and-exit-codes.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/errors-and-exit-codes.md").read_text(encoding="utf-8")
 CODES = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
 ROWS = {
     name: (set(re.findall(r"`(\w+)`", also)), int(code))
@@ -29,6 +31,20 @@ def test_row_is_true(name: str) -> None:
     assert kind.exit_code == code
     assert code in CODES
     assert also == {base.__name__ for base in closest_builtins(kind)}
+
+
+def test_codes_of_the_page_are_those_of_the_code() -> None:
+    """Every number that the code ends with by name has a row, and every row is such a number."""
+    named = re.compile(r"(\w+_)?(EXIT|EXIT_CODE)(_\w+)?|exit_code")
+    found = {0}
+    for path in (ROOT / "src/trackbridge").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = [target.id for target in targets if isinstance(target, ast.Name)]
+                if any(named.fullmatch(name) for name in names) and type(node.value.value) is int:
+                    found.add(node.value.value)
+    assert found == CODES
 
 
 def closest_builtins(kind: type) -> list[type]:

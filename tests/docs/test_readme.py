@@ -1,64 +1,35 @@
-"""README.md: the walk through both clouds does what it says, in the order in which it says it."""
+"""README.md: short, and its figures are those of docs/benchmarks.md; tests/cli/test_demo.py has the demo."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-from trackbridge.testing.emulators.azureml.blob_server import FOLDER_VARIABLE
-
 ROOT = Path(__file__).resolve().parents[2]
-WALK = (
-    (ROOT / "README.md")
-    .read_text(encoding="utf-8")
-    .split("\n## Two clouds in two minutes")[1]
-    .split("\n## ")[0]
-)
-PROGRAM, COMMANDS, SHOWN = re.findall(r"^```\w*\n(.*?)^```$", WALK, re.DOTALL | re.MULTILINE)
-EMULATED = [line for line in COMMANDS.splitlines() if line.startswith("bridge emulate") and " -- " in line]
-WALK_S = 600
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BENCHMARKS = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+LINES_MAX = 140
+"""What a busy reader gets through in two minutes."""
 
 
-def comparable(text: str) -> str:
-    """Return what is the same each time: no ids, times, names of users, nor how wide columns are."""
-    plain = re.sub(r"\b[0-9a-f]{12,32}\b", "<id>", text)
-    plain = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", plain)
-    plain = re.sub(r"\b(?:\d[\d.]* (?:ms|s)|\d+[dhm] \d+[hms])\b", "<duration>", plain)
-    plain = re.sub(r"\S+(?= +<id>$)", "<user>", plain, flags=re.MULTILINE)
-    return re.sub(r" +", " ", plain)
+def figures(text: str) -> list[str]:
+    """Return the rows of the table of figures, without the numbers of footnotes."""
+    block = text.partition("<!-- figures:begin -->")[2].partition("<!-- figures:end -->")[0]
+    rows = [line for line in block.splitlines() if line.startswith("| ")][1:]
+    return [re.sub(r" \(\d\)", "", row) for row in rows]
 
 
-@pytest.mark.timeout(WALK_S + 60)
-@pytest.mark.parametrize("command", EMULATED, ids=lambda command: command.split()[2])
-def test_the_walk(command: str, tmp_path: Path) -> None:
-    (tmp_path / "walk.py").write_text(PROGRAM)
-    others = {
-        name: value
-        for name, value in os.environ.items()
-        if name == FOLDER_VARIABLE or not name.startswith(("BRIDGE_", "MLFLOW_", "AWS_", "AZURE"))
-    }
-    # Waiting is only ever as long as it has to be: a busy machine takes longer to deliver.
-    own = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "BRIDGE_HOME": str(tmp_path / ".bridge"),
-        "BRIDGE_READ_WAIT_S": "120",
-    }
-    done = subprocess.run(
-        ["sh", "-c", command],
-        cwd=tmp_path,
-        env=others | own,
-        capture_output=True,
-        text=True,
-        timeout=WALK_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert comparable(done.stdout.strip()) == comparable(SHOWN.strip())
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= LINES_MAX
 
 
-def test_both_clouds_are_walked_through() -> None:
-    assert [command.split()[2] for command in EMULATED] == ["azureml", "sagemaker"]
+def test_its_figures_are_measured_ones() -> None:
+    assert len(figures(README)) >= 3
+    assert set(figures(README)) <= set(figures(BENCHMARKS))
+
+
+def test_every_footnote_of_a_figure_is_there() -> None:
+    block = BENCHMARKS.partition("<!-- figures:begin -->")[2].partition("<!-- figures:end -->")[0]
+    table = "\n".join(line for line in block.splitlines() if line.startswith("|"))
+    used = set(re.findall(r"\((\d)\)", table))
+    assert used == set(re.findall(r"^\((\d)\) ", block, re.MULTILINE))

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from trackbridge.domain.metric_values import ValueKind
 from trackbridge.errors import ConfigError
 from trackbridge.ports.capabilities import (
     SUPPORTED,
     Absence,
     Capabilities,
     Feature,
+    Limits,
     Tier,
     absent,
 )
 from trackbridge.testing.tables import (
     FILES,
+    LIMIT_ROWS,
     Declared,
     capability_table,
     declared_adapters,
+    feature_table,
+    limit_table,
     main,
     renewed,
     tier_table,
@@ -75,6 +82,30 @@ def test_every_gap_has_its_reason_below_and_a_reason_is_said_once() -> None:
     assert "never: a copy | is made whole" in table
     number = cells(table, "presign")[0].removeprefix("no <sup>").removesuffix("</sup>")
     assert f"\n{number}. the service does not offer it: a folder has no server" in table
+
+
+def test_a_port_names_what_it_lacks_or_the_little_that_it_has() -> None:
+    table = feature_table([FOLDER, SERVER])
+    assert table.splitlines()[0] == "| backend | tracking | artifacts | registry | jobs | deployments |"
+    assert cells(table, "folder") == ["only search", "without presign, resumable upload", "–", "–", "–"]
+    whole = dict.fromkeys(Feature, SUPPORTED)
+    full = msgspec.structs.replace(SERVER.capabilities, features=whole)
+    assert cells(feature_table([replace(SERVER, capabilities=full)]), "server")[:2] == ["all", "–"]
+
+
+def test_limits_are_those_that_are_declared() -> None:
+    kinds = frozenset({ValueKind.INFINITY, ValueKind.NEGATIVE_ZERO})
+    limits = Limits(params_per_run_max=1600, metric_values_unheld=kinds)
+    small = replace(SERVER, capabilities=msgspec.structs.replace(SERVER.capabilities, limits=limits))
+    table = limit_table([FOLDER, small])
+    assert cells(table, "params of a run") == ["–", "1,600"]
+    assert cells(table, LIMIT_ROWS["metric_values_unheld"]) == ["–", "infinity, negative zero"]
+    assert "tags of a run" not in table
+
+
+def test_every_limit_has_words() -> None:
+    numbers = {name for name in Limits.__struct_fields__ if not name.endswith("_pattern")}
+    assert set(LIMIT_ROWS) == numbers
 
 
 def test_tier_table_counts_features_of_the_ports_that_are_there() -> None:
