@@ -74,7 +74,7 @@ def _table_stands(page: Any) -> None:
 
 
 def _curve_is_drawn(page: Any) -> None:
-    page.locator(".chart[data-drawn]").wait_for()
+    page.locator(".chart[data-drawn]").first.wait_for()
 
 
 def _timed(browser: Any, address: str, is_there: Callable[[Any], None]) -> dict[str, float]:
