@@ -26,6 +26,8 @@ KEY_LINES = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
 
 VARIABLES = {
     "WINE_API_TOKEN": "grapes-of-wrath",
+    "AZURE_DEVOPS_EXT_PAT": "of-a-pipeline",
+    "OPENAI_KEY": "of-a-vendor",
     "PROD": 'quoted "and\\ slashed',
     "HOOKS": "signs-the-hooks",
     "AWS_ACCESS_KEY_ID": AWS_ID,
@@ -36,6 +38,7 @@ VARIABLES = {
 }
 SECRETS = {
     **{name: VARIABLES[name] for name in ("WINE_API_TOKEN", "PROD", "HOOKS", "AWS_ACCESS_KEY_ID")},
+    **{name: VARIABLES[name] for name in ("AZURE_DEVOPS_EXT_PAT", "OPENAI_KEY")},
     "AWS secret": AWS_SECRET,
     "storage key": KEY_64,
     "proxy": "proxy%20pass",
@@ -57,6 +60,7 @@ LOG = f"""{KEY_LINES.swapcase()}
 Traceback (most recent call last):
 ConnectionError: grapes-of-wrath was refused, {VARIABLES["PROD"]} too; key {AWS_SECRET} {KEY_64}
 PUT https://wine.blob.core.windows.net/c/b?sv=2024-11-04&sp=rw&sig=c2lnbmF0dXJlLW9mLWEtc2Fz failed
+of-a-pipeline and of-a-vendor were refused
 asked with {GATEWAY} at run 0123456789abcdef0123456789abcdef through me:proxy pass@proxy
 -----BEGIN PRIVATE KEY-----
 {KEY_LINES}
@@ -169,6 +173,17 @@ def test_a_file_is_not_overwritten_nor_mistaken(bridge: Bridge, project: Path) -
     assert "goes before --bundle" in bridge("doctor", "--bundle", "prod", code=2).err
 
 
+def test_names_that_are_no_text_and_logs_that_cannot_be_read(
+    bridge: Bridge, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ODD_\udcff", "x")
+    (project / ".bridge/journal" / ("j" * 32) / "delivery.log").mkdir(parents=True)
+    bridge("doctor", "--bundle", "report.zip")
+    found = texts(project / "report.zip")
+    assert r"ODD_\udcff" in found["environment.json"]
+    assert found["logs/00-jjjjjjjjjjjj-delivery.log"] == "this log cannot be read: Is a directory\n"
+
+
 def test_a_broken_configuration_is_told(bridge: Bridge, project: Path) -> None:
     (project / ".bridge").mkdir()
     (project / ".bridge/config.toml").write_text('password = "swordfish"\n')
@@ -198,10 +213,11 @@ def test_the_end_of_a_long_log_begins_with_a_whole_line(
         'File "/usr/lib/python3.11/site-packages/trackbridge_adapters/_mlflow_rest/places.py", line 3',
         "azureml://subscriptions/123e4567-e89b-12d3-a456-426614174000/resourceGroups/g/workspaces/Wine1",
         "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/Wine",
+        "/data/wine/.bridge is there",
     ],
 )
 def test_what_is_no_secret_stays(harmless: str) -> None:
-    assert Scrubber({"CI": "true", "A_TOKEN": "abc"})(harmless) == harmless
+    assert Scrubber({"CI": "true", "A_TOKEN": "abc", "PWD": "/data/wine"})(harmless) == harmless
 
 
 def test_the_home_of_the_user_is_not_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +27,13 @@ def test_it_is_short() -> None:
 def test_its_figures_are_measured_ones() -> None:
     assert len(figures(README)) >= 3
     assert set(figures(README)) <= set(figures(BENCHMARKS))
+
+
+def test_it_names_every_extra() -> None:
+    install = README.split("\n## Install\n")[1].split("\n## ")[0]
+    named = {name for text in re.findall(r"`([^`\n]+)`", install) for name in re.findall(r"\w+", text)}
+    named |= {name for found in re.findall(r"\[([\w,]+)\]", install) for name in found.split(",")}
+    assert set(metadata("trackbridge").get_all("Provides-Extra") or ()) - named == set()
 
 
 def test_every_footnote_of_a_figure_is_there() -> None:

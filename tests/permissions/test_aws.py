@@ -26,6 +26,7 @@ from trackbridge.domain.ids import mint_id
 from trackbridge.domain.jobs import Compute, Environment, JobSpec, JobStatus
 from trackbridge.errors import BridgeError
 from trackbridge.operations.migrate.side import side_of
+from trackbridge.operations.model_payloads import resolve_version
 from trackbridge.ports.adapter import Adapter, AdapterContext
 from trackbridge.testing.contracts import deployment_models
 from trackbridge.testing.contracts.samples import batch_of, digest_of, file_of, run_spec
@@ -168,7 +169,17 @@ def test_jobs(account: Account, tmp_path: Path) -> None:
 
 def test_deployment(account: Account, tmp_path: Path) -> None:
     models = {name: deployment_models.answering(tmp_path, name, value) for name, value in MODELS.items()}
-    deploying = Deploying(account.open(), models.__getitem__)
+    setup = account.open()
+    register(setup, payload(setup, tmp_path))
+    assert setup.registry is not None
+    setup.registry.set_alias("wine", "tested", version="1")
+    others = packages_of_others(account)
+    account.begin()
+    adapter = account.open()
+    assert adapter.registry is not None
+    for reference in ("models:/wine@tested", "models:/wine/1", f"models:/{others}/1"):  # by bridge deploy
+        assert resolve_version(reference, adapter.registry).version == "1"
+    deploying = Deploying(adapter, models.__getitem__)
     target = deploying.target
 
     def deploy(endpoint: str, deployment: str = "v1", model: str = "one", **fields: Any) -> None:

@@ -90,8 +90,9 @@ def test_registry(workspace: Workspace, tmp_path: Path) -> None:
         "digits": payload(workspace.open(), tmp_path, is_mlflow=True),
     }
     workspace.begin()
-    for name, source in sources.items():
-        register(workspace.open(), source, name)
+    for artifacts in ("addresses", "account"):
+        for name, source in sources.items():
+            register(workspace.open(artifacts=artifacts), source, f"{name}-{artifacts}")
     holds(workspace.calls(), azure.CALLS["registry"])
 
 
@@ -189,9 +190,14 @@ def test_migration(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("BRIDGE_HOME", str(tmp_path / "bridge"))
     source = local_side(tmp_path / "a")
     write_corpus(source.adapter, SIZE)
+    asked: frozenset[str] = frozenset()
     for artifacts in ("addresses", "account"):
+        # Empty each time: what one way has brought, the other would find there, and not bring.
+        workspace.emulator.reset()
+        workspace.begin()
         cloud = side_of(workspace.open(artifacts=artifacts), workspace.emulator.uri)
-        assert migrate(pair_of(source, cloud, tmp_path / "home")).remaining == []
-        back = pair_of(cloud, local_side(tmp_path / artifacts), tmp_path / "home")
+        assert migrate(pair_of(source, cloud, tmp_path / f"to-{artifacts}")).remaining == []
+        back = pair_of(cloud, local_side(tmp_path / artifacts), tmp_path / f"from-{artifacts}")
         assert migrate(back).remaining == []
-    holds(workspace.calls(), azure.CALLS["migration"])
+        asked |= workspace.calls()
+    holds(asked, azure.CALLS["migration"])

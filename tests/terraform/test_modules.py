@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -328,3 +329,17 @@ def test_every_exception_of_checkov_is_argued() -> None:
         if "checkov:skip" in line and not re.search(r"checkov:skip=CKV2?_[A-Z]+_\d+: ?\S+( \S+){2}", line)
     ]
     assert bare == []
+
+
+def test_what_runs_terraform_is_not_collected_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(__file__).parent
+    running = {
+        path.name
+        for path in folder.glob("test_*.py")
+        if "tests.terraform.test_terraform import" in path.read_text(encoding="utf-8")
+        and path != Path(__file__)
+    }
+    assert len(running) > 1
+    monkeypatch.setenv("PATH", "")
+    left_out = set(runpy.run_path(str(folder / "conftest.py"))["collect_ignore"])
+    assert running | {"test_terraform.py"} <= left_out

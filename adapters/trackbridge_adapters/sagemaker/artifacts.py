@@ -16,6 +16,7 @@ from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.domain.paging import Page
 from trackbridge.errors import AuthError
 from trackbridge.ports.capabilities import Capabilities
+from trackbridge.transport.buckets import require_obstore
 from trackbridge_adapters._mlflow_rest.artifacts import StoredArtifacts
 from trackbridge_adapters._mlflow_rest.artifacts_files import Files
 from trackbridge_adapters._mlflow_rest.artifacts_places import parts_in, s3_keys, s3_store
@@ -68,10 +69,10 @@ class SageMakerArtifacts(AddressedFiles, StoredArtifacts):
         self._links = Links(backend.clients, runs.component_of, backend.context.clock_ms)
 
     def _place_of(self, run_id: str) -> Files:
-        from trackbridge_adapters._mlflow_rest.artifacts_objects import ObjectFiles
-
         bucket, folder = self._backend.bucket, self._runs.artifacts_prefix(run_id)
         store, clock_ms = bucket.store(write=False), self._backend.context.clock_ms
+        from trackbridge_adapters._mlflow_rest.artifacts_objects import ObjectFiles
+
         return ObjectFiles(
             store,
             bucket.address(folder),
@@ -95,6 +96,7 @@ class SageMakerArtifacts(AddressedFiles, StoredArtifacts):
 
     def _files_at(self, address: str) -> ObjectFiles:
         """Return the files below any address in S3."""
+        require_obstore(extra="aws", adapter=ADAPTER)
         from trackbridge_adapters._mlflow_rest.artifacts_objects import ObjectFiles
 
         name, _, prefix = address.removeprefix(SCHEME).partition("/")

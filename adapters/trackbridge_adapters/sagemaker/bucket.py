@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
@@ -169,9 +169,10 @@ class Bucket:
 
     def put_file(self, key: str, file: IO[bytes]) -> None:
         """Write an object from a file that is open for reading, a large one in parts."""
-        import obstore
 
         def write(store: Any) -> None:
+            import obstore  # not before there is a store, which says what to do where this is missing
+
             file.seek(0)
             obstore.put(store, self.key(key), file)
 
@@ -202,12 +203,16 @@ class Bucket:
 
     def delete(self, *keys: str) -> None:
         """Delete objects; absent ones are no error."""
-        import obstore
+
+        def delete(store: Any, paths: Sequence[str]) -> None:
+            import obstore
+
+            obstore.delete(store, paths)
 
         for start in range(0, len(keys), DELETES_AT_ONCE):
             chosen = [self.key(key) for key in keys[start : start + DELETES_AT_ONCE]]
             try:
-                self._do(partial(obstore.delete, paths=chosen), "delete", keys[start])
+                self._do(partial(delete, paths=chosen), "delete", keys[start])
             except NotFound:
                 return
 
@@ -274,9 +279,9 @@ class Bucket:
         return found
 
     def _read(self, key: str) -> Held | None:
-        import obstore
-
         def read(store: Any) -> Held:
+            import obstore
+
             found = obstore.get(store, self.key(key))
             mark = found.attributes.get(MARK_KEY, "")
             return Held(bytes(found.bytes()), found.meta["e_tag"] or "", mark)
@@ -289,12 +294,12 @@ class Bucket:
             return None
 
     def _write(self, key: str, data: bytes, *, match: str | None, absent: bool, mark: str = "") -> str:
-        import obstore
-
         mode: Any = {"e_tag": match} if match is not None else "create" if absent else "overwrite"
         marked: Any = {MARK_KEY: mark} if mark else None
 
         def write(store: Any) -> str:
+            import obstore
+
             done = obstore.put(store, self.key(key), data, mode=mode, attributes=marked, use_multipart=False)
             return done.get("e_tag") or ""
 

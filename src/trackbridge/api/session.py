@@ -15,6 +15,7 @@ import functools
 import sys
 import threading
 import time
+from collections import ChainMap
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -43,14 +44,15 @@ class Session:
 
     Args:
         destinations: Where to deliver; the first is the one that is read from.
-        settings: The settings as they stood when the session was made.
+        settings: The settings as they stood when the session was made; those that a URI gives come first.
     """
 
     def __init__(self, destinations: tuple[Destination, ...], settings: Settings) -> None:
         self.root = journal_root(destinations, settings=settings)
         self.destinations = tuple(destination.uri.text for destination in destinations)
         self._without_runs = [found.uri.text for found in destinations if not found.uri.keeps_runs]
-        self.settings = settings
+        of_uris = [destination.settings for destination in destinations]
+        self.settings = settings = settings.with_options(dict(ChainMap(*of_uris)))
         self.is_away: bool = settings.value("delivery") == LATER
         """Whether destinations are not to be reached from here: what is logged goes home at the job's end."""
         self._silent = None if is_tracking() else SilentWriter(self.root, self.destinations)

@@ -209,9 +209,6 @@ def drop(output: Output, numbers: Sequence[str], is_all: bool, uri: str | None, 
     output.summary({"dropped": count})
 
 
-# Where journals lie.
-
-
 @sync.command(epilog=example("bridge sync migrations", "bridge sync migrations --json"))
 @output_option
 def migrations(output: Output) -> None:
@@ -241,6 +238,9 @@ def migrations(output: Output) -> None:
         output.show("nothing was copied between backends from this project")
         output.note("begin with: bridge migrate SRC DST --plan")
     output.summary({"migrations": len(found)})
+
+
+# Where journals lie.
 
 
 def journal_roots(uri: str | None) -> list[Path]:

@@ -75,8 +75,10 @@ def bundle_members(uri: str | None, findings: Sequence[Finding]) -> list[Member]
         ("journals.json", "how each journal and each delivery stands", lambda: _journals(roots)),
         ("dead-letters.json", "why records were rejected, without their values", lambda: _letters(roots)),
     ]
-    members = [Member(name, about, _json(scrub.content(_safely(make)))) for name, about, make in made]
-    members += [Member(name, "the end of a log of delivery", scrub(text)) for name, text in _log_tails(roots)]
+    members = [_member(name, about, _json(scrub.content(_safely(make)))) for name, about, make in made]
+    members += [
+        _member(name, "the end of a log of delivery", scrub(text)) for name, text in _log_tails(roots)
+    ]
     return [_readme(members), *members]
 
 
@@ -107,6 +109,11 @@ def write_bundle(path: Path, members: Sequence[Member]) -> int:
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(f"{path} cannot be written: {error.strerror}", hint="name a file elsewhere")
+
+
+def _member(name: str, about: str, text: str) -> Member:
+    """Return a file that can be written: names of variables and folders need not be text."""
+    return Member(name, about, text.encode("utf-8", "backslashreplace").decode())
 
 
 def _readme(members: Sequence[Member]) -> Member:
@@ -313,16 +320,31 @@ def _texts(content: object) -> Iterator[str]:
 def _log_tails(roots: Iterable[Path]) -> Iterator[tuple[str, str]]:
     """Yield name and end of each journal's log of delivery, and of the dispatcher of events."""
     paths = [path for root in roots for path in (*root.glob("*/delivery.log"), *_dispatcher_logs(root))]
-    newest = sorted(dict.fromkeys(paths), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    newest = sorted(dict.fromkeys(paths), key=_written_ns, reverse=True)
     for number, path in enumerate(newest[:LOGS_MAX]):
+        if tail := _log_tail(path):
+            yield f"logs/{number:02d}-{path.parent.name[:12]}-{path.name}", tail
+
+
+def _written_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # it went meanwhile, with its journal
+        return 0
+
+
+def _log_tail(path: Path) -> str:
+    try:
         with path.open("rb") as file:
-            begin = max(0, path.stat().st_size - LOG_TAIL_BYTES)
+            begin = max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES)
             file.seek(begin)
             tail = file.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
-        if begin:  # what marks a secret may have been cut off with the beginning of the line
-            tail = tail.partition("\n")[2]
-        if tail:
-            yield f"logs/{number:02d}-{path.parent.name[:12]}-{path.name}", tail
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"this log cannot be read: {error.strerror}\n"
+    # What marks a secret may have been cut off with the beginning of the line.
+    return tail.partition("\n")[2] if begin else tail
 
 
 def _dispatcher_logs(root: Path) -> Iterator[Path]:

@@ -123,7 +123,7 @@ def remote_uris(settings: Settings) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, remote in remotes_of(settings).items():
         try:
-            found[name] = find_place(name, settings=settings).uri.text
+            found[name] = resolve_destinations(name, settings=settings)[0].uri.text
         except BridgeError:
             found[name] = remote.uri.text
     return found

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 SECRET_CHARS_MIN = 5
 """A shorter value would take too many harmless words with it."""
+_FURTHER_ENDINGS = ("KEY", "PASS", "_PAT")
+"""Of variables. Elsewhere a bare key is none: metrics, params and dictionaries have keys."""
+_FOLDERS = frozenset({"PWD", "OLDPWD"})
+"""Of the shell: no passwords, whatever others call so."""
 _QUERY_VALUE = re.compile(r"[?&;][\w.%-]+=([^&;#\s\"']+)")
 _KEY_LIKE = re.compile(
     r"(?<![\w+/=-])(?:[A-Za-z0-9_-]{32,}|[A-Za-z0-9+/]{40}|[A-Za-z0-9+/]{60,})={0,2}(?![\w+/=-])"
@@ -80,13 +84,17 @@ def scrubber_of(settings: Settings) -> Scrubber:
 def _secret_texts(environ: Mapping[str, str], named: frozenset[str]) -> Iterator[str]:
     """Yield the values of secret variables, and the secret parts of addresses in all others."""
     for name, value in environ.items():
-        if name in named or is_secret_name(name):
+        if name in named or _is_secret_variable(name):
             yield value
         for rest in value.split("://")[1:]:
             user, sign, password = rest[: max(0, userinfo_length(rest) - 1)].partition(":")
             yield password if sign else user
         if redact(value) != value:  # a connection string, a signed address, a header
             yield from (found for found in _QUERY_VALUE.findall(value) if found not in redact(value))
+
+
+def _is_secret_variable(name: str) -> bool:
+    return name not in _FOLDERS and (is_secret_name(name) or name.upper().endswith(_FURTHER_ENDINGS))
 
 
 def _spellings(text: str) -> Iterator[str]:

@@ -326,16 +326,39 @@ SETTINGS: Mapping[str, Setting] = {
 }
 
 
-class Settings:
-    """The settings as they stand in some surroundings. Files are read once, when first needed."""
+URI_SETTINGS = frozenset(
+    (
+        "delivery",
+        "delivery_exit_wait_s",
+        "journal_bytes_max",
+        "journal_fsync_interval_s",
+        "read_wait_s",
+        "strict",
+    )
+)
+"""The settings that a URI can give as options: how what is logged there is kept, delivered and read."""
 
-    def __init__(self, around: Surroundings | None = None) -> None:
+
+class Settings:
+    """The settings as they stand in some surroundings. Files are read once, when first needed.
+
+    Args:
+        around: The surroundings; None for those of now.
+        options: Settings that a URI gives.
+    """
+
+    def __init__(
+        self, around: Surroundings | None = None, *, options: Mapping[str, str] | None = None
+    ) -> None:
         self.around = around or Surroundings.current()
+        self._options = options or {}
         self._files: list[tuple[OriginKind, ConfigFile]] | None = None
 
-    def resolve(
-        self, name: str, argument: object = None, *, options: Mapping[str, str] | None = None
-    ) -> Resolved:
+    def with_options(self, options: Mapping[str, str]) -> Settings:
+        """Return the same settings, but for those that a URI gives."""
+        return Settings(self.around, options=options) if options else self
+
+    def resolve(self, name: str, argument: object = None) -> Resolved:
         """Return the value of a setting with its origin; an argument of None counts as absent.
 
         Raises:
@@ -344,8 +367,8 @@ class Settings:
         setting = SETTINGS[name]
         if argument is not None:
             return self._read(setting, argument, Origin(OriginKind.ARGUMENT))
-        if options and name in options:
-            return self._read(setting, options[name], Origin(OriginKind.URI))
+        if name in self._options:
+            return self._read(setting, self._options[name], Origin(OriginKind.URI))
         for variable in (setting.variable, *setting.ecosystem):
             text = self.around.environ.get(variable)
             if text and setting.read in (_uris, _uri) and variable in setting.ecosystem:

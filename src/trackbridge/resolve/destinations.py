@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trackbridge.errors import ConfigError, UnknownScheme
-from trackbridge.resolve.config import SETTINGS, Settings, close_match
+from trackbridge.resolve.config import SETTINGS, URI_SETTINGS, Settings, close_match
 from trackbridge.resolve.entry_points import SCHEME_EXTRAS, canonical, known_schemes
 from trackbridge.resolve.home import bridge_home, project_folder, user_state
 from trackbridge.resolve.remotes import remotes_of
@@ -108,4 +108,9 @@ def _split(uri: TrackingUri, remote: str | None, options: dict[str, str], settin
     uri = canonical(uri, options=options, around=settings.around)
     merged = {**options, **dict(uri.options)}
     ours = {name: value for name, value in merged.items() if name in SETTINGS}
+    for name in ours.keys() - URI_SETTINGS:
+        raise ConfigError(
+            f"{name} is no option of a tracking URI",
+            hint=f"set {SETTINGS[name].variable}, or {name} in config.toml",
+        )
     return Destination(uri, remote, {name: merged[name] for name in merged if name not in ours}, ours)

@@ -39,15 +39,25 @@ class OfferBlindParser:
         return bool(self._plain.should_upgrade()) and self._plain.get_method() != b"CONNECT"
 
     def feed_data(self, data: bytes) -> None:
-        """Read on."""
+        """Read on; one piece may hold any number of requests with offers."""
+        rest = memoryview(data)
+        while (taken := self._feed(rest)) is not None:
+            rest = rest[taken:]
+
+    def _feed(self, data: memoryview) -> int | None:
+        """Read up to the end of a head with an offer; return how many bytes, None when all was read."""
         try:
             self._plain.feed_data(data)
         except HttpParserUpgrade as offer:
             if not self.is_offer():
                 raise
-            head = self._head_without_offer()
-            self._plain = HttpRequestParser(self._protocol)
-            self.feed_data(head + data[offer.args[0] :])
+            taken: int = offer.args[0]
+        else:
+            return None
+        head = self._head_without_offer()
+        self._plain = _parser_for(self._protocol)
+        self._plain.feed_data(head)
+        return taken
 
     def _head_without_offer(self) -> bytes:
         lines = [b"%s %s HTTP/%s" % (self.get_method(), self._protocol.url, self.get_http_version().encode())]
@@ -58,6 +68,14 @@ class OfferBlindParser:
             if name not in _OF_OFFERS:
                 lines.append(b"%s: %s" % (name, value))
         return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _parser_for(protocol: BoundedProtocol) -> HttpRequestParser:
+    """Return a parser as uvicorn makes it: what follows a last request does not spoil that one."""
+    parser = HttpRequestParser(protocol)
+    if hasattr(parser, "set_dangerous_leniencies"):  # from httptools 0.6.3
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
 
 
 class BoundedProtocol(HttpToolsProtocol):

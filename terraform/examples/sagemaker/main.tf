@@ -25,15 +25,15 @@ module "sagemaker" {
         issuer    = "https://token.actions.githubusercontent.com"
         audiences = ["sts.amazonaws.com"]
         subjects  = ["repo:${var.github_repository}:ref:refs/heads/main"]
-        verbs     = ["registry", "deployment"]
+        verbs     = ["migration", "deployment"] # runs go along with the models that are synced
       }
     },
     var.azure_pipelines == null ? {} : {
       azure-pipelines = {
         issuer    = var.azure_pipelines.issuer
-        audiences = ["api://AzureADTokenExchange"]
+        audiences = [var.azure_pipelines.audience]
         subjects  = [var.azure_pipelines.subject]
-        verbs     = ["registry", "deployment"]
+        verbs     = ["migration", "deployment"]
       }
     },
   )

@@ -27,10 +27,11 @@ variable "github_repository" {
 }
 
 variable "azure_pipelines" {
-  description = "A service connection of Azure Pipelines, as its page shows it: issuer and subject. Null: none."
+  description = "What Azure Pipelines sign in with. A service connection's own token: issuer and subject as its page shows them. A token of Entra, as examples/ci/azure-pipelines.yml brings it: https://login.microsoftonline.com/TENANT/v2.0, the object id of the connection's principal, and as audience the client id of an application such as that in ../both/trust.tf. Null: none."
   type = object({
-    issuer  = string
-    subject = string
+    issuer   = string
+    subject  = string
+    audience = optional(string, "api://AzureADTokenExchange")
   })
   default = null
 }

@@ -32,4 +32,9 @@ resource "azurerm_machine_learning_compute_cluster" "this" {
 
   # Or the first job would come before the rights that it needs.
   depends_on = [azurerm_role_assignment.jobs]
+
+  lifecycle {
+    # Azure changes no cluster in place: another tag would make it anew, and the jobs on it would be lost.
+    ignore_changes = [tags]
+  }
 }

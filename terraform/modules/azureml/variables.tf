@@ -12,7 +12,7 @@ variable "name" {
 }
 
 variable "name_suffix" {
-  description = "Ends the names that are unique in all of Azure (storage account, key vault, container registry). By default six characters of a digest over subscription, resource group and name: the same at every apply."
+  description = "Ends the names that are unique in all of Azure (storage account, key vault, container registry). By default six characters of a digest over subscription, resource group and name: the same at every apply. Another one makes everything anew, and all runs are lost."
   type        = string
   default     = null
 
@@ -231,7 +231,7 @@ variable "storage_shared_keys_enabled" {
 }
 
 variable "storage_replication" {
-  description = "Copies that Azure keeps of the storage: LRS (one data centre), ZRS (three of the region), GRS, GZRS, RAGRS, RAGZRS (another region, too)."
+  description = "Copies that Azure keeps of the storage: LRS (one data centre), ZRS (three of the region), GRS, GZRS, RAGRS, RAGZRS (another region, too). Choose once whether with Z or without: the other way Terraform makes storage and workspace anew, and all runs are lost."
   type        = string
   default     = "LRS"
   nullable    = false

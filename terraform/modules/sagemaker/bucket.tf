@@ -7,6 +7,9 @@ resource "aws_s3_bucket" "this" {
   bucket        = local.bucket_name
   force_destroy = var.is_bucket_destroyed
   tags          = local.tags
+
+  # Destroyed before its key: where destroy stops at a bucket with something in it, the key that reads it is still there.
+  depends_on = [aws_kms_key.bucket]
 }
 
 resource "aws_s3_bucket_ownership_controls" "this" {
@@ -160,6 +163,11 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
       expiration {
         days = rule.value
+      }
+
+      # The bucket keeps versions: without this, what was deleted would be there for noncurrent_days more.
+      noncurrent_version_expiration {
+        noncurrent_days = 1
       }
     }
   }

@@ -9,7 +9,8 @@ resource "aws_sagemaker_model_package_group" "this" {
   tags                            = local.tags
 
   lifecycle {
-    # `bridge` keeps aliases in tags of the group (alias:champion): terraform would take them away.
-    ignore_changes = [tags, tags_all]
+    # `bridge` keeps aliases in tags of the group (alias:champion): terraform would take them away. SageMaker changes no
+    # description: for another one, terraform would delete the group and make it anew.
+    ignore_changes = [model_package_group_description, tags, tags_all]
   }
 }

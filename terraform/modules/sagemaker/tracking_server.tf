@@ -56,4 +56,9 @@ resource "aws_sagemaker_mlflow_tracking_server" "this" {
   tags                         = local.tags
 
   depends_on = [aws_iam_role_policy.mlflow, aws_s3_bucket_policy.this]
+
+  lifecycle {
+    # AWS changes no version in place: for another one, terraform would delete the server with all runs in it.
+    ignore_changes = [mlflow_version]
+  }
 }

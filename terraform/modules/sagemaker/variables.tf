@@ -47,7 +47,7 @@ variable "bucket_name" {
 }
 
 variable "encryption" {
-  description = "`kms`: a key of this account, whose use is logged and can be taken away. `s3`: S3's own keys, for nothing."
+  description = "`kms`: a key of this account, whose use is logged and can be taken away. `s3`: S3's own keys, for nothing. Choose once: see the README before you change it, or kms_key_arn."
   type        = string
   default     = "kms"
 
@@ -215,7 +215,7 @@ variable "oidc" {
 # Managed MLflow
 
 variable "mlflow" {
-  description = "`none`; `app`: serverless; `server`: a tracking server, which bills by the hour while it is there."
+  description = "`none`; `app`: serverless; `server`: a tracking server, which bills by the hour while it is there. Another value deletes what is there, with its runs."
   type        = string
   default     = "none"
 
@@ -237,7 +237,7 @@ variable "mlflow_server_size" {
 }
 
 variable "mlflow_version" {
-  description = "Version of the tracking server's mlflow, such as 3.10; null for SageMaker's newest."
+  description = "Version of the tracking server's mlflow, such as 3.10, when it is made; null for SageMaker's newest. AWS changes it in no server that is there."
   type        = string
   default     = null
 }
@@ -283,7 +283,7 @@ variable "shared_model_package_group_arns" {
 variable "endpoints" {
   description = <<-EOT
     Endpoints that are watched, by the name that `bridge` gives them. `deployments` are theirs that have alarms: list those to come, too, an alarm without data does not ring.
-    `latency_ms_max` is the 95th percentile of the model's latency, `errors_percent_max` the share of requests that the model answers with 5xx. `kept_days` deletes captured payloads, and requests and answers of asynchronous endpoints, that are older; null keeps them.
+    `latency_ms_max` is the 95th percentile of the model's latency, `errors_percent_max` the share of requests that the model answers with 5xx. `kept_days` deletes captured payloads, and requests and answers of asynchronous endpoints, that are older, for good a day later; null keeps them.
   EOT
   type = map(object({
     deployments        = set(string)

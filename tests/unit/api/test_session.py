@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from trackbridge.api import fluent, session
+from trackbridge.api.client import Client
+from trackbridge.errors import ConfigError
+from trackbridge.resolve.config import OriginKind
 
 
 class _Hanging:
@@ -46,3 +49,19 @@ def test_closing_waits_as_long_as_told_and_not_once_more_for_the_thread(
         made.close(10.0)
     assert hanging.was_hurried
     assert hanging.waited_s == [rest_s]
+
+
+def test_options_of_the_uris_are_settings_of_the_session(project: Path) -> None:
+    uris = "file:./a?delivery=thread&read_wait_s=7,file:./b?read_wait_s=9&strict=true"
+    made = Client(uris).session
+    assert [made.settings.value(name) for name in ("delivery", "read_wait_s", "strict")] == [
+        "thread",
+        7,
+        True,
+    ]
+    assert made.is_strict
+    assert made.settings.resolve("read_wait_s").origin.kind is OriginKind.URI
+    with pytest.raises(ConfigError, match="delivery"):
+        Client("file:./c?delivery=never").create_run("0")
+    with pytest.raises(ConfigError, match="experiment_name"):
+        Client("file:./d?experiment_name=wine").search_experiments()

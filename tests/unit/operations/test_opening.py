@@ -64,6 +64,12 @@ def test_a_remote_is_the_place_that_it_leads_to(tmp_path: Path) -> None:
     assert remote_uris(settings(tmp_path))["azure"] == "azureml:"  # there is no config.json
 
 
+def test_a_remote_with_the_name_local_is_itself(tmp_path: Path) -> None:
+    (tmp_path / ".bridge").mkdir()
+    (tmp_path / ".bridge/config.toml").write_text('[remotes.local]\nuri = "./shared"\n')
+    assert remote_uris(settings(tmp_path)) == {"local": f"file:{tmp_path}/shared"}
+
+
 def test_a_port_that_is_not_there() -> None:
     adapter = MemoryAdapter()
     adapter.jobs = adapter.deployments = adapter.registry = adapter.tracking = None

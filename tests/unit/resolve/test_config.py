@@ -12,8 +12,8 @@ from trackbridge.resolve.config import SETTINGS, OriginKind, Settings, describe,
 
 
 def test_the_precedence_from_default_to_argument(around, with_variables, write_config):
-    def found(surroundings=around, **given):
-        resolved = Settings(surroundings).resolve("experiment_name", **given)
+    def found(surroundings=around, options=None, argument=None):
+        resolved = Settings(surroundings, options=options).resolve("experiment_name", argument)
         return resolved.value, resolved.origin.kind, resolved.origin.place
 
     assert found() == ("Default", OriginKind.DEFAULT, "")

@@ -258,8 +258,9 @@ CALLS: Mapping[str, frozenset[str]] = {
         cloudwatch="DescribeAlarms GetMetricData",
         s3="DeleteObjects",
         sagemaker="CreateEndpoint CreateEndpointConfig CreateModel CreateTransformJob DeleteEndpoint"
-        " DeleteEndpointConfig DeleteModel DescribeEndpoint DescribeEndpointConfig DescribeTransformJob"
-        " ListEndpoints UpdateEndpoint UpdateEndpointWeightsAndCapacities",
+        " DeleteEndpointConfig DeleteModel DescribeEndpoint DescribeEndpointConfig DescribeModelPackage"
+        " DescribeModelPackageGroup DescribeTransformJob ListEndpoints ListModelPackages"
+        " ListTags@model_packages UpdateEndpoint UpdateEndpointWeightsAndCapacities",
         sagemaker_runtime="InvokeEndpoint InvokeEndpointAsync",
     ),
     "migration": _FILES | _PARTS | _RUNS | _PACKAGES | _calls(s3="HeadObject"),

@@ -9,7 +9,7 @@ What is not derived:
 
 - Files of runs and models go by signed addresses, which need no role; where a datastore keeps no secret, the
   one who signs in opens the storage: the data actions on ``storage``.
-- Scoring by key or token needs none; with an identity it is ``onlineEndpoints/score/action``.
+- Scoring with an identity is ``onlineEndpoints/score/action``; by key or token it needs none.
 - How a slow operation stands is told by routes of the region, which no role on a workspace covers.
 """
 
@@ -74,7 +74,10 @@ _SERVICES: Mapping[str, str] = {
 _OTHERS: Mapping[str, frozenset[Need]] = {
     "GET subscriptions": frozenset(),
     "GET mlflow/version": frozenset(),
-    "POST scoring": frozenset(),
+    # Of an endpoint that asks who its caller is; one with keys or tokens asks for none.
+    "POST scoring": needs_of(
+        {"workspace": f"{PROVIDER}/workspaces/onlineEndpoints/score/action"}, kind="action"
+    ),
     "GET resources": needs_of(
         {"subscription": "Microsoft.Resources/subscriptions/resources/read"}, kind="action"
     ),
@@ -137,14 +140,15 @@ CALLS: Mapping[str, frozenset[str]] = {
         DELETE="mlflow/model-versions/delete mlflow/model-versions/delete-tag"
         " mlflow/registered-models/alias mlflow/registered-models/delete-tag"
         " workspaces/models workspaces/models/versions",
-        GET="history/artifacts/contentinfo history/artifacts/prefix/contentinfo"
+        GET="blobs history/artifacts/contentinfo history/artifacts/prefix/contentinfo"
         " mlflow/model-versions/get mlflow/model-versions/search"
         " mlflow/registered-models/get mlflow/registered-models/search mlflow/runs/get"
-        " workspaces workspaces/models workspaces/models/versions",
+        " workspaces workspaces/datastores workspaces/models workspaces/models/versions",
         PATCH="mlflow/model-versions/update mlflow/registered-models/update",
         POST="mlflow/model-versions/create mlflow/model-versions/set-tag"
         " mlflow/model-versions/transition-stage mlflow/registered-models/alias"
-        " mlflow/registered-models/create mlflow/registered-models/set-tag",
+        " mlflow/registered-models/create mlflow/registered-models/set-tag"
+        " workspaces/datastores/listSecrets",
         PUT="workspaces/models workspaces/models/versions",
     ),
     "jobs": _calls(
@@ -185,6 +189,7 @@ CALLS: Mapping[str, frozenset[str]] = {
         " mlflow/registered-models/alias mlflow/registered-models/create"
         " mlflow/runs/create mlflow/runs/log-batch mlflow/runs/log-inputs"
         " mlflow/runs/search mlflow/runs/update workspaces/datastores/listSecrets",
+        PUT="blobs",
     ),
 }
 """What each verb calls, as the tests record it on the emulator."""

@@ -44,6 +44,13 @@ locals {
         Resource  = ["*"]
         Condition = { StringLike = { "cloudwatch:namespace" = ["/aws/sagemaker/*", "AWS/SageMaker*", "aws/sagemaker*"] } }
       },
+      {
+        # SageMaker looks at the alarms of a deployment (`bridge deploy --alarm`) as this role, and takes nothing back without.
+        Sid      = "Alarms"
+        Effect   = "Allow"
+        Action   = ["cloudwatch:DescribeAlarms"]
+        Resource = local.resources.alarms
+      },
     ],
     local.kms_statements,
     local.reading_statements,

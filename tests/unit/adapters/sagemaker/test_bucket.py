@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from trackbridge.errors import (
     BridgeError,
     ConfigError,
     Conflict,
+    MissingExtra,
     RateLimited,
     Unavailable,
 )
@@ -66,6 +69,21 @@ def test_reading_makes_no_bucket_and_writing_does(bucket: Bucket, s3: Any) -> No
     assert buckets(s3) == [BUCKET]
     assert s3.get_bucket_location(Bucket=BUCKET)["LocationConstraint"] == REGION
     assert s3.get_object(Bucket=BUCKET, Key="trackbridge/a")["Body"].read() == b"1"
+
+
+def test_without_the_package_for_buckets(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in {"obstore", *(name for name in sys.modules if name.startswith("obstore."))}:
+        monkeypatch.setitem(sys.modules, name, None)
+    for work in (
+        lambda: bucket.get("a"),
+        lambda: bucket.put("a", b"1"),
+        lambda: bucket.put_file("a", io.BytesIO(b"1")),
+        lambda: bucket.delete("a"),
+        lambda: list(bucket.list("")),
+    ):
+        with pytest.raises(MissingExtra) as caught:
+            work()
+        assert caught.value.hint == "pip install 'trackbridge[aws]'"
 
 
 def test_the_oldest_region_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,14 @@ run "least" {
   }
 
   assert {
+    condition = anytrue([
+      for statement in jsondecode(output.execution_policy).Statement :
+      contains(statement.Action, "cloudwatch:DescribeAlarms") && statement.Resource == ["arn:aws:cloudwatch:eu-west-1:123456789012:alarm:*"]
+    ])
+    error_message = "SageMaker sees the alarms that take a deployment back."
+  }
+
+  assert {
     condition     = jsondecode(output.execution_trust).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"
     error_message = "Only jobs of this account run with the role."
   }
