@@ -15,7 +15,8 @@ from tests.support.endpoints import no_process_left
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/models.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-PROGRAMS = [text for kind, text in BLOCKS if kind == "python"]
+PROGRAMS = [text for kind, text in BLOCKS if kind == "python" and "spark" not in text]
+"""Spark's is run by tests/examples/test_spark.py."""
 COMMANDS = [
     line.partition("#")[0].strip() for kind, text in BLOCKS if kind == "" for line in text.splitlines()
 ]
