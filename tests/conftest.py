@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import urllib.request
@@ -60,7 +61,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """Let no test find the client, the URI or the active run of one before it."""
+    """Let no test find the client, the URI or the active run of one before it, nor Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     fluent = sys.modules.get("trackbridge.api.fluent")
     session = sys.modules.get("trackbridge.api.session")
