@@ -201,7 +201,7 @@ with tb.start_run():
 
 
 def test_serving(project: Path) -> None:
-    subprocess.run([sys.executable, "-c", SERVED], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", SERVED], check=True, timeout=240)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -8,6 +8,7 @@ import pytest
 
 import trackbridge
 from tests.cli.conftest import Bridge
+from trackbridge.api import version_comparison
 
 
 @pytest.fixture
@@ -51,6 +52,18 @@ def test_two_versions(bridge: Bridge, model: Path) -> None:
     assert "champion" in bridge("models", "compare", "wine/1", "wine/2").out
     assert "nothing that is known differs" in bridge("models", "compare", "wine/1", "wine/1").out
     assert "two models" in bridge("models", "compare", "wine/1", "beer/1", code=1).err
+
+
+def test_a_long_difference_is_cut_and_it_is_said(
+    bridge: Bridge, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lines in ("flavors: {a: {}}\n", "flavors: {b: {}}\n"):
+        (model / "MLmodel").write_text(lines)
+        trackbridge.register_model(str(model), "tea")
+    monkeypatch.setattr(version_comparison, "DIFF_LINES_MAX", 2)
+    found = bridge("models", "compare", "tea/1", "tea/2", "--json").objects
+    assert len(found[-1]["mlmodel"]) == 2
+    assert found[-1]["unknown"] == ["the MLmodels differ in 5 lines; the first 2 are shown"]
 
 
 def test_migrations(bridge: Bridge, model: Path) -> None:

@@ -225,7 +225,7 @@ def test_from_a_program(project: Path, train: str) -> None:
     assert tb.sweep(train, space, metric="loss", sampler="grid", key="k") == result
     with pytest.raises(Conflict):
         tb.sweep(train, {"x": [1, 2]}, metric="loss", key="k")
-    named = tb.sweep([train], {"x": [3]}, metric="loss", name="named", requirements=[], time_limit_s=600)
+    named = tb.sweep([train], {"x": [3]}, metric="loss", name="named", env_manager="local")
     assert tb.Client().get_run(named.trials[0].run_id).info.run_name == "named-0"
     for wrong in ({"colour": "red"}, {"time_limit_s": "long"}):
         with pytest.raises(InvalidInput):

@@ -149,9 +149,12 @@ def test_executors_need_neither_the_backend_nor_our_disk(
     assert scored(rows.withColumn("kind", score("alcohol", "colour"))) == [0, 0, 3, 3]
 
 
-def test_mlflow_says_what_it_does_not_take(spark: SparkSession, registered: Path) -> None:
-    with pytest.raises(InvalidInput, match="result type"):
-        tb.spark_udf(spark, "models:/wine/1", result_type="date")
+@pytest.mark.parametrize(("result_type", "told"), [("date", "result type"), ("nonsense", "nonsense")])
+def test_what_is_no_type_of_a_result_is_told(
+    spark: SparkSession, registered: Path, result_type: str, told: str
+) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        tb.spark_udf(spark, "models:/wine/1", result_type=result_type)
 
 
 def test_executors_with_another_python_are_found_out(

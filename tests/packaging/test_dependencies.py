@@ -32,7 +32,7 @@ EXCEPTIONS = {
 @pytest.fixture(scope="module", params=EXTRAS)
 def bill(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     extra = EXTRAS[request.param]
-    return extra, bill_of_materials(extra, tmp_path_factory.mktemp("bill"))
+    return extra, bill_of_materials(extra, tmp_path_factory.mktemp("bill"), validate=False)
 
 
 def test_the_bill_of_materials_is_valid(bill: tuple[str, Any]) -> None:
@@ -40,10 +40,25 @@ def test_the_bill_of_materials_is_valid(bill: tuple[str, Any]) -> None:
     from cyclonedx.validation.json import JsonStrictValidator
 
     extra, content = bill
-    if extra:  # of its 150 packages a few will do: the validator takes a minute for all
-        content = {**content, "components": content["components"][:5], "dependencies": []}
+    refs = [part["bom-ref"] for part in content["components"]]
+    assert len(set(refs)) == len(refs)
+    assert all(re.fullmatch(r"pkg:pypi/[\w.+-]+@[\w.+!-]+", part["purl"]) for part in content["components"])
+    if extra:  # of its 150 packages one of each shape: the validator takes half a minute for all
+        of_shapes = {shape_of(part): part for part in reversed(content["components"])}
+        content = {**content, "components": list(of_shapes.values())}
+        known = {content["metadata"]["component"]["bom-ref"], *refs}
+        assert known.issuperset(ref for line in content["dependencies"] for ref in line.get("dependsOn", ()))
     version = SchemaVersion.from_version(content["specVersion"])
     assert JsonStrictValidator(version).validate_str(json.dumps(content)) is None
+
+
+def shape_of(value: Any) -> str:
+    """Return which fields a value has and of which kinds they are, whatever stands in them."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {shape_of(value[key])}' for key in sorted(value))}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(sorted({shape_of(item) for item in value}))}]"
+    return type(value).__name__
 
 
 def test_the_bill_of_materials_names_everything_and_no_machine(bill: tuple[str, Any]) -> None:
@@ -59,7 +74,7 @@ def test_the_bill_of_materials_names_everything_and_no_machine(bill: tuple[str, 
 
 
 def test_the_core_stands_on_little() -> None:
-    assert direct() == {"click", "msgspec", "plotext", "requests", "rich", "tenacity", "tomlkit"}
+    assert direct() == {"click", "msgspec", "plotext", "requests", "tenacity", "tomlkit"}
     assert len(closure()) < 20
 
 

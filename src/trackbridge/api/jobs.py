@@ -185,7 +185,7 @@ def submit(
     """
     from trackbridge.operations.job_sources.requests import JobRequest
 
-    said = _said(options)
+    said = request_fields(options)
     texts = {name: str(value) for name, value in (parameters or {}).items()}
     if isinstance(source, JobSpec):
         spec = _spec_as_said(source, said, texts)
@@ -200,7 +200,7 @@ def submit(
     return job
 
 
-def _said(options: Mapping[str, Any]) -> dict[str, Any]:
+def request_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as fields of a JobRequest.
 
     Raises:

@@ -209,10 +209,13 @@ class Reader:
             return None
 
     def glimpse_experiment(self, name: str) -> Experiment | None:
-        """Return an experiment by name as the store has it now, or None; nothing is waited for."""
+        """Return an experiment by name as the store has it now, or None; nothing is waited for.
+
+        None, too, where the store does not answer now or lists none.
+        """
         try:
             return next((found for found in self._all_experiments(stage=None) if found.name == name), None)
-        except (Transient, Exhausted):
+        except (Transient, Exhausted, Unsupported):
             return None
 
     def glimpse_run(self, run_id: str) -> Run | None:

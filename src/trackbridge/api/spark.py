@@ -64,6 +64,7 @@ def spark_udf(
         ConfigError: The session does not reach its executors, or their Python is another one or lacks mlflow.
     """
     require("pyspark.sql", extra="spark", purpose=PURPOSE)
+    spark_errors = require("pyspark.errors", extra="spark", purpose=PURPOSE)
     require_package("pyarrow", install="pyarrow", purpose=PURPOSE)
     mlflow = load_mlflow()
     context = context_of(spark, operation=OPERATION)
@@ -71,6 +72,7 @@ def spark_udf(
     _check_model(path, os.fspath(model_uri), is_local=env_manager in (None, LOCAL))
     use_this_python(context)
     _check_executors(context)
+    refused = (mlflow.exceptions.MlflowException, spark_errors.PySparkException)  # Spark reads the result's type
     try:
         return mlflow.pyfunc.spark_udf(
             spark,
@@ -80,7 +82,7 @@ def spark_udf(
             params=None if params is None else dict(params),
             **options,
         )
-    except mlflow.exceptions.MlflowException as error:
+    except refused as error:
         raise InvalidInput(
             f"mlflow makes no function of {os.fspath(model_uri)!r}: {shown(str(error))}",
             operation=OPERATION,

@@ -80,8 +80,8 @@ def sweep(
         experiment_name: The runs' experiment; by default the one in use.
         on: Where the jobs run: ``local``, a remote's name or a URI.
         on_trial: Told of each trial whenever it has come further.
-        job: What else may be said of a job, as a job file says it in ``JobRequest``: ``name requirements
-            code_dir variables secrets compute image time_limit_s attempts_max`` …
+        job: What else ``tb.submit`` takes of a job: ``name requirements env_manager code_dir variables
+            secrets compute instances image time_limit_s attempts_max`` …
 
     Raises:
         InvalidInput: The space cannot be read or does not go with the sampler, or a word of the job is none.
@@ -119,21 +119,18 @@ def _job_request(command: str | os.PathLike[str] | Sequence[str], said: Mapping[
     """
     import msgspec
 
+    from trackbridge.api.jobs import JobOptions, request_fields
     from trackbridge.operations.job_sources.requests import JobRequest
 
-    unknown = sorted(said.keys() - set(JobRequest.__struct_fields__))
+    known = JobOptions.__annotations__
+    unknown = sorted(said.keys() - set(known))
     if unknown:
         raise InvalidInput(
-            f"a job has no {unknown[0]!r}",
-            operation="sweep",
-            hint=f"there are {', '.join(JobRequest.__struct_fields__)}",
+            f"a job has no {unknown[0]!r}", operation="sweep", hint=f"there are {', '.join(known)}"
         )
     words = (os.fspath(command),) if isinstance(command, (str, os.PathLike)) else tuple(command)
-    values = {
-        name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in said.items()
-    }
     try:
-        return msgspec.convert({**values, "words": words}, JobRequest)
+        return msgspec.convert({**request_fields(said), "words": words}, JobRequest)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"the job is not as it has to be: {error}", operation="sweep") from error
 

@@ -57,12 +57,14 @@ def version_diff(client: Client, name: str, left: str, right: str) -> VersionDif
     for group in ("param", "metric"):
         differences += _fields(group, runs[0][group], runs[1][group])
     before, after = (_mlmodel(client, version, notes) for version in (one, other))
-    lines = difflib.unified_diff(before, after, f"{name}/{left}", f"{name}/{right}", lineterm="")
+    lines = tuple(difflib.unified_diff(before, after, f"{name}/{left}", f"{name}/{right}", lineterm=""))
+    if len(lines) > DIFF_LINES_MAX:
+        notes.append(f"the MLmodels differ in {len(lines):,} lines; the first {DIFF_LINES_MAX:,} are shown")
     return VersionDiff(
         left=one,
         right=other,
         differences=tuple(differences),
-        mlmodel=tuple(lines)[:DIFF_LINES_MAX],
+        mlmodel=lines[:DIFF_LINES_MAX],
         notes=tuple(notes),
     )
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from trackbridge.cli.options import example, open_client, output_option, uri_option
-from trackbridge.cli.output import CELL_CHARS_MAX, Output, uses_colour
+from trackbridge.cli.output import CELL_CHARS_MAX, Output
+from trackbridge.cli.terminal import uses_colour
 
 if TYPE_CHECKING:
     from trackbridge.api.client import Client

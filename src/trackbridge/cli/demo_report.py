@@ -21,7 +21,8 @@ from trackbridge.cli.demo_results import (
     result_record,
 )
 from trackbridge.cli.demo_sweep import VICTIM, Configuration, Training
-from trackbridge.cli.output import Output, uses_colour
+from trackbridge.cli.output import Output
+from trackbridge.cli.terminal import uses_colour
 
 if TYPE_CHECKING:
     from trackbridge.api.client import Client

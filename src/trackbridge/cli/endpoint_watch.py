@@ -15,7 +15,8 @@ from trackbridge.cli import completions
 from trackbridge.cli.deploy import target_option
 from trackbridge.cli.durations import DURATION
 from trackbridge.cli.options import example, output_option
-from trackbridge.cli.output import Output, uses_colour
+from trackbridge.cli.output import Output
+from trackbridge.cli.terminal import Screen, draws, table, terminal_width
 from trackbridge.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def watch(
     place, name = opened_endpoint(endpoint, target)
     window_s = max(1, round(window))
     told = Exporting(output, otlp, window_s)
-    screen = _Screen() if sys.stdout.isatty() and not output.as_json else None
+    screen = _Screen() if draws(sys.stdout) and not output.as_json else None
     seen = 0
     try:
         for _ in looks(every, count):
@@ -206,25 +207,15 @@ class _Screen:
     """A table that is drawn anew in place."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._console = Console(file=sys.stdout, no_color=not uses_colour(sys.stdout), highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False)
-        self._live.start()
+        self._screen = Screen(sys.stdout)
         self._curves: dict[str, tuple[deque[float], ...]] = {}
 
     def draw(self, state: EndpointState, metrics: dict[str, EndpointMetrics], window_s: int) -> None:
         """Draw how an endpoint stands now."""
-        from rich.table import Table
-        from rich.text import Text
-
         from trackbridge.api.display import printable
 
         title = f"{state.endpoint} {state.status.value}, last {window_s} s, Ctrl-C ends"
-        table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
-        for column in (*COLUMNS, *CURVES):
-            table.add_column(column, no_wrap=True)
+        rows = []
         for found in state.deployments:
             share = f"{found.traffic_percent} %"
             if found.mirror_percent:
@@ -237,8 +228,8 @@ class _Screen:
                 *figures(metrics.get(found.deployment)),
                 *self._sparklines(found.deployment, metrics.get(found.deployment)),
             )
-            table.add_row(*(Text(printable(cell)) for cell in cells))
-        self._live.update(table, refresh=True)
+            rows.append([printable(cell) for cell in cells])
+        self._screen.draw([printable(title), *table((*COLUMNS, *CURVES), rows)])
 
     def _sparklines(self, deployment: str, item: EndpointMetrics | None) -> tuple[str, ...]:
         """Return the looks so far as lines: requests a second, errors, the slow latencies."""
@@ -248,9 +239,9 @@ class _Screen:
         curves = self._curves.setdefault(deployment, tuple(deque(maxlen=LOOKS_MAX) for _ in CURVES))
         for curve, value in zip(curves, now, strict=True):
             curve.append(value)
-        room = max(LOOKS_MIN, (self._console.width - COLUMNS_WIDTH) // len(CURVES))
+        room = max(LOOKS_MIN, (terminal_width() - COLUMNS_WIDTH) // len(CURVES))
         return tuple(sparkline(list(curve)[-room:]) for curve in curves)
 
     def close(self) -> None:
         """Leave the last table standing."""
-        self._live.stop()
+        self._screen.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trackbridge.cli.output import Output, counted, uses_colour
+from trackbridge.cli.output import Output, counted
 from trackbridge.cli.plans import SIGNS
 from trackbridge.cli.sizes import shown_size
+from trackbridge.cli.terminal import Bar, draws
 
 if TYPE_CHECKING:
     from trackbridge.domain.migration import Outcome
@@ -247,34 +247,24 @@ def _telling(output: Output, total: int) -> Iterator[tuple[Callable[[Outcome], N
 @contextlib.contextmanager
 def _bar(total: int) -> Iterator[Callable[[int, int, bool], None]]:
     """Show a bar on stderr with items, runs, bytes, their rate and the time left; none off a terminal."""
-    is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    if not is_terminal or total == 0:
+    if not draws(sys.stderr) or total == 0:
         yield lambda items, count, is_run: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(file=sys.stderr, no_color=not uses_colour(sys.stderr))
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[about]}"),
-        TimeRemainingColumn(),
-    )
     started_s = time.monotonic()
-    sums, done = [0, 0], [0]
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("looking", total=total, about="")  # both sides are compared with the plan first
+    sums = [0, 0]
+    bar = Bar(sys.stderr, total)
+    bar.show(0, label="looking")  # both sides are compared with the plan first
 
-        def advance(items: int, count: int, is_run: bool) -> None:
-            sums[0] += is_run
-            sums[1] += count
-            elapsed_s = max(time.monotonic() - started_s, 0.001)
-            rate = shown_size(sums[1] / elapsed_s)
-            about = f"{sums[0]:,} runs  {shown_size(sums[1])}  {rate}/s  {sums[0] / elapsed_s:.1f} runs/s"
-            done[0] += items
-            stage = "checking" if done[0] == total else "copying"
-            bars.update(task, advance=items, about=about, description=stage)
+    def advance(items: int, count: int, is_run: bool) -> None:
+        sums[0] += is_run
+        sums[1] += count
+        elapsed_s = max(time.monotonic() - started_s, 0.001)
+        rate = shown_size(sums[1] / elapsed_s)
+        about = f"{sums[0]:,} runs  {shown_size(sums[1])}  {rate}/s  {sums[0] / elapsed_s:.1f} runs/s"
+        done = bar.done + items
+        bar.show(done, label="checking" if done == total else "copying", about=about)
 
+    try:
         yield advance
+    finally:
+        bar.close()

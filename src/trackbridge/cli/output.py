@@ -20,17 +20,17 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TextIO
 
 import click
 
+from trackbridge.cli.terminal import Bar, draws, table, terminal_width, uses_colour
+
 CELL_CHARS_MAX = 60
 HEADING_CHARS_MAX = 60
 LINE_CHARS_MAX = 10_000
-COLUMNS_WITHOUT_TERMINAL = 100_000
 
 
 class Output:
@@ -76,28 +76,15 @@ class Output:
         """
         if self.as_json:
             return
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
         is_terminal = sys.stdout.isatty()
         chars_max = cell_chars_max if is_terminal else LINE_CHARS_MAX
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for number, column in enumerate(columns):
-            heading = Text(_printable(column, HEADING_CHARS_MAX))
-            table.add_column(heading, overflow="fold", no_wrap=number == 0)  # an id is to be copied whole
-        for row in rows:
-            table.add_row(*(Text(_printable(str(cell), chars_max)) for cell in row))
-        console = Console(
-            file=sys.stdout,
-            width=None if is_terminal else COLUMNS_WITHOUT_TERMINAL,
-            no_color=not uses_colour(sys.stdout),
-            force_terminal=is_terminal,
-            highlight=False,
+        lines = table(
+            [_printable(column, HEADING_CHARS_MAX) for column in columns],
+            [[_printable(str(cell), chars_max) for cell in row] for row in rows],
+            width=terminal_width() if is_terminal else None,
+            is_bold=draws(sys.stdout),
         )
-        with console.capture() as capture:
-            console.print(table)
-        click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()), color=is_terminal)
+        click.echo("\n".join(lines), color=is_terminal)
 
     def event(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Print one JSON object, for programs."""
@@ -139,17 +126,14 @@ class Output:
         Yields:
             A function to call with how much of the total is done.
         """
-        if not sys.stderr.isatty() or total == 0:
+        if not draws(sys.stderr) or total == 0:
             yield lambda done: None
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(file=sys.stderr, no_color=not uses_colour(sys.stderr))
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bars:
-            task = bars.add_task(label, total=total)
-            yield lambda done: bars.update(task, completed=done)
+        bar = Bar(sys.stderr, total)
+        try:
+            yield lambda done: bar.show(done, label=label)
+        finally:
+            bar.close()
 
     @staticmethod
     def styled(text: str, colour: str | None, *, stream: TextIO) -> str:
@@ -160,11 +144,6 @@ class Output:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 record``, ``1,002 records``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def uses_colour(stream: TextIO) -> bool:
-    """Tell whether to colour: a terminal, and no ``NO_COLOR`` (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def plain(value: Any) -> Any:

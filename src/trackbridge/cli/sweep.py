@@ -12,9 +12,10 @@ import click
 from trackbridge.cli.failures import EXIT_ERROR, EXIT_PARTLY
 from trackbridge.cli.job_options import COURSE, RUN, job_options
 from trackbridge.cli.options import example, output_option, uri_option
-from trackbridge.cli.output import Output, counted, uses_colour
+from trackbridge.cli.output import Output, counted
 from trackbridge.cli.pairs import pairs_of
 from trackbridge.cli.sections import SectionedCommand, SectionOption
+from trackbridge.cli.terminal import Bar, draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -339,25 +340,21 @@ def _progress(output: Output, made: Sweep, total: int) -> Iterator[Callable[[Tri
         if trial.state.is_final:
             output.show(told(trial))
 
-    if output.as_json or not sys.stderr.isatty() or not sys.stdout.isatty():
+    if output.as_json or not draws(sys.stderr) or not sys.stdout.isatty():
         yield tell
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(file=sys.stderr, no_color=not uses_colour(sys.stderr), highlight=False)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     known = sum(trial.state.is_final for trial in made.folder.trials().values())
-    with Progress(*columns, console=console) as bars:
-        task = bars.add_task("", total=total, completed=known)
+    bar = Bar(sys.stderr, total, done=known, shows_elapsed=True)
 
-        def draw(trial: Trial) -> None:
-            if trial.state.is_final:
-                bars.console.print(told(trial), markup=False)
-                shown = f"best {best[0].value:g} (trial {best[0].number})" if best else ""
-                bars.update(task, advance=1, description=shown)
+    def draw(trial: Trial) -> None:
+        if trial.state.is_final:
+            bar.print(told(trial))
+            bar.show(bar.done + 1, about=f"best {best[0].value:g} (trial {best[0].number})" if best else "")
 
+    try:
         yield draw
+    finally:
+        bar.close()
 
 
 def _line(trial: Trial, metric: str) -> str:

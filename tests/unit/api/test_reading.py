@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import trackbridge as tb
 from tests.support.memory_adapter import MemoryAdapter
@@ -72,6 +73,17 @@ def test_a_search_that_the_backend_cannot_do_is_done_here(stand_in) -> None:  # 
     assert [run.data.metrics["acc"] for run in [*first, *rest]] == [6, 5, 4, 3, 2]
     with pytest.raises(InvalidInput, match="page token"):
         tb.search_runs(filter_string=condition, page_token="nonsense")
+
+
+def test_a_backend_that_lists_no_experiments_is_logged_to(stand_in) -> None:  # type: ignore[no-untyped-def]
+    adapter = MemoryAdapter(missing={Feature.TRACKING_EXPERIMENT_LISTING: "not here"})
+    adapter.capabilities = lambda: replace(MemoryAdapter.capabilities(adapter), is_local=True)  # type: ignore[method-assign]
+    client = stand_in(adapter)
+    assert client.looks_first
+    tb.set_experiment("unlisted")
+    with tb.start_run() as run:
+        tb.log_metric("acc", 0.5)
+    assert client.get_run(run.info.run_id).data.metrics == {"acc": 0.5}
 
 
 def test_a_search_here_is_bounded(stand_in, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
