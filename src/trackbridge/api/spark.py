@@ -72,7 +72,8 @@ def spark_udf(
     _check_model(path, os.fspath(model_uri), is_local=env_manager in (None, LOCAL))
     use_this_python(context)
     _check_executors(context)
-    refused = (mlflow.exceptions.MlflowException, spark_errors.PySparkException)  # Spark reads the result's type
+    # Spark reads the result's type.
+    refused = (mlflow.exceptions.MlflowException, spark_errors.PySparkException)
     try:
         return mlflow.pyfunc.spark_udf(
             spark,
