@@ -1,5 +1,5 @@
 # Every target sets up what it needs. Needed beforehand: make, Python 3.10 or later, and a network
-# for the first set-up; `make test` needs Java 17 or later, too, for Spark.
+# for the first set-up; `make test` needs Java 17 or later, too, for Spark, Node for Azurite, Chromium for the pages.
 # `make PYTHON=python3.12 test` chooses the interpreter of a new .venv.
 
 VENV := .venv
@@ -18,7 +18,9 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 10))
 IS_WHOLE := import pip, sys; sys.exit(sys.version_info < (3, 10))
 PIP_FLAGS := --quiet --no-input --disable-pip-version-check
-PYTEST_FLAGS ?= -n 2 --dist loadfile
+# Two at least, for tests wait, too; four at most, for each has servers of its own, a gigabyte of them.
+WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : n > 4 ? 4 : n)))
+PYTEST_FLAGS ?= -n $(WORKERS) --dist loadfile
 
 # Tests start thousands of processes; each would compile every module that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -32,7 +34,9 @@ help:  ## list the targets
 demo: $(VENV)/.ready-demo  ## train on real data, kill a run, see that nothing is lost
 	@$(BIN)/bridge demo
 
-test: lint azurite $(FLOOR_VENV)/.ready-floor $(TERRAFORM_VENV)/.ready-terraform  ## everything that CI checks; PYTEST_FLAGS="-k journal" narrows it
+# Set-up is mostly one process at a time that unpacks: two targets at once, mypy beside pip.
+test:  ## everything that CI checks; PYTEST_FLAGS="-k journal" narrows it
+	@$(MAKE) --no-print-directory --jobs=2 lint azurite $(FLOOR_VENV)/.ready-floor $(TERRAFORM_VENV)/.ready-terraform
 	@$(BIN)/python -m pytest --quiet $(PYTEST_FLAGS)
 
 lint: $(VENV)/.ready-dev  ## style, types and layers, without the tests

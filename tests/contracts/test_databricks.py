@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trackbridge.testing.contracts import (
     RegistryContract,
     TrackingContract,
 )
+from trackbridge.testing.contracts.registry_base import put_payload
 from trackbridge.testing.contracts.registry_deletion import DeletionTests
 from trackbridge.testing.contracts.registry_labels import LabelTests
 from trackbridge.testing.contracts.registry_models import ModelTests
@@ -79,10 +81,24 @@ class TestTracking(TrackingContract):
         return empty
 
 
+@pytest.fixture(scope="class")
+def payload(server: MlflowServer, databricks: Databricks, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a run's files, which lie there during all tests of a class."""
+    server.reset()
+    databricks.clear()
+    with closing(wrap_adapter(open_plain(databricks, tmp_path_factory.mktemp("home")))) as adapter:
+        return put_payload(adapter, tmp_path_factory.mktemp("payload"))
+
+
 class TestRegistry(RegistryContract):
     @pytest.fixture
-    def adapter(self, empty: Adapter) -> Adapter:
-        return empty
+    def kept_source(self, payload: str) -> str:
+        return payload
+
+    @pytest.fixture
+    def adapter(self, server: MlflowServer, databricks: Databricks, tmp_path: Path) -> Adapter:
+        server.reset(keeps_runs=True)
+        return wrap_adapter(open_plain(databricks, tmp_path / "home"))
 
 
 class TestUnityCatalog(ModelTests, VersionTests, LabelTests, DeletionTests):

@@ -58,7 +58,9 @@ def test_there_and_back_nothing_is_lost(server: Side, tmp_path: Path) -> None:
     assert len([line for line in planned_home if "experiment Default" not in line]) == unended(corpus)
 
 
-@pytest.mark.parametrize("breaks_after", [None, 5])
+@pytest.mark.parametrize(
+    ("behind", "breaks_after"), [(NEWEST, None), (NEWEST, 5), (FLOOR, 5)], indirect=["behind"]
+)
 def test_a_part_that_two_workers_begin_is_there_once(
     server: Side, behind: MlflowServer, tmp_path: Path, breaks_after: int | None
 ) -> None:

@@ -92,11 +92,11 @@ def has_logged(job: tb.Job, text: str) -> Callable[[], bool]:
     return looked
 
 
-@pytest.mark.parametrize("entry_point", QUICK)
-def test_the_example_gives_the_same_as_without_a_job(aws: SageMakerEmulator, entry_point: str) -> None:
-    job = tb.submit(PROJECT, QUICK[entry_point], entry_point=entry_point, env_manager="local", on=place())
+def test_the_example_gives_the_same_as_without_a_job(aws: SageMakerEmulator) -> None:
+    """The other entry point runs below, with its run at home in SageMaker itself."""
+    job = tb.submit(PROJECT, QUICK["network"], entry_point="network", env_manager="local", on=place())
     job.wait_for_success()
-    assert tracked(tb.Client(), job.run_id) == expected(entry_point)
+    assert tracked(tb.Client(), job.run_id) == expected("network")
     run = tb.get_run(job.run_id)
     assert (run.info.status, run.data.tags[TAG_JOB]) == ("FINISHED", job.id)
 

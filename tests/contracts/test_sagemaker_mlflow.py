@@ -67,15 +67,19 @@ def aws(server: MlflowServer) -> Iterator[SignedMlflow]:
 
 
 @pytest.fixture
-def empty(
-    server: MlflowServer, aws: SignedMlflow, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Adapter]:
-    server.reset()
+def signed(aws: SignedMlflow, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Adapter]:
+    """An adapter of what is there."""
     for name, value in {**aws.environment(), "AWS_ENDPOINT_URL_S3": s3}.items():
         monkeypatch.setenv(name, value)
     adapter = open_signed(aws, tmp_path / "home")
     yield adapter
     adapter.close()
+
+
+@pytest.fixture
+def empty(server: MlflowServer, signed: Adapter) -> Adapter:
+    server.reset()
+    return signed
 
 
 class TestCapabilities(CapabilitiesContract):
@@ -90,10 +94,27 @@ class TestTracking(TrackingContract):
         return empty
 
 
+@pytest.fixture(scope="class")
+def payload(
+    server: MlflowServer, aws: SignedMlflow, s3: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The address of a run's files, which lie there during all tests of a class."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**aws.environment(), "AWS_ENDPOINT_URL_S3": s3}.items():
+            patch.setenv(name, value)
+        with closing(open_signed(aws, tmp_path_factory.mktemp("home"))) as adapter:
+            return put_payload(adapter, tmp_path_factory.mktemp("payload"))
+
+
 class TestRegistry(RegistryContract):
     @pytest.fixture
-    def adapter(self, empty: Adapter) -> Adapter:
-        return empty
+    def kept_source(self, payload: str) -> str:
+        return payload
+
+    @pytest.fixture
+    def adapter(self, server: MlflowServer, signed: Adapter) -> Adapter:
+        server.reset(keeps_runs=True)
+        return signed
 
 
 class TestArtifacts(ArtifactContract):

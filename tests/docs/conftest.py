@@ -12,8 +12,14 @@ from tests.docs.snippet_runs import Place, run_page
 from tests.docs.snippets import read_page
 from tests.support.azureml_emulators import azureml_emulator
 from tests.support.sagemaker_emulators import sagemaker_emulator
+from tests.support.warm_python import warm_python
 
 Variables = Callable[[str], dict[str, str]]
+IMPORTED = (
+    *("sklearn.datasets", "sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing", "pandas"),
+    *("mlflow.sklearn", "mlflow.pyfunc"),
+)
+"""What takes most of the seconds of a page's programs, done once for all pages."""
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +54,22 @@ def variables_of(emulators: dict[str, object]) -> Iterator[Variables]:
         emulator.reset()  # type: ignore[attr-defined]
 
 
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An interpreter for programs that need not import what they train with."""
+    with warm_python(tmp_path_factory.mktemp("warm"), IMPORTED) as path:
+        yield path
+
+
 @pytest.fixture
-def run(tmp_path: Path, variables_of: Variables) -> Iterator[Callable[[str], int]]:
+def run(tmp_path: Path, variables_of: Variables, python: str) -> Iterator[Callable[[str], int]]:
     """Runs a page; how many of its blocks ran."""
     with ExitStack() as stack:
 
         def ran(name: str) -> int:
             page = read_page(name)
             wanted = [variables_of(emulator) for emulator in page.emulators]
-            place = Place(tmp_path, {key: value for found in wanted for key, value in found.items()})
+            place = Place(tmp_path, {key: value for found in wanted for key, value in found.items()}, python)
             stack.callback(place.close)
             return run_page(page, place)
 

@@ -46,4 +46,4 @@ def can_be_raised(quoted: str, known: tuple[str, ...]) -> bool:
     if max(map(len, parts)) < PART_CHARS_MIN:
         return False
     pattern = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
-    return any(pattern.search(text) for text in known)
+    return any(pattern.search(text) for text in known if all(part in text for part in parts))

@@ -49,5 +49,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    del sys.path[0]  # the folder of the tests, which a user's program does not have
+    del sys.path[0]  # the folder of what began it, which a user's program does not have
     main()

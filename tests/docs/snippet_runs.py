@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ OTHERS = ("BRIDGE_", "MLFLOW_", "AWS_", "AZURE", "IDENTITY_", "MSI_", "PYTEST_",
 OF_THE_SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD"})
 PREPARED = Path(__file__).parent / "prepared"
 INTERPRETER = Path(__file__).parent / "snippet_interpreter.py"
+RUN = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+"""For an interpreter that takes ``-c`` alone, as ``warm_python`` does."""
 PROGRAMS = {
     "bridge": "tests.docs.snippet_bridge",
     "trackbridge": "tests.docs.snippet_bridge",
@@ -45,14 +48,15 @@ class Outcome:
 
 
 class Place:
-    """The folder of a page, its variables, and its interpreter."""
+    """The folder of a page, its variables, and its interpreter, which takes ``-c``."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str], python: str = sys.executable) -> None:
         self.root = folder
         self.folder = folder / "project"
         self.folder.mkdir()
         self.cwd = self.folder
         self.environ = {**_environment(folder), **variables}
+        self.programs = (python, "-c", RUN)
         self._interpreter: subprocess.Popen[str] | None = None
 
     def shell(self, text: str) -> Outcome:
@@ -74,7 +78,7 @@ class Place:
         """Run a program in the page's interpreter, with the names of those before it."""
         if self._interpreter is None:
             self._interpreter = subprocess.Popen(
-                [sys.executable, str(INTERPRETER)], cwd=self.cwd, env=self.environ, text=True,
+                [*self.programs, str(INTERPRETER)], cwd=self.cwd, env=self.environ, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             )  # fmt: skip
         assert self._interpreter.stdin is not None
@@ -171,7 +175,7 @@ def _prepare(said: str, place: Place) -> None:
     script = PREPARED / f"{name}.py"
     assert script.is_file(), f"there is no {script}"
     before = f"BRIDGE_TRACKING_URI={uri} " if uri else ""
-    outcome = place.shell(f"{before}python {script}")
+    outcome = place.shell(f"{before}{shlex.join([*place.programs, str(script)])}")
     if outcome.code:
         raise WentWrong(f"prepared/{name}.py: {outcome.out}\n{outcome.err}")
 

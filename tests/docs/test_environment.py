@@ -77,13 +77,21 @@ def asked_for(nodes: list[ast.AST]) -> frozenset[str]:
     found: set[str] = set()
     for node in nodes:
         named: ast.expr | None = None
-        if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("environ"):
+        if isinstance(node, ast.Subscript) and last_name(node.value).endswith("environ"):
             named = node.slice
-        elif isinstance(node, ast.Call) and re.search(r"\b(environ\.get|getenv)$", ast.unparse(node.func)):
-            named = node.args[0]
+        elif isinstance(node, ast.Call):
+            owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+            called = last_name(node.func)
+            if called == "getenv" or (called == "get" and owner and last_name(owner) == "environ"):
+                named = node.args[0]
         if isinstance(named, ast.Constant) and isinstance(named.value, str):
             found.add(f"!{named.value}")
     return frozenset(found)
+
+
+def last_name(node: ast.expr) -> str:
+    """Return the last name of a dotted one."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def read_by_the_code() -> set[str]:
@@ -127,6 +135,6 @@ def test_texts_that_are_no_variables_are_still_there() -> None:
 
 
 def test_a_variable_without_a_row_would_be_seen() -> None:
-    tree = ast.parse('import os\nos.environ["NEW_ONE"]\nos.environ.get("ANOTHER")\n')
-    assert asked_for(list(ast.walk(tree))) == {"!NEW_ONE", "!ANOTHER"}
+    text = 'import os\nos.environ["NEW_ONE"]\nenviron.get("ANOTHER")\nos.getenv("THIRD")\nother.get("NONE")\n'
+    assert asked_for(list(ast.walk(ast.parse(text)))) == {"!NEW_ONE", "!ANOTHER", "!THIRD"}
     assert list(rows("| `A_B`, `C_*` | x | | `a/b.py` |\n")) == [("A_B", "a/b.py"), ("C_*", "a/b.py")]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.packaging.test_repository import statements
+
 ROOT = Path(__file__).resolve().parents[2]
 FLOOR = (3, 10)
 FOLDERS = ("src", "adapters", "tests", "benchmarks", "examples")
@@ -56,7 +58,7 @@ def test_what_came_later_is_seen(tmp_path: Path) -> None:
 
 def imported_modules(tree: ast.Module) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -98,7 +98,8 @@ def test_nothing_is_a_stub() -> None:
     stubs = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        if "NotImplementedError" in (text := path.read_text())  # most need not be parsed
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Raise) and "NotImplementedError" in ast.dump(node)
     ]
     assert stubs == []
@@ -124,7 +125,16 @@ def test_every_make_target_is_explained() -> None:
 
 def functions() -> Iterator[tuple[str, int]]:
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in statements(ast.parse(path.read_text())):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", lines
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Iterate over what is in a module but for expressions, which hold no function and are most of it."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        inner = getattr(node, name, ())
+        for child in inner if isinstance(inner, list) else ():  # the body of a lambda is none
+            yield child
+            yield from statements(child)

@@ -12,6 +12,8 @@ import tomlkit
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.packaging.test_repository import statements
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomlkit.parse((ROOT / "pyproject.toml").read_text()).unwrap()["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
@@ -64,7 +66,7 @@ def test_every_requirement_is_pinned_to_a_version_that_fits(name: str) -> None:
 
 def imported(folder: Path) -> set[str]:
     """Return what the modules below a folder import that is neither Python's own nor the project's."""
-    nodes = [node for file in folder.rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
+    nodes = [node for file in folder.rglob("*.py") for node in statements(ast.parse(file.read_text()))]
     named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     named |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
     own = {*sys.stdlib_module_names, "benchmarks", "tests", "trackbridge", "trackbridge_adapters"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import sysconfig
 import tarfile
 import venv
@@ -50,9 +51,10 @@ print(json.dumps({"file": tb.__file__, "version": tb.__version__, "modules": lis
 def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment of its own with the wheel; the dependencies are those of this environment."""
     folder = tmp_path_factory.mktemp("wheel") / "venv"
-    venv.create(folder, with_pip=True, symlinks=True)
+    venv.create(folder, with_pip=False, symlinks=True)  # ours installs there, too
     python = folder / "bin" / "python"
-    run([str(python), "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(built.wheel)])
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    run([*pip, "install", "--quiet", "--no-index", "--no-deps", str(built.wheel)])
     site = run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip()
     libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (Path(site) / "dependencies.pth").write_text("\n".join(libraries) + "\n")

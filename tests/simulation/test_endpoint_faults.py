@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.contracts.test_local import open_local
 from tests.support.endpoints import kill, no_process_left, processes_of, wait_until
+from tests.support.warm_python import warm_python
 from trackbridge.domain.deployments import EndpointState, EndpointStatus, Operation
 from trackbridge.domain.jobs import JobSpec, JobStatus
 from trackbridge.domain.plans import Change
@@ -57,10 +60,15 @@ with open_local(Path(sys.argv[1])).deployments.lock("wine"):
 
 
 class Rig:
-    """An endpoint with two deployments, 70 % and 30 %."""
+    """An endpoint with two deployments, 70 % and 30 %.
 
-    def __init__(self, folder: Path) -> None:
+    The server of ``v2`` is a program of its own, whose workers outlive it when it is killed; the others are
+    forks of a Python that has imported mlflow, which die as a whole.
+    """
+
+    def __init__(self, folder: Path, python: str) -> None:
         self.folder = folder
+        self.options = {"python": python}
         self.models = {
             name: deployment_models.answering(folder, name, answer)
             for name, answer in (("one", 1.0), ("two", 2.0), ("three", 3.0))
@@ -84,7 +92,8 @@ class Rig:
         return operation
 
     def deploy(self, model: str, deployment: str, **fields: object) -> None:
-        spec = deployment_models.spec_for(self.models[model], "wine", deployment, **fields)
+        options = {} if deployment == "v2" else self.options
+        spec = deployment_models.spec_for(self.models[model], "wine", deployment, options=options, **fields)
         for change in self.target.plan(spec, self.target.observe("wine")):
             assert self.wait(self.target.apply(change, payload=self.models[model])).error is None
 
@@ -104,8 +113,12 @@ class Rig:
         return self.target.invoke("wine", ROW, content_type="application/json", deployment=deployment)
 
     def pids(self, *parts: str) -> set[int]:
-        """Return the processes of a kind; of a server the workers, too."""
-        return set(processes_of(self.folder, *parts))
+        """Return the processes of a kind, or all: the forks that serve have no command of theirs."""
+        found = set(processes_of(self.folder, *parts))
+        for ready in () if parts else (self.folder / "store/endpoints/wine/run").glob("*.ready"):
+            with suppress(FileNotFoundError):
+                found |= group_of(int(msgspec.json.decode(ready.read_bytes())["pid"]))
+        return found
 
     def main_of(self, deployment: str) -> int:
         """Return the main process of a deployment's server."""
@@ -122,9 +135,26 @@ class Rig:
         wait_until(lambda: len(self.pids(ROUTER)) == 1, "one router")
 
 
+def group_of(leader: int) -> set[int]:
+    """Return the living processes of a group."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(group) == leader and state != "Z":
+                found.add(int(entry.name))
+    return found
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    rig = Rig(tmp_path_factory.mktemp("faults"))
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with warm_python(tmp_path_factory.mktemp("warm")) as python:
+        yield python
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, python: str) -> Iterator[Rig]:
+    rig = Rig(tmp_path_factory.mktemp("faults"), python)
     yield rig
     rig.wait(rig.target.delete("wine"))
     no_process_left(rig.folder)
@@ -290,8 +320,9 @@ def _binds(thief: socket.socket, port: int) -> bool:
 def _change_of(rig: Rig, kind: str) -> tuple[Change, Path]:
     if kind == "traffic":
         return rig.traffic(v1=1, v2=99)[0], rig.models["one"]
+    attempt = {"ATTEMPT": str(time.monotonic_ns())}
     spec = deployment_models.spec_for(
-        rig.models["three"], "wine", "v3", traffic_percent=0, variables={"ATTEMPT": str(time.monotonic_ns())}
+        rig.models["three"], "wine", "v3", traffic_percent=0, variables=attempt, options=rig.options
     )
     (change,) = rig.target.plan(spec, rig.observed())
     return change, rig.models["three"]
@@ -313,7 +344,7 @@ def test_a_command_killed_while_it_applies_changes_all_or_nothing(rig: Rig, kind
         rig.models["three"] = rig.folder / "fourth"
     change, payload = _change_of(rig, kind)
     before = rig.observed()
-    encoded = msgspec_json(change)
+    encoded = msgspec.json.encode(change).decode()
     arguments = [sys.executable, "-c", APPLY, str(rig.folder), encoded, str(payload), where]
     killed = subprocess.run(arguments, check=False)
     assert killed.returncode == -9, "it was to die"
@@ -328,12 +359,6 @@ def test_a_command_killed_while_it_applies_changes_all_or_nothing(rig: Rig, kind
     assert rig.ask("v3") == b'{"predictions":[3.0]}'
     (removal,) = rig.target.plan_removal("wine", "v3", rig.observed())
     assert rig.wait(rig.target.apply(removal)).error is None
-
-
-def msgspec_json(change: Change) -> str:
-    import msgspec
-
-    return msgspec.json.encode(change).decode()
 
 
 def test_of_two_changes_at_once_one_is_applied(rig: Rig) -> None:
@@ -367,11 +392,11 @@ def test_the_lock_of_a_process_ends_with_it(rig: Rig) -> None:
         pass
 
 
-def test_a_deletion_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+def test_a_deletion_that_was_interrupted_goes_on(tmp_path: Path, python: str) -> None:
     target = open_local(tmp_path).deployments
     assert target is not None
     payload = deployment_models.answering(tmp_path, "one", 1.0)
-    spec = deployment_models.spec_for(payload, "doomed", "v1")
+    spec = deployment_models.spec_for(payload, "doomed", "v1", options={"python": python})
     operations = [target.apply(change, payload=payload) for change in target.plan(spec, None)[:2]]
     wait_until(lambda: all(target.poll(operation).done for operation in operations), "the deployment")
     operation = target.delete("doomed")
@@ -384,26 +409,26 @@ def test_a_deletion_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     no_process_left(tmp_path)
 
 
-def test_processes_end_when_the_store_is_removed(tmp_path: Path) -> None:
+def test_processes_end_when_the_store_is_removed(tmp_path: Path, python: str) -> None:
     import shutil
 
     target = open_local(tmp_path).deployments
     assert target is not None
     payload = deployment_models.answering(tmp_path, "one", 1.0)
-    spec = deployment_models.spec_for(payload, "orphan", "v1")
+    spec = deployment_models.spec_for(payload, "orphan", "v1", options={"python": python})
     operations = [target.apply(change, payload=payload) for change in target.plan(spec, None)[:2]]
     wait_until(lambda: all(target.poll(operation).done for operation in operations), "the deployment")
     shutil.rmtree(tmp_path / "store")
     wait_until(lambda: not processes_of(tmp_path), "the end of every process")
 
 
-def test_a_store_with_a_long_path_serves(tmp_path: Path) -> None:
+def test_a_store_with_a_long_path_serves(tmp_path: Path, python: str) -> None:
     folder = tmp_path / ("deep" * 20) / ("er" * 40)
     folder.mkdir(parents=True)
     target = open_local(folder).deployments
     assert target is not None
     payload = deployment_models.answering(tmp_path, "one", 1.0)
-    spec = deployment_models.spec_for(payload, "w" * 32, "d" * 32)
+    spec = deployment_models.spec_for(payload, "w" * 32, "d" * 32, options={"python": python})
     for change in target.plan(spec, None):
         operation = target.apply(change, payload=payload)
         wait_until(lambda operation=operation: target.poll(operation).done, change.subject)  # type: ignore[misc]

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from tests.support.warm_python import warm_python
 from trackbridge.domain.ids import experiment_id_of, mint_id
 from trackbridge.domain.job_tags import LOG_TAIL_PATH, TAG_JOB_JOURNAL, TAG_JOB_STATUS
 from trackbridge.domain.jobs import JobFacts, JobState, JobStatus
@@ -67,7 +68,15 @@ class Job:
         )
 
     def attempt(
-        self, machine: str, first: int, last: int, end: str = "", *, code: str = ATTEMPT, **more: str
+        self,
+        machine: str,
+        first: int,
+        last: int,
+        end: str = "",
+        *,
+        code: str = ATTEMPT,
+        python: str = sys.executable,
+        **more: str,
     ) -> subprocess.CompletedProcess[str]:
         """Run the program on a machine that does not reach the store."""
         variables = {
@@ -83,7 +92,7 @@ class Job:
         cwd = self.folder / f"cwd-{machine}"
         cwd.mkdir(exist_ok=True)
         return subprocess.run(
-            [sys.executable, "-c", code, str(first), str(last), end],
+            [python, "-c", code, str(first), str(last), end],
             env=variables,
             cwd=cwd,
             capture_output=True,
@@ -336,10 +345,18 @@ def test_sigterm_waits_as_long_as_the_platform_gives(local: Local, notice_s: str
 # What the job's machine can reach: nothing.
 
 
-def test_a_program_that_only_uses_mlflow_where_no_store_is_to_be_reached(job: Job) -> None:
-    done = job.attempt(
-        "kept", 0, 20, code=MLFLOW_ONLY, MLFLOW_TRACKING_URI="bridge:", MLFLOW_RUN_ID=job.run_id
-    )
+@pytest.fixture(scope="module")
+def mlflow_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An interpreter that has imported mlflow; its programs have to say ``ENDS``."""
+    with warm_python(tmp_path_factory.mktemp("warm"), ("mlflow",)) as python:
+        yield python
+
+
+def test_a_program_that_only_uses_mlflow_where_no_store_is_to_be_reached(
+    job: Job, mlflow_python: str
+) -> None:
+    more = {"MLFLOW_TRACKING_URI": "bridge:", "MLFLOW_RUN_ID": job.run_id}
+    done = job.attempt("kept", 0, 20, code=MLFLOW_ONLY + ENDS, python=mlflow_python, **more)
     assert done.returncode == 0, done.stderr
     assert settle_where_it_is(job.state("kept"))
     assert job.steps() == list(range(20))
@@ -365,6 +382,10 @@ with mlflow.start_run():
     for step in range(int(sys.argv[1]), int(sys.argv[2])):
         mlflow.log_metric("loss", 1 / (step + 1), step=step)
 """
+
+
+ENDS = "import atexit\natexit._run_exitfuncs()\n"
+"""What an interpreter does at its end, and a fork does not."""
 
 
 # Several processes.
@@ -402,12 +423,13 @@ def test_only_the_first_rank_tracks(job: Job, variable: str) -> None:
 
 
 @pytest.mark.parametrize("all_track", [False, True])
-def test_ranks_that_only_use_mlflow(job: Job, all_track: bool) -> None:
+def test_ranks_that_only_use_mlflow(job: Job, all_track: bool, mlflow_python: str) -> None:
     more = {"MLFLOW_TRACKING_URI": "bridge:", "MLFLOW_RUN_ID": job.run_id}
     more |= {"BRIDGE_TRACKING": "on"} if all_track else {}
     for rank in range(2):
         first = 10 * rank
-        done = job.attempt("kept", first, first + 10, code=MLFLOW_ONLY, RANK=str(rank), **more)
+        code = MLFLOW_ONLY + ENDS
+        done = job.attempt("kept", first, first + 10, code=code, python=mlflow_python, RANK=str(rank), **more)
         assert done.returncode == 0, done.stderr
     assert settle_where_it_is(job.state("kept"))
     assert job.steps() == list(range(20 if all_track else 10))

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -144,13 +144,19 @@ def _indexes() -> dict[str, str]:
 
 
 def installed_bytes(environment: Environment) -> dict[str, int]:
-    """Return how large each distribution of an environment is, by its own record, without byte code."""
+    """Return how large each distribution of an environment is, with the byte code that pip makes of it."""
     sizes = {}
     for record in environment.site.glob("*.dist-info/RECORD"):
         paths = [environment.site / line.rsplit(",", 2)[0] for line in record.read_text().splitlines()]
+        sources = [path for path in paths if path.suffix != ".pyc" and path.is_file()]
         name = record.parent.name.partition("-")[0]
-        sizes[name] = sum(path.stat().st_size for path in paths if path.suffix != ".pyc" and path.is_file())
+        compiled = (found for path in sources if path.suffix == ".py" for found in _byte_code_of(path))
+        sizes[name] = sum(path.stat().st_size for path in (*sources, *compiled))
     return sizes
+
+
+def _byte_code_of(source: Path) -> Iterator[Path]:
+    return (source.parent / "__pycache__").glob(f"{source.stem}.*.pyc")
 
 
 def objects(output: str) -> list[dict[str, Any]]:

@@ -30,6 +30,8 @@ MEMORY_BYTES_MIN = 1 << 30
 READY_S = 240.0
 STARTS_MAX = 3
 KEPT_TABLES = ("alembic_version", "workspaces")
+REGISTRY_TABLES = ("registered_model", "model_version")
+"""How the names of those begin that hold registered models."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -81,17 +83,19 @@ class MlflowServer:
             _forks(self.version).kill(self._process_id)
             self._process_id = None
 
-    def reset(self, *, keeps_default: bool = False) -> None:
+    def reset(self, *, keeps_default: bool = False, keeps_runs: bool = False) -> None:
         """Empty the database; the server stays up and asks it anew for everything.
 
         Args:
             keeps_default: Whether the experiment 0 stays, which every new server has. One that finds a logged
                 model by ``models:/`` makes it where it is missing, and fails if another has its name.
+            keeps_runs: Whether only registered models go.
         """
         kept = {"experiments": " WHERE experiment_id <> 0"} if keeps_default else {}
         with self._changing() as (database, tables):
             for table in tables:
-                database.execute(f'DELETE FROM "{table}"{kept.get(table, "")}')
+                if not keeps_runs or table.startswith(REGISTRY_TABLES):
+                    database.execute(f'DELETE FROM "{table}"{kept.get(table, "")}')
 
     def content(self) -> dict[str, list[tuple[object, ...]]]:
         """Return all that the database holds, by table, for ``fill``."""

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 DEADLINE_S = 60.0
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "trackbridge.serving")
+WARM_CODE = "import sys; from trackbridge.serving.__main__ import main; sys.exit(main(sys.argv[1:]))"
+"""The same for an interpreter of ``warm_python``."""
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
 
 # A column "do" says what each request does, "seconds" how long.
@@ -89,6 +92,8 @@ class Server:
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path, ready: dict[str, Any]) -> None:
         self.process, self._log = process, log
+        self.main: int = ready.get("pid", process.pid)
+        """The main process; ``process`` may be one that waits for it."""
         self.port: int = ready.get("port", 0)
         self.socket: str | None = ready.get("socket")
 
@@ -137,7 +142,7 @@ def start(folder: Path, settings: dict[str, Any]) -> subprocess.Popen[bytes]:
     config.write_text(json.dumps(settings), encoding="utf-8")
     with open(folder / "log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "trackbridge.serving", str(config)],
+            [*COMMAND, str(config)],
             env={**os.environ, **QUIET},
             stderr=log,
             start_new_session=True,
@@ -156,14 +161,16 @@ def running(folder: Path, **settings: Any) -> Iterator[Server]:
         assert ready.exists(), (folder / "log").read_text(encoding="utf-8")
         yield Server(process, folder / "log", json.loads(ready.read_bytes()))
     finally:
-        with_all = process.pid  # its session: workers that outlive it as well
+        # Their sessions: workers that outlive them as well.
+        leaders = {process.pid, *([json.loads(ready.read_bytes())["pid"]] if ready.exists() else [])}
         process.terminate()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
-        with suppress(ProcessLookupError):
-            os.killpg(with_all, signal.SIGKILL)
+        for leader in leaders:
+            with suppress(ProcessLookupError):
+                os.killpg(leader, signal.SIGKILL)
         process.wait()
 
 

@@ -85,13 +85,15 @@ class Errand:
     """A step on its way, or a part of one that may be sent beside the others.
 
     ``left`` is what is still to be written of a batch, None before it was made to fit; ``refused`` what was
-    refused so far. ``is_repeating`` says that it may have been sent before.
+    refused so far. ``is_repeating`` says that it may have been sent before, ``is_of_a_run`` that the run was
+    looked at after a refusal and was there, which is not asked again for each smaller part.
     """
 
     step: Step
     is_repeating: bool
     left: deque[Batch] | None = None
     refused: list[Refused] = field(default_factory=list)
+    is_of_a_run: bool = False
 
 
 class Sender:
@@ -167,7 +169,7 @@ class Sender:
             else:
                 errand.refused = self._send_control(errand.step)
         except BaseException:
-            errand.is_repeating = True
+            errand.is_repeating, errand.is_of_a_run = True, False  # it may be long until the next attempt
             raise
 
     def _send_control(self, step: ControlStep) -> list[Refused]:
@@ -387,19 +389,23 @@ class Sender:
         try:
             receipt = to.tracking.write(batch)
         except PERMANENT as error:
-            if len(batch) > 1 and not self._is_gone(batch.run_id, error):
+            if len(batch) > 1 and not self._is_gone(batch.run_id, error, errand):
                 return halves(batch)
             errand.refused += _all_refused(batch, error)
         else:
             errand.refused += _refused_by_sequence(batch, receipt.rejected)
         return ()
 
-    def _is_gone(self, run_id: str, error: BridgeError) -> bool:
+    def _is_gone(self, run_id: str, error: BridgeError, errand: Errand) -> bool:
         """Tell whether the run takes nothing at all, so that no record of a batch is at fault."""
         if isinstance(error, NotFound):
             return True
+        if errand.is_of_a_run:
+            return False
         with contextlib.suppress(*PERMANENT):
-            return self._backend().tracking.get_run(run_id).info.lifecycle_stage is LifecycleStage.DELETED
+            run = self._backend().tracking.get_run(run_id)
+            errand.is_of_a_run = run.info.lifecycle_stage is not LifecycleStage.DELETED
+            return not errand.is_of_a_run
         return False
 
 

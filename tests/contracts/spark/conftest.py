@@ -26,7 +26,7 @@ OF_THE_DRIVERS_BACKEND = (
     "LogTests",
     "ReopenedTests",
 )
-REPEATED = ("test_a_hostile_name", "test_a_hostile_variable")
+REPEATED = ("test_a_hostile_text",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

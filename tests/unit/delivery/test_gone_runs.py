@@ -13,8 +13,8 @@ from trackbridge.domain.artifacts import ArtifactInfo
 from trackbridge.domain.batches import Batch, Receipt
 from trackbridge.domain.metric_values import NON_FINITE
 from trackbridge.domain.records import OpenMode
-from trackbridge.domain.runs import RunStatus
-from trackbridge.errors import NotFound
+from trackbridge.domain.runs import Run, RunStatus
+from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.capabilities import Limits
 
 
@@ -126,3 +126,36 @@ def test_values_for_the_side_car_of_a_run_that_is_gone_block_nothing(bench: Gone
     assert len(bench.dead_letters.read()) == 2
     assert list(bench.backend(URI).tracking.metric_history(there.run_id, "loss").steps) == [2]
     assert len(bench.state.files[there.run_id]) == 1
+
+
+class Picky(Counting):
+    """Refuses a batch as a whole for one param in it, and counts how often it is asked for a run."""
+
+    looks = 0
+
+    def write(self, batch: Batch) -> Receipt:
+        receipt = super().write(batch) if not any(param.key == "bad" for param in batch.params) else None
+        if receipt is None:
+            raise Rejected("'bad' is not allowed")
+        return receipt
+
+    def get_run(self, run_id: str) -> Run:
+        self.looks += 1
+        return super().get_run(run_id)
+
+
+def test_a_run_that_is_there_is_looked_at_once_while_a_batch_is_halved(tmp_path: Path) -> None:
+    adapter = MemoryAdapter()
+    tracking = adapter.tracking = Picky(adapter.state, adapter.capabilities(), lambda: 1)
+    bench = Bench(tmp_path / "journal", adapter)
+    recorder = bench.run()
+    bench.deliver()
+    tracking.looks = 0
+    for number in range(64):
+        recorder.params({"bad" if number == 63 else f"p{number}": 1})
+    bench.deliver()
+    assert tracking.looks == 1
+    assert len(tracking.get_run(recorder.run_id).data.params) == 63
+    (letter,) = bench.dead_letters.read()
+    assert "'bad' is not allowed" in letter.reason
+    bench.writer.close()

@@ -37,11 +37,11 @@ Open = Callable[..., Calls]
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens gateways over one store, with one home for all, as beside each other on a machine."""
     monkeypatch.setenv("BRIDGE_DELIVERY", "off")
-    monkeypatch.setattr(runs_module, "COMING_WAIT_S", 0.0)
 
     def open_one(**options: Any) -> Calls:
         gateway = Gateway(GatewayOptions(backend=f"file:{tmp_path}/store", **options))
         gateway.client.session.waits_for_others = False  # nothing delivers them here
+        gateway.runs = Runs(gateway.client, runs_max=gateway.options.runs_max, coming_wait_s=0.0)
         return Calls(gateway)
 
     yield open_one

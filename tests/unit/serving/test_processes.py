@@ -26,6 +26,8 @@ from trackbridge.domain.serving import Capture, ServingSettings
 from trackbridge.errors import ConfigError, MissingExtra
 from trackbridge.serving import serve
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two_workers(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def two_workers(warm: None, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("two")
     with running(folder, model_path=str(model), workers=2, request_timeout_s=3.0) as server:
         yield server
@@ -154,7 +156,7 @@ def test_orphans_serve_on_until_another_server_takes_over(model: Path, tmp_path:
     path = str(tmp_path / "s")
     with running(tmp_path / "first", model_path=str(model), socket=path) as first:
         orphan = worker_of(first)
-        first.process.kill()
+        os.kill(first.main, signal.SIGKILL)
         first.process.wait()
         assert worker_of(first) == orphan
         with running(tmp_path / "second", model_path=str(model), socket=path) as second:
@@ -166,7 +168,7 @@ def test_orphans_serve_on_until_another_server_takes_over(model: Path, tmp_path:
 def test_orphans_end_after_a_while(model: Path, tmp_path: Path) -> None:
     with running(tmp_path, model_path=str(model), orphan_s=0.5) as server:
         orphan = worker_of(server)
-        server.process.kill()
+        os.kill(server.main, signal.SIGKILL)
         wait_until(lambda: not is_running(orphan))
         assert "the main process is dead" in server.log()
 
@@ -189,7 +191,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path: Path, at_load: 
     assert not (tmp_path / "ready").exists()
 
 
-def test_while_the_model_is_loaded_the_server_is_unhealthy(tmp_path: Path) -> None:
+def test_while_the_model_is_loaded_the_server_is_unhealthy(cold: None, tmp_path: Path) -> None:
     go = tmp_path / "go"
     at_load = f"[time.sleep(0.02) for _ in iter(lambda: os.path.exists({str(go)!r}), True)]"
     model = save_obedient_model(tmp_path / "model", at_load=at_load)

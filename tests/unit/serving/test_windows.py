@@ -76,7 +76,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.mark.parametrize("behaviour", [204, "hang"])
 def test_a_webhook_is_told_and_a_hanging_one_holds_nothing_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver, behaviour: Any
+    warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver, behaviour: Any
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()

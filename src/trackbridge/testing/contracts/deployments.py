@@ -45,7 +45,7 @@ class DeploymentContract(PlanTests, ChangeTests, RequestTests, CaptureTests):
     - A new deployment that does not come up: the operation ends with an error, the deployment is ``FAILED``
       with a reason, and gets no traffic. A replacement that does not come up: the operation ends with an
       error, what served before serves on, ``reason`` says what happened, and the plan is not empty.
-    - Shares hold within five standard deviations of what chance alone would do, over 400 requests. A mirror
-      that fails is not seen. A deployment gets live requests or copies of them, not both.
+    - Shares hold within five standard deviations of what chance alone would do, over up to 400 requests. A
+      mirror that fails is not seen. A deployment gets live requests or copies of them, not both.
     - What a model refuses (no payload, an unknown content type) is ``Rejected``, counted as refused.
     """

@@ -11,6 +11,7 @@ from trackbridge.testing.contracts.jobs_preview import PreviewTests
 from trackbridge.testing.contracts.jobs_program import (
     ConcurrencyTests,
     ConflictTests,
+    HostileTests,
     ProcessTests,
     ProgramTests,
     SecretTests,
@@ -27,6 +28,7 @@ class JobContract(
     ConflictTests,
     ConcurrencyTests,
     ProgramTests,
+    HostileTests,
     SecretTests,
     ProcessTests,
     LogTests,

@@ -63,23 +63,16 @@ class DataTests(JobTests):
         assert (state.status, state.exit_code) == (JobStatus.SUCCEEDED, 0), state
 
     @requires(Feature.JOBS_DATA)
-    def test_an_input_is_there_as_files(self, new_input: NewInput) -> None:
+    def test_inputs_are_there_as_files_and_do_not_mix(self, new_input: NewInput) -> None:
         code = (
             "import os, pathlib\nroot = pathlib.Path(os.environ['BRIDGE_INPUT_DATA'])\n"
             "files = [path for path in root.rglob('*') if path.is_file()]\n"
             "found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}\n"
-            f"raise SystemExit(0 if found == {FILES!r} else 9)"
+            "others = [pathlib.Path(os.environ['BRIDGE_INPUT_' + name], 'x').read_bytes() for name in 'AB']\n"
+            f"raise SystemExit(8 if found != {FILES!r} else 9 if others != [b'1', b'2'] else 0)"
         )
-        self.well(self.run(code, inputs={"data": new_input(FILES)}))
-
-    @requires(Feature.JOBS_DATA)
-    def test_several_inputs_do_not_mix(self, new_input: NewInput) -> None:
-        code = (
-            "import os, pathlib\n"
-            "found = [pathlib.Path(os.environ['BRIDGE_INPUT_' + name], 'x').read_bytes() for name in 'AB']\n"
-            "raise SystemExit(0 if found == [b'1', b'2'] else 9)"
-        )
-        self.well(self.run(code, inputs={"a": new_input({"x": b"1"}), "b": new_input({"x": b"2"})}))
+        inputs = {"data": FILES, "a": {"x": b"1"}, "b": {"x": b"2"}}
+        self.well(self.run(code, inputs={name: new_input(files) for name, files in inputs.items()}))
 
     @requires(Feature.JOBS_DATA)
     def test_words_of_the_command_find_them(self, new_input: NewInput, new_place: Callable[[], str]) -> None:
@@ -158,7 +151,7 @@ class KeptTests(JobTests):
         if state.kept_uri:
             assert read_back(state.kept_uri).get("journal/of a program/records") == b"accepted"
 
-    def test_the_program_knows_its_run(self) -> None:
+    def test_the_program_knows_its_run_and_its_job(self) -> None:
         run_id = mint_id()
         variables = {
             "BRIDGE_TRACKING_URI": "https://tracking.example",
@@ -170,14 +163,10 @@ class KeptTests(JobTests):
         code = (
             "import os\n"
             f"found = {{name: os.environ.get(name) for name in {sorted(variables)!r}}}\n"
-            f"raise SystemExit(0 if found == {variables!r} else 9)"
+            f"raise SystemExit(9 if found != {variables!r} else 0 if os.environ['BRIDGE_JOB_ID'] else 8)"
         )
         state = self.run(
             code, variables=variables, run_id=run_id, tracking_uri=variables["BRIDGE_TRACKING_URI"]
         )
         assert (state.status, state.run_id) == (JobStatus.SUCCEEDED, run_id)
         assert state.tracking_uri == variables["BRIDGE_TRACKING_URI"]
-
-    def test_the_program_knows_its_job(self) -> None:
-        state = self.run("import os; raise SystemExit(0 if os.environ['BRIDGE_JOB_ID'] else 9)")
-        assert state.status is JobStatus.SUCCEEDED

@@ -66,11 +66,12 @@ class LauncherTests(JobTests):
         pytest.xfail(f"this backend starts nothing through {launcher.value}")
 
     @requires(Feature.JOBS_DISTRIBUTED, Feature.JOBS_LOGS)
-    def test_each_process_knows_its_rank(self) -> None:
+    def test_each_process_knows_its_rank_and_the_first_tracks(self) -> None:
         spec = self.spec(TELL, processes_per_node=3)
         self.refuses_without(Launcher.DIRECT)
         found = self.told(spec)
         assert [(one["RANK"], one["WORLD_SIZE"]) for one in found] == [("0", "3"), ("1", "3"), ("2", "3")]
+        assert [one.get("BRIDGE_TRACKING", "on") for one in found] == ["on", "off", "off"]
 
     @requires(Feature.JOBS_DISTRIBUTED)
     def test_a_process_that_fails_ends_the_job(self) -> None:
@@ -105,12 +106,11 @@ class LauncherTests(JobTests):
         assert ranks == [("0", "2"), ("1", "2")]
 
     @requires(Feature.JOBS_DISTRIBUTED, Feature.JOBS_LOGS)
-    @pytest.mark.parametrize("is_asked_for", [False, True], ids=["first", "all"])
-    def test_the_first_tracks_and_others_on_request(self, is_asked_for: bool) -> None:
-        spec = self.spec(TELL, processes_per_node=2, all_ranks_track=is_asked_for)
+    def test_the_others_track_on_request(self) -> None:
+        spec = self.spec(TELL, processes_per_node=2, all_ranks_track=True)
         self.refuses_without(Launcher.DIRECT)
         found = {one["RANK"]: one.get("BRIDGE_TRACKING", "on") for one in self.told(spec)}
-        assert found == {"0": "on", "1": "on" if is_asked_for else "off"}
+        assert found == {"0": "on", "1": "on"}
 
     @requires(Feature.JOBS_DISTRIBUTED)
     def test_several_machines(self) -> None:

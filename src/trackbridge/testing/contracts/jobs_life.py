@@ -12,7 +12,6 @@ from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.capabilities import Feature
 from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.jobs_base import FOREVER, READY, JobTests, port_of
-from trackbridge.testing.contracts.samples import HOSTILE_TEXTS
 
 ORDER = [JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING]
 UNKNOWN = ("0" * 32, "", "../..", "a/b", "\0", "%s", "x" * 5000)
@@ -38,9 +37,6 @@ class LifeTests(JobTests):
         assert (state.status, state.exit_code, state.reason) == (JobStatus.SUCCEEDED, 0, "")
         assert (state.name, state.run_id, state.tracking_uri) == ("a name", run_id, "")
         assert state.attempt == 1
-
-    def test_its_times_are_in_order(self) -> None:
-        state = self.run()
         assert state.submit_time is not None
         assert state.start_time is not None
         assert state.end_time is not None
@@ -82,11 +78,6 @@ class LifeTests(JobTests):
             assert state.status is JobStatus.FAILED
             assert state.exit_code != 0
             assert state.reason
-
-    def test_a_hostile_name_is_kept_or_refused(self) -> None:
-        states = self.run_beside([self.spec(name=text) for text in HOSTILE_TEXTS.values()])
-        for text, state in zip(HOSTILE_TEXTS.values(), states, strict=True):
-            assert state is None or (state.name, state.status) == (text, JobStatus.SUCCEEDED)
 
     @each("job_id", UNKNOWN)
     def test_an_unknown_job_is_not_found(self, job_id: str) -> None:
@@ -180,9 +171,6 @@ class LimitTests(JobTests):
     def test_leaving_at_the_limit_is_no_success(self) -> None:
         assert self.run(POLITE, time_limit_s=self.limit_s).status is JobStatus.FAILED
 
-    def test_a_limit_that_is_not_reached_changes_nothing(self) -> None:
-        assert self.run(time_limit_s=600).status is JobStatus.SUCCEEDED
-
     def test_a_command_that_fails_is_started_again(self) -> None:
         state = self.run("import sys; sys.exit(4)", attempts_max=3)
         assert (state.status, state.attempt, state.exit_code) == (JobStatus.FAILED, 3, 4)
@@ -192,8 +180,8 @@ class LimitTests(JobTests):
         state = self.run("import sys; print('tried', flush=True); sys.exit(4)", attempts_max=3)
         assert self.log(state.job_id) == self.logged("tried\n" * 3)
 
-    def test_a_command_that_succeeds_is_started_once(self) -> None:
-        state = self.run("", attempts_max=3)
+    def test_a_command_that_succeeds_within_its_limit_is_started_once(self) -> None:
+        state = self.run("", attempts_max=3, time_limit_s=600)
         assert (state.status, state.attempt) == (JobStatus.SUCCEEDED, 1)
 
 
@@ -217,13 +205,6 @@ class KeyTests(JobTests):
 
     def test_another_key_is_another_job(self) -> None:
         assert self.submit().job_id != self.submit().job_id
-
-    @each("name", HOSTILE_TEXTS)
-    def test_a_hostile_key_works_or_is_refused(self, name: str) -> None:
-        text = HOSTILE_TEXTS[name]
-        state = self.run_if_taken(self.spec(), key=text)
-        if state is not None:
-            assert self.submit("", key=text) == state
 
     def test_an_unknown_cancelled_key_is_free(self) -> None:
         with pytest.raises(Rejected):

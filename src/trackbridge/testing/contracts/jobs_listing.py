@@ -22,18 +22,16 @@ class ListTests(JobTests):
 
     @requires(Feature.JOBS_LIST)
     def test_the_newest_is_first(self) -> None:
+        """Whatever the size of the pages, and none is given for a token of nobody."""
         states = [self.run(name=str(number)) for number in range(3)]
         assert list(self.jobs.list_jobs()) == states[::-1]
-
-    @requires(Feature.JOBS_LIST)
-    def test_jobs_are_paged(self) -> None:
-        ids = [self.run().job_id for _ in range(3)]
         pages_hold(
-            ids[::-1],
+            [state.job_id for state in states[::-1]],
             lambda size, token: self.jobs.list_jobs(max_results=size, token=token),
             sizes=(1, 2, 3, 4, 1000),
             item=lambda state: state.job_id,
         )
+        refuses_garbage(lambda token: self.jobs.list_jobs(token=token))
 
     @requires(Feature.JOBS_LIST)
     def test_jobs_of_every_status_are_listed(self) -> None:
@@ -47,11 +45,6 @@ class ListTests(JobTests):
     def test_a_page_of_nothing_is_refused(self, size: int) -> None:
         with pytest.raises(InvalidInput):
             self.jobs.list_jobs(max_results=size)
-
-    @requires(Feature.JOBS_LIST)
-    def test_garbage_is_no_token(self) -> None:
-        self.run()
-        refuses_garbage(lambda token: self.jobs.list_jobs(token=token))
 
 
 class ReopenedTests(JobTests):

@@ -24,7 +24,9 @@ class RegistryContract(
 
     A version needs a payload that is there. The suite puts one file into ``adapter.artifacts`` and gives
     ``bridge-artifacts:/<run id>/model`` as the source; where payloads lie elsewhere, the binding has a method
-    ``new_source(self) -> str`` that makes another payload each time and returns its address.
+    ``new_source(self) -> str`` that makes another payload each time and returns its address. Where a registry
+    is emptied without its payloads, a fixture ``kept_source`` that returns the address of one saves the tests
+    that need no other the time to make it.
 
     What the suite demands, for whoever writes an adapter:
 

@@ -12,7 +12,7 @@ from trackbridge.testing.contracts.registry_base import DIGEST, RegistryTests, o
 from trackbridge.testing.contracts.samples import digest_of
 from trackbridge.testing.contracts.tracking_concurrency import THREADS, at_once, flatten
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 class RegistryConcurrencyTests(RegistryTests):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
@@ -41,8 +40,12 @@ class DeletionTests(RegistryTests):
     @requires(Feature.REGISTRY_DELETE)
     def test_deleting_an_absent_version_succeeds(self) -> None:
         self.create()
-        for name, version in (("wine", "7"), ("wine", "x"), ("wine", ""), ("beer", "1")):
-            self.unchanged_by(partial(self.registry.delete_version, name, version))
+
+        def delete_what_is_absent() -> None:
+            for name, version in (("wine", "7"), ("wine", "x"), ("wine", ""), ("beer", "1")):
+                self.registry.delete_version(name, version)
+
+        self.unchanged_by(delete_what_is_absent)
 
     @requires(Feature.REGISTRY_DELETE)
     def test_deleting_an_absent_model_succeeds(self) -> None:
@@ -132,6 +135,7 @@ class DeletionTests(RegistryTests):
         artifact = split_artifact_uri(self.source)
         if artifact is not None and self.opened.artifacts is not None:
             assert self.opened.artifacts.stat(*artifact).is_dir
+        self.ensure()
         assert self.create().source == self.source
 
     @requires(Feature.REGISTRY_DELETE)

@@ -7,11 +7,12 @@ import pytest
 from trackbridge.domain.models import STAGES, Approval
 from trackbridge.errors import NotFound, Rejected
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import requires
+from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.registry_base import RegistryTests, own
 
 UNKNOWN = [("wine", "2"), ("beer", "1"), ("wine", "one"), ("wine", "")]
 MODEL_OR_VERSION = pytest.mark.parametrize("version", [None, "1"])
+MODEL_AND_VERSION = each("version", [None, "1"])
 
 
 class LabelTests(RegistryTests):
@@ -25,21 +26,30 @@ class LabelTests(RegistryTests):
 
     # Tags.
 
-    @MODEL_OR_VERSION
+    def created_once(self, tags: dict[str, str] | None = None) -> None:
+        """Create the model and its first version with tags, unless the test has them already."""
+        if not self.ensured:
+            self.registry.ensure_model("wine", tags=tags)
+            self.create(tags=tags or {})
+
+    @MODEL_AND_VERSION
     def test_tags_are_set_replaced_and_deleted(self, version: str | None) -> None:
-        self.create()
+        self.created_once()
         self.registry.set_tags("wine", version, tags={"a": "1", "b": "", "c": "3"})
         assert self.tags_of(version) == {"a": "1", "b": "", "c": "3"}
         self.registry.set_tags("wine", version, tags={"a": "2", "c": None, "d": "4"})
         assert self.tags_of(version) == {"a": "2", "b": "", "d": "4"}
 
-    @MODEL_OR_VERSION
+    @MODEL_AND_VERSION
     def test_tags_that_change_nothing(self, version: str | None) -> None:
-        self.create()
+        self.created_once()
         self.registry.set_tags("wine", version, tags={"a": "1"})
-        self.unchanged_by(lambda: self.registry.set_tags("wine", version, tags={"a": "1"}))
-        self.unchanged_by(lambda: self.registry.set_tags("wine", version, tags={"absent": None}))
-        self.unchanged_by(lambda: self.registry.set_tags("wine", version, tags={}))
+
+        def change_nothing() -> None:
+            for tags in ({"a": "1"}, {"absent": None}, {}):
+                self.registry.set_tags("wine", version, tags=tags)
+
+        self.unchanged_by(change_nothing)
 
     def test_tags_belong_to_one_version_or_to_the_model(self) -> None:
         self.create()
@@ -54,16 +64,15 @@ class LabelTests(RegistryTests):
         ]
         assert own(self.version("1", "beer").tags) == own(self.model("beer").tags) == {}
 
-    @MODEL_OR_VERSION
+    @MODEL_AND_VERSION
     def test_tags_given_at_creation_can_be_changed(self, version: str | None) -> None:
-        self.registry.ensure_model("wine", tags={"a": "1", "b": "2"})
-        self.create(tags={"a": "1", "b": "2"})
+        self.created_once(tags={"a": "1", "b": "2"})
         self.registry.set_tags("wine", version, tags={"a": "9", "b": None})
         assert self.tags_of(version) == {"a": "9"}
 
-    @MODEL_OR_VERSION
+    @MODEL_AND_VERSION
     def test_of_several_tags_all_are_set_or_none(self, version: str | None) -> None:
-        self.create()
+        self.created_once()
         tags = {"first": "1", "worst": "\ud800", "last": "3"}
         accepted = self.is_accepted(lambda: self.registry.set_tags("wine", version, tags=tags))
         assert self.tags_of(version) == (tags if accepted else {})
@@ -134,8 +143,12 @@ class LabelTests(RegistryTests):
         self.registry.set_alias("wine", "challenger", version="1")
         self.registry.set_alias("wine", "champion", version=None)
         assert self.aliases() == {"challenger": "1"}
-        self.unchanged_by(lambda: self.registry.set_alias("wine", "champion", version=None))
-        self.unchanged_by(lambda: self.registry.set_alias("wine", "never-set", version=None))
+
+        def remove_what_is_absent() -> None:
+            for alias in ("champion", "never-set"):
+                self.registry.set_alias("wine", alias, version=None)
+
+        self.unchanged_by(remove_what_is_absent)
 
     @requires(Feature.REGISTRY_ALIAS)
     def test_an_alias_belongs_to_its_model(self) -> None:
@@ -151,7 +164,7 @@ class LabelTests(RegistryTests):
         for name, version in UNKNOWN:
             with pytest.raises(NotFound):
                 self.registry.set_alias(name, "champion", version=version)
-            assert self.aliases() == {"champion": "1"}, "it stays where it was"
+        assert self.aliases() == {"champion": "1"}, "it stays where it was"
 
     # Stages.
 
@@ -178,7 +191,7 @@ class LabelTests(RegistryTests):
         for stage in ("", "production", "Production ", "Live", "none", "latest", "漢字"):
             with pytest.raises(Rejected):
                 self.registry.set_stage("wine", "1", stage=stage)
-            assert self.version().stage == "Staging"
+        assert self.version().stage == "Staging"
 
     @requires(Feature.REGISTRY_STAGE)
     def test_what_is_unknown_has_no_stage(self) -> None:

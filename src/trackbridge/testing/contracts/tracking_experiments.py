@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from trackbridge.domain.ids import experiment_id_of, mint_id
@@ -62,16 +64,13 @@ class ExperimentTests(TrackingTests):
         again = self.store.ensure_experiment(text, experiment_id=mint_id())
         assert (again.experiment_id, again.name) == (identifier, text)
 
-    @each("name", HOSTILE_TEXTS)
-    def test_a_hostile_tag_of_an_experiment_is_kept_or_refused(self, name: str) -> None:
-        text = HOSTILE_TEXTS[name]
-        self.ensure(name)
-        try:
-            self.ensure(name, {"t": text})
-        except Rejected:
-            assert "t" not in self.ensure(name).tags
-            return
-        assert self.ensure(name).tags["t"] == text
+    def test_a_hostile_tag_of_an_experiment_is_kept_or_refused(self) -> None:
+        kept = dict(self.ensure("one").tags)
+        for name, text in HOSTILE_TEXTS.items():
+            with suppress(Rejected):
+                self.ensure("one", {name: text})
+                kept[name] = text
+        assert self.ensure("one").tags == kept
 
     @requires(Feature.TRACKING_EXPERIMENT_LISTING)
     def test_experiments_are_listed_newest_first_then_by_id(self) -> None:

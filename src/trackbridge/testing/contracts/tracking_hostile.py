@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 
-from trackbridge.domain.runs import TAG_NAME, DatasetInput
+from trackbridge.domain.runs import TAG_NAME, DatasetInput, Run, RunSpec
 from trackbridge.errors import Rejected
 from trackbridge.ports.capabilities import Feature
-from trackbridge.testing.contracts.base import each, requires
+from trackbridge.testing.contracts.base import requires
 from trackbridge.testing.contracts.samples import HOSTILE_TEXTS, batch_of, bits_of, run_spec
-from trackbridge.testing.contracts.tracking_base import TrackingTests
+from trackbridge.testing.contracts.tracking_base import CONTRACT_EXPERIMENT_ID, TrackingTests, same_run
 
 
 class HostileTests(TrackingTests):
@@ -45,37 +47,48 @@ class HostileTests(TrackingTests):
         data = self.store.get_run(run_id).data
         assert (data.metrics, data.params, data.tags[key]) == ({key: 1.0}, {key: "1"}, "1")
 
-    @each("name", HOSTILE_TEXTS)
-    def test_a_hostile_value_of_a_param(self, name: str) -> None:
-        text, run_id = HOSTILE_TEXTS[name], self.open_run()
-        batch = batch_of(run_id, params=[("p", text)])
-        accepted = self.is_accepted(batch)
-        assert self.is_accepted(batch) == accepted, "a repetition changes nothing"
-        assert self.store.get_run(run_id).data.params == ({"p": text} if accepted else {})
+    def test_a_hostile_value_of_a_param(self) -> None:
+        run_id, kept = self.open_run(), dict[str, str]()
+        for name, text in HOSTILE_TEXTS.items():
+            batch = batch_of(run_id, params=[(name, text)])
+            accepted = self.is_accepted(batch)
+            assert self.is_accepted(batch) == accepted, f"a repetition changes nothing: {name}"
+            kept |= {name: text} if accepted else {}
+        assert self.store.get_run(run_id).data.params == kept
 
-    @each("name", HOSTILE_TEXTS)
-    def test_a_hostile_value_of_a_tag(self, name: str) -> None:
-        text, run_id = HOSTILE_TEXTS[name], self.open_run()
-        accepted = self.is_accepted(batch_of(run_id, tags=[("t", text)]))
-        assert self.store.get_run(run_id).data.tags.get("t") == (text if accepted else None)
+    def test_a_hostile_value_of_a_tag(self) -> None:
+        run_id = self.open_run()
+        kept = dict(self.store.get_run(run_id).data.tags)
+        for name, text in HOSTILE_TEXTS.items():
+            accepted = self.is_accepted(batch_of(run_id, tags=[(name, text)]))
+            kept |= {name: text} if accepted else {}
+        assert self.store.get_run(run_id).data.tags == kept
 
-    @each("name", HOSTILE_TEXTS)
-    def test_a_hostile_key(self, name: str) -> None:
-        text, run_id, now = HOSTILE_TEXTS[name], self.open_run(), self.now
-        metric = self.is_accepted(batch_of(run_id, metrics=[(text, 1.5, 0, now)]))
-        param = self.is_accepted(batch_of(run_id, params=[(text, "1")]))
-        tag = self.is_accepted(batch_of(run_id, tags=[(text, "1")]))
+    def test_a_hostile_key(self) -> None:
+        """Each has a value of its own, so that none can be taken for another."""
+        run_id, now = self.open_run(), self.now
+        tags = dict(self.store.get_run(run_id).data.tags)
+        metrics: dict[str, float] = {}
+        params: dict[str, str] = {}
+        removed: list[tuple[str, None]] = []
+        for number, (name, text) in enumerate(HOSTILE_TEXTS.items()):
+            metric = self.is_accepted(batch_of(run_id, metrics=[(text, number + 0.5, 0, now)]))
+            param = self.is_accepted(batch_of(run_id, params=[(text, name)]))
+            tag = self.is_accepted(batch_of(run_id, tags=[(text, name)]))
+            metrics |= {text: number + 0.5} if metric else {}
+            params |= {text: name} if param else {}
+            removed += [(text, None)] if tag else []
+            refused = not (metric and param and tag)
+            assert not (refused and self.must_hold_key(text)), f"within the declared limits: {name}"
+        names = {text: name for name, text in HOSTILE_TEXTS.items()}
         data = self.store.get_run(run_id).data
-        assert data.metrics == ({text: 1.5} if metric else {})
-        assert data.params == ({text: "1"} if param else {})
-        assert data.tags.get(text) == ("1" if tag else None)
-        if metric and self.capabilities.supports(Feature.TRACKING_METRIC_HISTORY):
-            assert self.history(run_id, text) == [(0, now, bits_of(1.5))]
-        if tag:
-            self.write_all(batch_of(run_id, tags=[(text, None)]))
-            assert text not in self.store.get_run(run_id).data.tags
-        refused = not (metric and param and tag)
-        assert not (refused and self.must_hold_key(text)), "a key within the declared limits is refused"
+        assert (data.metrics, data.params) == (metrics, params)
+        assert data.tags == tags | {text: names[text] for text, _ in removed}
+        if self.capabilities.supports(Feature.TRACKING_METRIC_HISTORY):
+            expected = {text: [(0, now, bits_of(value))] for text, value in metrics.items()}
+            assert {text: self.history(run_id, text) for text in metrics} == expected
+        self.write_all(batch_of(run_id, tags=removed))
+        assert self.store.get_run(run_id).data.tags == tags
 
     def must_hold_key(self, key: str) -> bool:
         """Tell whether the declared limits promise that a key is taken; NUL and surrogates never are."""
@@ -84,39 +97,46 @@ class HostileTests(TrackingTests):
         pattern, most = self.limits.key_pattern, self.limits.key_chars_max
         return (most is None or len(key) <= most) and (pattern is None or bool(re.fullmatch(pattern, key)))
 
-    @each("name", HOSTILE_TEXTS)
-    def test_a_hostile_name_of_a_run(self, name: str) -> None:
-        text = HOSTILE_TEXTS[name]
-        spec = run_spec(text, experiment=name)
-        try:
-            opened = self.store.open_run(spec)
-        except Rejected:
-            assert self.listed(spec.experiment_id) == []
-            return
-        run = self.store.get_run(opened.info.run_id)
-        assert opened.info.run_name == run.info.run_name == run.data.tags[TAG_NAME] == text
+    def taken_of(self, specs: Iterable[RunSpec]) -> list[tuple[RunSpec, Run]]:
+        """Open runs of the contract's experiment; return those that the store took, as it reads them.
 
-    @each("name", HOSTILE_TEXTS)
-    def test_a_hostile_tag_of_a_new_run(self, name: str) -> None:
-        text = HOSTILE_TEXTS[name]
-        spec = run_spec(tags={"t": text, "k " + text: "1"}, experiment=name)
-        try:
-            self.store.open_run(spec)
-        except Rejected:
-            assert self.listed(spec.experiment_id) == []
-            return
-        tags = self.store.get_run(spec.run_id).data.tags
-        assert (tags["t"], tags["k " + text]) == (text, "1")
+        Of those that it refused, there is nothing.
+        """
+        taken = []
+        for spec in specs:
+            with suppress(Rejected):
+                taken.append((spec, self.store.open_run(spec)))
+        assert set(self.listed(CONTRACT_EXPERIMENT_ID)) == {spec.run_id for spec, _ in taken}
+        read = [(spec, self.store.get_run(spec.run_id)) for spec, _ in taken]
+        assert all(same_run(run, found) for (_, run), (_, found) in zip(taken, read, strict=True))
+        return read
+
+    def test_a_hostile_name_of_a_run(self) -> None:
+        for spec, run in self.taken_of(run_spec(text) for text in HOSTILE_TEXTS.values()):
+            assert run.info.run_name == run.data.tags[TAG_NAME] == spec.name
+
+    def test_a_hostile_tag_of_a_new_run(self) -> None:
+        tags = [{"t": text, "k " + text: "1"} for text in HOSTILE_TEXTS.values()]
+        for spec, run in self.taken_of(run_spec(tags=given) for given in tags):
+            assert {key: run.data.tags.get(key) for key in spec.tags} == spec.tags
 
     @requires(Feature.TRACKING_DATASETS)
-    @each("name", HOSTILE_TEXTS)
-    def test_a_hostile_data_set(self, name: str) -> None:
-        text, run_id = HOSTILE_TEXTS[name], self.open_run()
-        dataset = DatasetInput(
-            name=text, digest="1", source_type=text, source=text, schema=text, profile=text, tags={text: text}
-        )
-        accepted = self.is_accepted(batch_of(run_id, inputs=[dataset]))
-        assert self.store.get_run(run_id).inputs.dataset_inputs == ((dataset,) if accepted else ())
+    def test_a_hostile_data_set(self) -> None:
+        run_id, kept = self.open_run(), []
+        for text in HOSTILE_TEXTS.values():
+            dataset = DatasetInput(
+                name=text,
+                digest="1",
+                source_type=text,
+                source=text,
+                schema=text,
+                profile=text,
+                tags={text: text},
+            )
+            if self.is_accepted(batch_of(run_id, inputs=[dataset])):
+                kept.append(dataset)
+        found = self.store.get_run(run_id).inputs.dataset_inputs
+        assert sorted(found, key=repr) == sorted(kept, key=repr)
 
     def test_texts_that_differ_only_in_form_stay_apart(self) -> None:
         run_id = self.open_run()

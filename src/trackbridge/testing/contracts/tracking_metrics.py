@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from itertools import zip_longest
 
 import pytest
 
@@ -51,21 +52,20 @@ class MetricTests(TrackingTests):
         return kind_of(value) not in self.limits.metric_values_unheld
 
     def point_is_accepted(
-        self, run_id: str, value: float, *, step: int = 0, timestamp: int | None = None
+        self, run_id: str, value: float, *, key: str = "m", step: int = 0, timestamp: int | None = None
     ) -> bool:
         at = self.now if timestamp is None else timestamp
-        return self.is_accepted(batch_of(run_id, metrics=[("m", value, step, at)]))
+        return self.is_accepted(batch_of(run_id, metrics=[(key, value, step, at)]))
 
     def test_a_value_is_kept_by_its_bits(self) -> None:
-        expected: dict[str, dict[str, int]] = {}
+        run_id, expected = self.open_run(), dict[str, int]()
         for name, value in (FINITE_VALUES | NON_FINITE_VALUES).items():
-            run_id = self.open_run(name)
-            accepted = self.point_is_accepted(run_id, value)
+            accepted = self.point_is_accepted(run_id, value, key=name)
             assert accepted == self.holds(value), name
-            expected[name] = {"m": bits_of(value)} if accepted else {}
-            assert metrics_of(self.store.get_run(run_id)) == expected[name], name
-        listed = {run.info.run_name: metrics_of(run) for run in self.store.list_runs(CONTRACT_EXPERIMENT_ID)}
-        assert listed == expected
+            expected |= {name: bits_of(value)} if accepted else {}
+        assert metrics_of(self.store.get_run(run_id)) == expected
+        (listed,) = self.store.list_runs(CONTRACT_EXPERIMENT_ID)
+        assert metrics_of(listed) == expected
 
     @requires(Feature.TRACKING_METRIC_HISTORY)
     def test_a_history_keeps_every_value_by_its_bits(self) -> None:
@@ -83,18 +83,15 @@ class MetricTests(TrackingTests):
         self.write_all(batch_of(run_id, metrics=[("m", value, 0, now) for value in values]))
         assert sorted(self.history(run_id, "m")) == sorted((0, now, bits_of(value)) for value in values)
 
-    @each("step", [INT64_MIN, -(2**53) - 1, -1, 0, 2**31, 2**53 + 1, INT64_MAX])
-    def test_a_step_is_any_64_bit_integer(self, step: int) -> None:
-        run_id = self.open_run()
-        if not self.point_is_accepted(run_id, 1.0, step=step):
-            assert self.store.get_run(run_id).data.metrics == {}
-            return
-        assert self.store.get_run(run_id).data.metrics == {"m": 1.0}
-        self.assert_history_where_there_is_one(run_id, step)
-
-    def assert_history_where_there_is_one(self, run_id: str, step: int) -> None:
+    def test_a_step_is_any_64_bit_integer(self) -> None:
+        run_id, kept = self.open_run(), {}
+        for number, step in enumerate([INT64_MIN, -(2**53) - 1, -1, 0, 2**31, 2**53 + 1, INT64_MAX]):
+            if self.point_is_accepted(run_id, 1.0, key=f"m{number}", step=step):
+                kept[f"m{number}"] = step
+        assert self.store.get_run(run_id).data.metrics == dict.fromkeys(kept, 1.0)
         if self.capabilities.supports(Feature.TRACKING_METRIC_HISTORY):
-            assert [point[0] for point in self.history(run_id, "m")] == [step]
+            steps = {key: [point[0] for point in self.history(run_id, key)] for key in kept}
+            assert steps == {key: [step] for key, step in kept.items()}
 
     @each("step", [INT64_MIN, INT64_MAX])
     def test_extreme_steps_are_ordered(self, step: int) -> None:
@@ -105,11 +102,13 @@ class MetricTests(TrackingTests):
         assert self.store.get_run(run_id).data.metrics == {"m": 1.0 if step > 0 else 2.0}
 
     @requires(Feature.TRACKING_METRIC_HISTORY)
-    @each("timestamp", [INT64_MIN, -1, 0, 1, 2**53 + 1, INT64_MAX])
-    def test_a_timestamp_is_kept_exactly_or_refused(self, timestamp: int) -> None:
+    def test_a_timestamp_is_kept_exactly_or_refused(self) -> None:
         run_id = self.open_run()
-        accepted = self.point_is_accepted(run_id, 1.0, timestamp=timestamp)
-        assert self.history(run_id, "m") == ([(0, timestamp, bits_of(1.0))] if accepted else [])
+        for number, timestamp in enumerate([INT64_MIN, -1, 0, 1, 2**53 + 1, INT64_MAX]):
+            key = f"m{number}"
+            accepted = self.point_is_accepted(run_id, 1.0, key=key, timestamp=timestamp)
+            expected = [(0, timestamp, bits_of(1.0))] if accepted else []
+            assert self.history(run_id, key) == expected, timestamp
 
     def test_a_point_older_than_the_limit_is_refused_or_kept(self) -> None:
         run_id = self.open_run()
@@ -194,42 +193,45 @@ class MetricTests(TrackingTests):
                 (number, now + number, bits_of(float(number))) for number in range(index, 3_000, 3)
             ]
 
-    @each("name", LAST_VALUES)
-    def test_the_last_value_of_a_metric(self, name: str) -> None:
-        points, expected = LAST_VALUES[name]
-        assert self.last_values(points, name) == [expected] * 4
+    def test_the_last_value_of_a_metric(self) -> None:
+        cases = {name: points for name, (points, _) in LAST_VALUES.items()}
+        expected = {name: bits_of(value) for name, (_, value) in LAST_VALUES.items()}
+        assert self.last_values(cases) == [expected] * 4
 
-    @each("name", NON_FINITE_LAST_VALUES)
-    def test_the_last_value_among_those_that_are_not_finite(self, name: str) -> None:
-        points, expected = NON_FINITE_LAST_VALUES[name]
-        unheld = [value for value, _, _ in points if not self.holds(value)]
-        if unheld:
-            assert not self.point_is_accepted(self.open_run(), unheld[0])
-            return
-        for found in self.last_values(points, name):
-            assert found == expected or (math.isnan(found) and math.isnan(expected))
+    def test_the_last_value_among_those_that_are_not_finite(self) -> None:
+        cases, expected = {}, {}
+        for name, (points, value) in NON_FINITE_LAST_VALUES.items():
+            unheld = [given for given, _, _ in points if not self.holds(given)]
+            if unheld:
+                assert not self.point_is_accepted(self.open_run(), unheld[0]), name
+                continue
+            cases[name], expected[name] = points, bits_of(value)
+        assert self.last_values(cases) == [expected] * (4 if cases else 0)
 
-    def last_values(self, points: list[tuple[float, int, int]], experiment: str) -> list[float]:
-        """Write points (value, step, milliseconds after now) and read the last value.
+    def last_values(self, cases: Mapping[str, list[tuple[float, int, int]]]) -> list[dict[str, int]]:
+        """Write points (value, step, milliseconds after now) and read the bits of the last values by case.
 
-        Into four runs of a new experiment: at once and one by one, in this order and the other way round.
+        Each case has a metric, in four runs of a new experiment: at once and one by one, in this order and
+        the other way round.
         """
+        if not cases:
+            return []
         now, found = self.now, {}
-        rows = [("m", value, step, now + after) for value, step, after in points]
-        for ordered in (rows, rows[::-1]):
-            for batches in ([ordered], [[row] for row in ordered]):
-                run_id = self.open_run(experiment=experiment)
+        rows = [
+            [(f"m{number}", value, step, now + after) for value, step, after in points]
+            for number, points in enumerate(cases.values())
+        ]
+        for ordered in (rows, [points[::-1] for points in rows]):
+            whole = [point for points in ordered for point in points]
+            turns = [[point for point in turn if point] for turn in zip_longest(*ordered)]
+            for batches in ([whole], turns):
+                run_id = self.open_run(experiment="last values")
                 for batch in batches:
                     self.write_all(batch_of(run_id, metrics=batch))
-                found[run_id] = self.store.get_run(run_id).data.metrics["m"]
-        listed = {
-            run.info.run_id: run.data.metrics["m"]
-            for run in self.store.list_runs(experiment_id_of(experiment))
-        }
-        assert {key: bits_of(value) for key, value in listed.items()} == {
-            key: bits_of(value) for key, value in found.items()
-        }
-        return list(found.values())
+                found[run_id] = metrics_of(self.store.get_run(run_id))
+        listed = self.store.list_runs(experiment_id_of("last values"))
+        assert {run.info.run_id: metrics_of(run) for run in listed} == found
+        return [{name: bits[f"m{number}"] for number, name in enumerate(cases)} for bits in found.values()]
 
 
 def metrics_of(run: Run) -> dict[str, int]:

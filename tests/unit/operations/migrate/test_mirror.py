@@ -575,7 +575,7 @@ def test_random_edits_on_both_sides_are_never_lost_silently() -> None:
     run_state_machine_as_test(
         TwoRegistries,
         settings=settings(
-            max_examples=60,
+            max_examples=30,
             stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),

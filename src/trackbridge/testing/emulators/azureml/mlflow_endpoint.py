@@ -44,6 +44,7 @@ class MlflowBehind:
         self._connections = threading.local()
         self.points = RepeatedPoints()
         self.names = RunNames()
+        self._experiments: dict[str, str] = {}
 
     def call(self, method: str, route: str, request: dict[str, Any] | None = None, query: str = "") -> Result:
         """Send a request on, such as ``("GET", "runs/get", query="run_id=…")``."""
@@ -75,6 +76,15 @@ class MlflowBehind:
         found = json.loads(answer.body)["run"] if answer.status == 200 else None
         told: dict[str, Any] | None = self.names.outward(found)
         return told
+
+    def experiment_of(self, run_id: str) -> str | None:
+        """Return the id of the experiment that a run belongs to for ever, None when there is no such run."""
+        if run_id not in self._experiments:
+            found = self.run(run_id)
+            if found is None:
+                return None
+            self._experiments[run_id] = str(found["info"]["experiment_id"])
+        return self._experiments[run_id]
 
 
 def run_of(cloud: Cloud, run_id: str) -> dict[str, Any]:

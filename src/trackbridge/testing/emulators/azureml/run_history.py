@@ -56,9 +56,8 @@ def _require_run(cloud: Cloud, request: Request) -> str:
         if _job(cloud, workspace_id, run) is not None:
             return workspace_id
     # Without the lock: another server answers.
-    found = cloud.part(MlflowBehind).run(run)
-    asked = request.names.get("experiment")
-    if found is None or (asked is not None and found["info"]["experiment_id"] != asked):
+    found = cloud.part(MlflowBehind).experiment_of(run)
+    if found is None or request.names.get("experiment", found) != found:
         raise Refused(404, "UserError", f"Run {run} not found")
     return workspace_id
 
