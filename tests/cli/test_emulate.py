@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Bridge, bridge_process, lines_until, rest_of
+from tests.cli.test_process import on_a_terminal
 from trackbridge.cli.emulate import _ran
 
 
@@ -101,6 +103,16 @@ def test_a_command_finds_it_and_ends_it() -> None:
     program = 'echo "$BRIDGE_TRACKING_URI $AWS_REGION"; exit 7'
     process = bridge_process("emulate", "sagemaker", "--region", "eu-west-1", "--", "sh", "-c", program)
     assert rest_of(process) == (7, "sagemaker://eu-west-1 eu-west-1\n", "")
+
+
+@pytest.mark.usefixtures("project")
+def test_who_waits_at_a_terminal_is_told_for_what() -> None:
+    code, screen = on_a_terminal("emulate", "sagemaker", "--", "sh", "-c", "echo begun")
+    assert code == 0
+    starting, running, begun = screen.splitlines()
+    assert starting == "starting the emulator; this takes some seconds"
+    assert re.fullmatch(r"the emulator answers at http://127\.0\.0\.1:\d+ until 'sh' ends", running)
+    assert begun == "begun"
 
 
 def test_a_job_needs_no_more_than_it_tells(tmp_path: Path) -> None:

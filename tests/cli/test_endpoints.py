@@ -182,7 +182,9 @@ def test_delete_asks_and_comes_back(bridge: Bridge, wine: Scene) -> None:
 
 def test_history_and_rollback_to_a_number(bridge: Bridge, wine: Scene) -> None:
     bridge("endpoints", "rollback", "wine", "--yes", "--why", "v2 is slow")
-    lines = bridge("endpoints", "history", "wine").out.splitlines()
+    told = bridge("endpoints", "history", "wine")
+    lines = told.out.splitlines()
+    assert "bridge endpoints rollback wine --to NUMBER" in told.err
     assert lines[0].split()[0] == "REVISION"
     assert "v1 90 % (models:/wine/1), v2 10 % (models:/wine/2)" in lines[1]
     assert lines[1].endswith("to revision 2: v2 is slow")

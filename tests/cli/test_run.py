@@ -140,6 +140,7 @@ def test_usage_errors(bridge: Bridge, empty: str) -> None:
     assert "cannot be read" in bridge("run", empty, "-r", "none.txt", code=1).err
     bridge("run", empty, "--lr", "0.1", code=2)
     assert "is neither a remote nor a scheme" in bridge("run", empty, "--on", "moon", code=1).err
+    assert "did you mean 'bridge runs list'?" in bridge("run", "list", code=2).err
     assert bridge("jobs", "list", "--json").summary["jobs"] == 0
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from trackbridge.domain.secrets import shown
 from trackbridge.errors import (
@@ -154,13 +155,20 @@ def translated(
         hint = "name the file of your company's certificates: option ca_file, or AWS_CA_BUNDLE"
         return AuthError(f"the certificate of {service} is not trusted: {text}", hint=hint, **where)
     if isinstance(error, (ConnectTimeoutError, Unreachable, HTTPClientError)):
-        hint = "check the network; what was logged is kept and delivered later"
-        return Unavailable(f"{service} cannot be reached: {type(error).__name__}", hint=hint, **where)
+        hint = "check the network, or start the emulator; what was logged is kept and delivered later"
+        why = f"{service} cannot be reached{_address(error)}: {type(error).__name__}"
+        return Unavailable(why, hint=hint, **where)
     if isinstance(error, (ParamValidationError, TypeError, ValueError)):
         return Rejected(text, hint="correct the value that is named", **where)
     if isinstance(error, NoRegionError):
         return ConfigError(text, hint="write sagemaker://REGION", **where)
     return Unavailable(f"{service} failed: {type(error).__name__}: {text}", **where)
+
+
+def _address(error: Any) -> str:
+    """Return where an error of a connection happened, without path and query, which may be signed."""
+    url = urlsplit(str(error.kwargs.get("endpoint_url") or ""))
+    return f" at {url.scheme}://{shown(url.netloc.rpartition('@')[2])}" if url.netloc else ""
 
 
 def _refused(error: Any, place: Place, access: Access, where: dict[str, Any]) -> BridgeError:

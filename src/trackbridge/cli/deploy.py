@@ -114,12 +114,11 @@ def show_address(output: Output, place: Opened, state: EndpointState) -> None:
     if state.url:
         output.show(f"  address  {state.url}")
     if place.capabilities.supports(Feature.DEPLOYMENTS_INVOKE):
-        row = '{"inputs": [[...]]}'
-        output.show(f"  ask it   bridge endpoints invoke {state.endpoint}{named} --data '{row}'")
+        output.show(f"  ask it   bridge endpoints invoke {state.endpoint}{named} -i ROWS.json")
         token = _token(place, state)
         if token:
             header = "-H 'Content-Type: application/json'"
-            output.show(f"           curl {state.url}/invocations {token}{header} -d '{row}'")
+            output.show(f"           curl {state.url}/invocations {token}{header} -d @ROWS.json")
     if place.capabilities.supports(Feature.DEPLOYMENTS_METRICS):
         output.show(f"  watch    bridge endpoints watch {state.endpoint}{named}")
     if place.capabilities.supports(Feature.DEPLOYMENTS_REVISIONS):

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -127,9 +128,14 @@ def _serve(
 ) -> None:
     """Run an emulator until a command or an interrupt ends it; ``prepare`` returns further variables."""
     _check(command, output)
+    is_watched = bool(command) and sys.stderr.isatty()
+    if is_watched:
+        output.note("starting the emulator; this takes some seconds")
     with _stopping() as stop, _started(begin, port) as emulator:
         variables = {**emulator.environment(), **prepare(emulator)}
         own = len(emulator.calls)
+        if is_watched:
+            output.note(f"the emulator answers at {emulator.url} until {command[0]!r} ends")
         if command:
             output.end(_ran(command, {**variables, URI_VARIABLE: emulator.uri}, stop, unset=unset))
         tell(output, emulator, variables)

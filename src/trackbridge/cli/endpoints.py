@@ -18,6 +18,7 @@ from trackbridge.cli.endpoint_telemetry import telemetry
 from trackbridge.cli.endpoint_watch import figures, metrics_by_deployment, watch
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
+from trackbridge.cli.plans import named_target
 
 if TYPE_CHECKING:
     from trackbridge.domain.deployments import EndpointState
@@ -134,7 +135,8 @@ def history(output: Output, endpoint: str, target: str) -> None:
     from trackbridge.operations.deploy import list_revisions
     from trackbridge.operations.opening import open_place
 
-    found = list_revisions(open_place(target), endpoint)
+    place = open_place(target)
+    found = list_revisions(place, endpoint)
     rows = []
     for revision in found:
         stood = ", ".join(
@@ -153,7 +155,8 @@ def history(output: Output, endpoint: str, target: str) -> None:
         output.event("revision", _struct_fields(revision))
     if rows:
         output.table(("REVISION", "STOOD AS", "BEFORE", "BY", "TIME (UTC)", "WHY"), rows, cell_chars_max=120)
-        output.note(f"return to one: bridge endpoints rollback {endpoint} --to NUMBER")
+        named = named_target(place.uri)
+        output.note(f"return to one: bridge endpoints rollback {endpoint}{named} --to NUMBER")
     else:
         output.note(f"nothing was done to an endpoint {endpoint!r}")
     output.summary({"endpoint": endpoint, "revisions": len(found)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import click
@@ -94,6 +96,7 @@ def run(
     from trackbridge.operations.job_notes import finish_submissions
     from trackbridge.resolve.config import Settings
 
+    _refuse_a_slip(words[0])
     request = msgspec.structs.replace(request, words=words, parameters=pairs_of(params, "-P"))
     prepared = prepare_job(request, settings=Settings(), tracking_uri=uri)
     if only_plan:
@@ -209,3 +212,17 @@ def job_fields(state: JobState) -> dict[str, object]:
 def job_summary(state: JobState) -> dict[str, object]:
     """Return what a command's summary says of a job."""
     return {**job_fields(state), "exit_status": exit_code_of(state) if state.status.is_final else None}
+
+
+def _refuse_a_slip(word: str) -> None:
+    """Refuse what is no source and no program, but what can be asked of runs: ``bridge run list``.
+
+    Raises:
+        UsageError: It is such a word.
+    """
+    if os.path.exists(word) or shutil.which(word):
+        return
+    from trackbridge.cli.runs import runs
+
+    if word in runs.commands:
+        raise click.UsageError(f"there is no program {word!r}; did you mean 'bridge runs {word}'?")

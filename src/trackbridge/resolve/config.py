@@ -34,6 +34,8 @@ from trackbridge.resolve.uri import TrackingUri, parse_several, unwrapped
 REMOTES_TABLE = "remotes"
 WEBHOOKS_TABLE = "webhooks"
 TEXT_CHARS_MAX = 1000
+CLOSE = 0.8
+"""How alike a variable must be to a setting's for being a slip; adapters have variables of their own."""
 
 _BYTES = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?)\s*(?P<unit>[kKMGT]?i?)B?")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -409,7 +411,9 @@ class Settings:
         known = {setting.variable for setting in SETTINGS.values()}
         candidates = sorted(name for name in self.around.environ if name.startswith("BRIDGE_"))
         close = (
-            (name, difflib.get_close_matches(name, known, 1)) for name in candidates if name not in known
+            (name, difflib.get_close_matches(name, known, 1, cutoff=CLOSE))
+            for name in candidates
+            if name not in known
         )
         return [(name, meant[0]) for name, meant in close if meant]
 

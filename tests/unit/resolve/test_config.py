@@ -182,9 +182,8 @@ def test_describe_shows_all_settings_with_origin_and_problem(with_variables):
 
 
 def test_misspelt_variables_are_noticed(with_variables):
-    around = with_variables(
-        BRIDGE_DELIVRY="off", BRIDGE_DELIVERY="off", BRIDGE_SOMETHING_OF_OTHERS_ALTOGETHER="1"
-    )
+    adapters = {"BRIDGE_SAGEMAKER_IMAGE": "python:3.11", "BRIDGE_SAGEMAKER_ROLE": "jobs"}
+    around = with_variables(BRIDGE_DELIVRY="off", BRIDGE_DELIVERY="off", BRIDGE_SOMETHING="1", **adapters)
     assert Settings(around).unknown_variables() == [("BRIDGE_DELIVRY", "BRIDGE_DELIVERY")]
 
 

@@ -148,12 +148,11 @@ def test_no_answer_at_all() -> None:
     late = meaning(ReadTimeoutError(endpoint_url="https://x"))
     assert isinstance(late, TimedOut)
     assert late.ambiguous
-    for error in (
-        EndpointConnectionError(endpoint_url="https://x"),
-        ConnectTimeoutError(endpoint_url="https://x"),
-    ):
+    signed = "https://user:key@x:9/path?X-Amz-Signature=abc"
+    for error in (EndpointConnectionError(endpoint_url=signed), ConnectTimeoutError(endpoint_url=signed)):
         unreached = meaning(error)
         assert type(unreached) is Unavailable
+        assert " cannot be reached at https://x:9: " in unreached.message
         assert "delivered later" in (unreached.hint or "")
 
 
