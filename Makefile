@@ -18,8 +18,8 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 10))
 IS_WHOLE := import pip, sys; sys.exit(sys.version_info < (3, 10))
 PIP_FLAGS := --quiet --no-input --disable-pip-version-check
-# Two at least, for tests wait, too; four at most, for each has servers of its own, a gigabyte of them.
-WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : n > 4 ? 4 : n)))
+# One more than there are cores, for tests wait, too; four at most, for each has servers of its own, a gigabyte of them.
+WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 3 ? n + 1 : 4)))
 PYTEST_FLAGS ?= -n $(WORKERS) --dist loadfile
 
 # Tests start thousands of processes; each would compile every module that it imports.
