@@ -12,7 +12,7 @@ import click
 from trackbridge.cli.failures import EXIT_ERROR, EXIT_PARTLY
 from trackbridge.cli.job_options import COURSE, RUN, job_options
 from trackbridge.cli.options import example, output_option, uri_option
-from trackbridge.cli.output import Output, counted
+from trackbridge.cli.output import LINE_CHARS_MAX, Output, counted
 from trackbridge.cli.pairs import pairs_of
 from trackbridge.cli.sections import SectionedCommand, SectionOption
 from trackbridge.cli.terminal import Bar, draws
@@ -343,12 +343,14 @@ def _progress(output: Output, made: Sweep, total: int) -> Iterator[Callable[[Tri
     if output.as_json or not draws(sys.stderr) or not sys.stdout.isatty():
         yield tell
         return
+    from trackbridge.api.display import printable
+
     known = sum(trial.state.is_final for trial in made.folder.trials().values())
     bar = Bar(sys.stderr, total, done=known, shows_elapsed=True)
 
     def draw(trial: Trial) -> None:
         if trial.state.is_final:
-            bar.print(told(trial))
+            bar.print(printable(told(trial), LINE_CHARS_MAX))
             bar.show(bar.done + 1, about=f"best {best[0].value:g} (trial {best[0].number})" if best else "")
 
     try:
