@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from tests.cli.conftest import Bridge, bridge_process, lines_until, rest_of
 from tests.cli.test_process import on_a_terminal
 from trackbridge.cli.emulate import _ran
+from trackbridge.operations.waiting import Stop
 
 
 def started(*arguments: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
@@ -133,7 +133,7 @@ def test_who_ends_it_ends_the_command() -> None:
 
 
 def test_who_ends_it_while_the_command_starts_ends_the_command() -> None:
-    class SetBehindTheStart(threading.Event):
+    class SetBehindTheStart(Stop):
         looks = 0
 
         def is_set(self) -> bool:

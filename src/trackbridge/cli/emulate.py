@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial, reduce
@@ -18,6 +17,7 @@ import click
 
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output
+from trackbridge.operations.waiting import Stop
 
 if TYPE_CHECKING:
     from trackbridge.testing.emulators.azureml.emulator import AzureMlEmulator
@@ -157,7 +157,7 @@ def _check(command: tuple[str, ...], output: Output) -> None:
 
 
 def _ran(
-    command: tuple[str, ...], variables: Mapping[str, str], stop: threading.Event, *, unset: tuple[str, ...]
+    command: tuple[str, ...], variables: Mapping[str, str], stop: Stop, *, unset: tuple[str, ...]
 ) -> int:
     """Run a command that finds the emulator by its variables; return its exit code as a shell does."""
     if stop.is_set():
@@ -205,9 +205,9 @@ def _for_jobs(emulator: SageMakerEmulator) -> dict[str, str]:
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
+def _stopping() -> Iterator[Stop]:
     """Return what is set by Ctrl-C and by SIGTERM: both are the ordinary end."""
-    stop = threading.Event()
+    stop = Stop()
 
     def end(number: int, frame: Any) -> None:
         stop.set()

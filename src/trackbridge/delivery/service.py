@@ -162,7 +162,7 @@ class DeliveryService:
         self._open_backend = open_backend
         self._dead_letters = DeadLetters(root)
         self._stop = threading.Event()
-        self._hurry = threading.Event()
+        self._is_hurried = False
         self._given_up: dict[str, float] = {}  # journal id -> when to try again (time.monotonic)
         self._deliveries: dict[str, tuple[JournalDelivery, list[threading.Thread]]] = {}
 
@@ -175,7 +175,7 @@ class DeliveryService:
 
     def hurry(self) -> None:
         """Deliver what is there, and end at the first obstacle."""
-        self._hurry.set()
+        self._is_hurried = True  # no event: a signal's handler calls this
 
     def run(self) -> None:
         """Deliver; return when stopped, or when nothing is left that can be delivered."""
@@ -205,7 +205,7 @@ class DeliveryService:
     def _candidates(self) -> list[JournalFolder]:
         own = [self._own] if self._own is not None and self._own.is_described() else []
         others: list[JournalFolder] = []
-        if self._adopt and not self._hurry.is_set():
+        if self._adopt and not self._is_hurried:
             with contextlib.suppress(OSError):  # looked at again in ADOPT_S
                 others = [folder for folder in journals(self._root) if folder.journal_id != self._own_id]
         return own + others
@@ -236,7 +236,7 @@ class DeliveryService:
 
     def _own_is_over(self) -> bool:
         own = self._own
-        if own is None or self._hurry.is_set():
+        if own is None or self._is_hurried:
             return True
         return own.journal_id in self._given_up or not own.is_described()
 
@@ -311,7 +311,7 @@ class DeliveryService:
                     return
                 continue
             blocked_since = None
-            if progress is Progress.IDLE and self._hurry.is_set():
+            if progress is Progress.IDLE and self._is_hurried:
                 self._give_up(delivery.folder)
                 return
             self._gather(delivery.folder, lane)
@@ -319,7 +319,7 @@ class DeliveryService:
     def _pause(self, folder: JournalFolder, lane: Lane) -> bool:
         """Wait until another try is worth it; True when somebody who waits ended it."""
         asked_at = max(lane.not_before, time.monotonic() + ASKED_S)
-        while not self._stop.is_set() and not self._hurry.is_set():
+        while not self._stop.is_set() and not self._is_hurried:
             now = time.monotonic()
             if now >= lane.retry_at:
                 return False
@@ -329,7 +329,7 @@ class DeliveryService:
         return False
 
     def _gives_up(self, folder: JournalFolder, blocked_since: float) -> bool:
-        if self._hurry.is_set():
+        if self._is_hurried:
             return True
         return not folder.writer_lives() and time.monotonic() - blocked_since > self._linger_s
 

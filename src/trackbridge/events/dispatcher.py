@@ -56,11 +56,11 @@ class Dispatcher:
         self._unwritten: dict[str, Tally] = {}
         self._settled = 0
         self._settled_lock = threading.Lock()
-        self._hurry = threading.Event()
+        self._is_hurried = False
 
     def hurry(self) -> None:
         """End soon: read no more, keep what cannot be delivered in a moment."""
-        self._hurry.set()
+        self._is_hurried = True  # no event: a signal's handler calls this
 
     def run(self) -> None:
         """Serve until the program's end, and for a while after it."""
@@ -68,11 +68,11 @@ class Dispatcher:
             courier.start()
         for line in self._lines():
             self._take(line)
-        deadline = time.monotonic() + (HURRY_S if self._hurry.is_set() else self._linger_s)
+        deadline = time.monotonic() + (HURRY_S if self._is_hurried else self._linger_s)
         for courier in self._couriers:
             courier.finish(deadline)
         while time.monotonic() < deadline and not all(courier.join(0.1) for courier in self._couriers):
-            if self._hurry.is_set():
+            if self._is_hurried:
                 deadline = min(deadline, time.monotonic() + HURRY_S)
             self._write_counts()
         for courier in self._couriers:
@@ -86,7 +86,7 @@ class Dispatcher:
         """Yield each whole line until the program's end; write the counts between them."""
         self._connection.settimeout(COUNTS_S)
         rest, written_at = b"", time.monotonic()
-        while not self._hurry.is_set():
+        while not self._is_hurried:
             try:
                 part = self._connection.recv(RECEIVED_BYTES)
             except TimeoutError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -29,3 +30,32 @@ class Pace:
         """Wait a little, given when (by ``clock``) the waiting began, or something last happened."""
         waited_s = self.clock() - since_s
         self.pause(min(max(waited_s * self.share, self.wait_s_min), self.wait_s_max))
+
+
+class Stop:
+    """An event that a signal's handler may set.
+
+    A handler runs between two steps of the main thread. Where that is about to wait for a ``threading.Event``
+    it holds the event's lock, and ``set`` would wait for that lock for ever; a ``SimpleQueue`` may be
+    interrupted by its own ``put``.
+    """
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """End all waiting, now and later."""
+        self._queue.put(None)
+
+    def is_set(self) -> bool:
+        """Tell whether it was set."""
+        return not self._queue.empty()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until it is set, or for so long in seconds; tell whether it is set."""
+        try:
+            self._queue.get(timeout=timeout_s)
+        except queue.Empty:
+            return False
+        self._queue.put(None)  # for whoever else waits
+        return True

@@ -43,7 +43,7 @@ from trackbridge.operations.sweeps.parent import (
 from trackbridge.operations.sweeps.records import SweepFolder, Trial, TrialState
 from trackbridge.operations.sweeps.samplers import Proposer, proposer_of
 from trackbridge.operations.sweeps.values import value_of
-from trackbridge.operations.waiting import Pace
+from trackbridge.operations.waiting import Pace, Stop
 from trackbridge.ports.artifacts import ArtifactStore
 from trackbridge.ports.capabilities import Capabilities
 from trackbridge.ports.jobs import JobBackend
@@ -134,7 +134,7 @@ class Sweeping:
     around: Surroundings
     on_trial: Callable[[Trial], None] = lambda trial: None
     on_trouble: Callable[[str], None] = lambda message: None
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
     pace: Pace | None = None
 
     def __post_init__(self) -> None:
@@ -401,7 +401,7 @@ def best_of(trials: Mapping[int, Trial], definition: SweepDefinition) -> Trial |
 
 
 @contextmanager
-def interrupts(stop: threading.Event) -> Iterator[None]:
+def interrupts(stop: Stop) -> Iterator[None]:
     """Let the first Ctrl-C set ``stop``, so that nothing is left half done; the second one interrupts."""
     if threading.current_thread() is not threading.main_thread():
         yield

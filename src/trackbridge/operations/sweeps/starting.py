@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from trackbridge.operations.sweeps.running import (
     outcome_of,
     run_wanted,
 )
+from trackbridge.operations.waiting import Stop
 from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.findings import Severity
 from trackbridge.resolve.config import Settings
@@ -142,7 +142,7 @@ class Sweep:
         *,
         on_trial: Callable[[Trial], None] = lambda trial: None,
         on_trouble: Told = lambda message: None,
-        stop: threading.Event | None = None,
+        stop: Stop | None = None,
     ) -> Outcome:
         """Begin the sweep, or go on with it, until it has ended; Ctrl-C leaves its jobs alone.
 
@@ -152,7 +152,7 @@ class Sweep:
             LimitReached: Too many trials have failed.
         """
         self.check()
-        stop = stop or threading.Event()
+        stop = stop or Stop()
         with self.folder.held(), interrupts(stop):
             definition = self.folder.settle_on(self.definition, self.limits)
             sweeping = Sweeping(

@@ -17,9 +17,10 @@ from tests.unit.adapters.jobs_shared.machine import PATIENCE_S, Machine, ended
 READY = "import os, signal, subprocess, sys, time\nopen('ready', 'w').close()\n"
 FOREVER = READY + "while True: time.sleep(1)\n"
 POLITE = (
-    "import signal, sys\ndef leave(*_):\n    print('asked', flush=True)\n    sys.exit(0)\n"
+    "import signal, sys\ndef leave(*_):\n    print('asked\\n', end='', flush=True)\n    sys.exit(0)\n"
     "signal.signal(signal.SIGTERM, leave)\n"
 )
+"""One write for a line: lines of two processes do not mix."""
 DEAF = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 BEATING = """
 import os, sys, time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from trackbridge.operations.job_sources.sources import JobSource
 from trackbridge.operations.sweeps.definition import Sampler, SweepDefinition, SweepLimits
 from trackbridge.operations.sweeps.records import SweepFolder
 from trackbridge.operations.sweeps.running import Outcome, Surroundings, Sweeping
-from trackbridge.operations.waiting import Pace
+from trackbridge.operations.waiting import Pace, Stop
 
 Work = Callable[["Scene", JobSpec], JobStatus]
 
@@ -106,7 +105,7 @@ class Scene:
         assert self.adapter.tracking is not None
         self.tracking = self.adapter.tracking
         self.jobs = Jobs(self, distance)
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.troubles: list[str] = []
         self.now_s = 0.0
 

@@ -13,6 +13,7 @@ from trackbridge.domain.sweeps import Mode, ValueOf, parse_space
 from trackbridge.errors import AuthError, LimitReached, Rejected, Unavailable
 from trackbridge.operations.sweeps.definition import Sampler
 from trackbridge.operations.sweeps.records import TrialState
+from trackbridge.operations.waiting import Stop
 
 
 class Killed(BaseException):
@@ -244,7 +245,7 @@ def test_a_stop_leaves_jobs_alone_and_they_are_taken_up(scene: Scene) -> None:
     assert not any(state.status is JobStatus.CANCELLED for state in scene.jobs.states.values())
     assert scene.parent().info.status is RunStatus.KILLED
     under_way = list(scene.jobs.calls)
-    scene.stop.clear()
+    scene.stop = Stop()
     scene.jobs.before_status = lambda job_id: None
     for key in under_way:  # they end while nobody looks
         if not scene.jobs.states[key].status.is_final:
