@@ -50,7 +50,7 @@ def measure(*, quick: bool) -> list[Figure]:
     return [
         *_writing(ours, theirs),
         *_searching(quick=quick),
-        _reading(quick=quick),
+        *_reading(quick=quick),
         *_many_clients(ours, theirs, quick=quick),
         _figure("memory after all of this, with every process", "MB", "memory_mb", ours, theirs, most=250),
         _figure("from the start until it answers", "s", "ready_s", ours, theirs, most=2),
@@ -275,30 +275,35 @@ def _searched(server: Open, store: Path, *, quick: bool) -> dict[str, Any]:
             return {"ms": median(taken_ms[1:]), "runs": [run["info"]["run_id"] for run in page["runs"]]}
 
 
-def _reading(*, quick: bool) -> Figure:
+def _reading(*, quick: bool) -> list[Figure]:
     points = history.POINTS_QUICK if quick else history.POINTS
-    ours = _read(_ours, stores.kept("history", "build_ours", points), points)
-    theirs = _read(_theirs, stores.kept("history", "build_mlflow", points), points)
-    return Figure(
-        f"history of {points:,} points by mlflow's client, in its pages",
-        "s",
-        ours["client_s"],
-        {PEER: theirs["client_s"]},
-        (
-            at_most(6, ours["client_s"], "s"),
-            at_least(20, theirs["client_s"] / ours["client_s"], "times theirs"),
+    ours = _read(_ours, stores.kept("history", "build_ours", points), points, ("", "bridge+"))
+    theirs = _read(_theirs, stores.kept("history", "build_mlflow", points), points, ("",))
+    client_s = theirs["client_s"]
+    return [
+        _reading_figure(f"history of {points:,} points, in pages", ours["pages_s"], theirs["pages_s"]),
+        _reading_figure(
+            "the same by mlflow's client with trackbridge's plugin", ours["bridge+client_s"], client_s
         ),
-        note=f"the same pages without what mlflow's client makes of them: ours {ours['pages_s']:.2f} s, "
-        f"theirs {theirs['pages_s']:.2f} s",
-    )
+        _reading_figure("the same by mlflow's client alone", ours["client_s"], client_s),
+    ]
 
 
-def _read(server: Open, store: Path, points: int) -> dict[str, float]:
+def _reading_figure(name: str, ours_s: float, theirs_s: float) -> Figure:
+    claims = (at_most(6, ours_s, "s"), at_least(20, theirs_s / ours_s, "times theirs"))
+    return Figure(name, "s", ours_s, {PEER: theirs_s}, claims)
+
+
+def _read(server: Open, store: Path, points: int, schemes: tuple[str, ...]) -> dict[str, float]:
+    """Return seconds: of the pages, and of mlflow's client with each prefix of the address."""
     with workers.temporary_folder() as folder:
         shutil.copytree(store, folder / "store")
         with server(folder) as served:
-            found: dict[str, float] = workers.run("gateway", "client_history", served.url, points)
-            return {**found, "pages_s": _paged_s(served.url, points)}
+            found = {"pages_s": _paged_s(served.url, points)}
+            for scheme in schemes:
+                told = workers.run("gateway", "client_history", f"{scheme}{served.url}", points)
+                found[f"{scheme}client_s"] = told["client_s"]
+            return found
 
 
 def client_history(url: str, points: str) -> dict[str, float]:

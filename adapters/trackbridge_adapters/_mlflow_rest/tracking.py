@@ -33,6 +33,7 @@ from trackbridge_adapters._mlflow_rest.conversions import (
     BOOK_KEEPING_TAGS,
     TAG_PARENT_OURS,
     dataset_json,
+    in_order,
     inputs_of,
     key_value_list,
     key_values,
@@ -485,19 +486,18 @@ class RestTracking(TrackingStore):
         return self._history(native, key) if key else columns
 
     def _history(self, native: str, key: str) -> MetricColumns:
-        points = sorted(self._points(native, key), key=lambda point: point[:2])
         columns = MetricColumns()
-        columns.steps.extend(point[0] for point in points)
-        columns.timestamps.extend(point[1] for point in points)
-        columns.values.extend(point[2] for point in points)
-        return columns
+        for points in self._pages_of_points(native, key):
+            columns.steps.extend([int(point.get("step") or 0) for point in points])
+            columns.timestamps.extend([int(point["timestamp"]) for point in points])
+            columns.values.extend([number_of(point.get("value")) for point in points])
+        return in_order(columns)
 
-    def _points(self, native: str, key: str) -> Iterator[tuple[int, int, float]]:
+    def _pages_of_points(self, native: str, key: str) -> Iterator[list[Json]]:
         query: Json = {"run_id": native, "metric_key": key, "max_results": self.service.history_page_max}
         while True:
             answer = self.wire.get("metrics/get-history", query)
-            for point in answer.get("metrics") or ():
-                yield int(point.get("step") or 0), int(point["timestamp"]), number_of(point.get("value"))
+            yield answer.get("metrics") or []
             token = answer.get("next_page_token")
             if not token:
                 return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -85,11 +86,7 @@ class Wire:
         """
         if not answer.content:
             return {}
-        try:
-            # json and not msgspec: mlflow answers with bare NaN and Infinity in places.
-            decoded = json.loads(answer.content)
-        except ValueError:
-            decoded = None
+        decoded = _decoded(answer.content)
         if not isinstance(decoded, dict):
             raise Unavailable(
                 f"{route} was answered with something that is not JSON",
@@ -107,10 +104,7 @@ class Wire:
         )
 
     def _error(self, answer: requests.Response, path: str) -> BridgeError:
-        try:
-            body = json.loads(answer.content)
-        except ValueError:
-            body = None
+        body = _decoded(answer.content)
         told = body if isinstance(body, dict) else {}
         error = self.service.error_of(answer, told, path)
         if error is None:
@@ -119,6 +113,15 @@ class Wire:
         if fix is not None:
             error.advise(fix)
         return error
+
+
+def _decoded(content: bytes) -> Any:
+    """Return what a text of JSON says; None of one that is none."""
+    with suppress(ValueError):
+        return msgspec.json.decode(content)
+    with suppress(ValueError):  # several times slower, but it takes the bare NaN that mlflow has in places
+        return json.loads(content)
+    return None
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:

@@ -333,7 +333,7 @@ class BridgeTrackingStore(LoggedModelMethods, AbstractStore):  # type: ignore[mi
         recorder = self.client.session.recorders.get(run_id)
         kept = None if recorder is None or recorder.kept is None else recorder.kept.history(metric_key)
         points = self.client.get_metric_history(run_id, metric_key) if kept is None else kept
-        return PagedList([entities.metric(point, run_id) for point in points], None)
+        return PagedList(entities.metrics(points), None)
 
     def _search_runs(
         self,

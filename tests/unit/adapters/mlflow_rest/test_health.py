@@ -88,7 +88,7 @@ def test_a_host_that_nobody_answers_at(server: ScriptedServer, tmp_path: Path) -
     (problem,) = adapter.check()
     assert problem.subject == "backend"
     assert "cannot be reached" in problem.message
-    assert problem.fix
+    assert "mlflow server --port 9, or bridge gateway --port 9" in problem.fix
 
 
 def test_something_that_is_no_mlflow_server(server: ScriptedServer, tmp_path: Path) -> None:
