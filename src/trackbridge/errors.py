@@ -19,6 +19,7 @@
     ├─ Transient                     the same call may succeed later
     │  ├─ RateLimited                ``retry_after_s`` when the backend said so
     │  ├─ Unavailable (ConnectionError)
+    │  │  └─ NotRunning              nothing listens at an address of this machine
     │  └─ TimedOut (TimeoutError)    ``ambiguous``: it may have been done all the same
     ├─ Exhausted                     it was transient; every attempt was used up
     └─ JournalError                  the write-ahead log
@@ -46,6 +47,7 @@ __all__ = [
     "Locked",
     "MissingExtra",
     "NotFound",
+    "NotRunning",
     "PlanStale",
     "RateLimited",
     "Rejected",
@@ -214,6 +216,10 @@ class RateLimited(Transient):
 
 class Unavailable(Transient, ConnectionError):
     """The backend cannot be reached, or says that it is not ready."""
+
+
+class NotRunning(Unavailable):
+    """Nothing listens at an address of this machine: waiting rarely helps, starting the server does."""
 
 
 class TimedOut(Transient, TimeoutError):

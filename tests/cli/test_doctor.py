@@ -114,6 +114,7 @@ def test_wrong_setting(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     found = findings(bridge, code=1)
     assert "BRIDGE_STRICT" in about(found, "settings", "error")[0]["message"]
     assert about(found, "settings", "warning")[0]["fix"] == "did you mean BRIDGE_STRICT?"
+    assert bridge("doctor", code=1).out.splitlines()[-1] == "1 error, 1 warning"
 
 
 def test_sick_backend(bridge: Bridge, project: Path) -> None:
@@ -184,3 +185,13 @@ def test_missing_package_that_a_setting_needs(bridge: Bridge, monkeypatch: pytes
     monkeypatch.setenv("BRIDGE_SYSTEM_METRICS", "yes")
     (error,) = about(findings(bridge, code=1), "extras", "error")
     assert error["fix"] == "pip install 'trackbridge[system]'"
+    assert bridge("doctor", code=1).out.splitlines()[-1] == "1 error"
+
+
+def test_what_is_optional_reads_like_no_fault(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "psutil" else name)
+    shown = bridge("doctor").out
+    assert "optional extras: system: without psutil\n" in shown
+    assert "\n         if wanted: pip install 'trackbridge[system]'\n" in shown
+    assert "fix:" not in shown
+    assert shown.endswith("all is well\n")

@@ -64,7 +64,8 @@ def test_people_are_told_what_is_there_and_what_to_type() -> None:
         process.send_signal(signal.SIGINT)
     assert rest_of(process) == (0, "", "")
     text = "".join(lines)
-    assert "Experiments" in text
+    assert "\nIn another terminal:\n" in text
+    assert "Experiments" not in text, "what is to be typed is not below a long table"
     assert "export AWS_ENDPOINT_URL=http://127.0.0.1:" in text
     assert "export AWS_REGION=eu-west-1" in text
     assert lines[-1] == "export BRIDGE_TRACKING_URI=sagemaker://eu-west-1\n"
@@ -110,9 +111,35 @@ def test_who_waits_at_a_terminal_is_told_for_what() -> None:
     code, screen = on_a_terminal("emulate", "sagemaker", "--", "sh", "-c", "echo begun")
     assert code == 0
     starting, running, begun = screen.splitlines()
-    assert starting == "starting the emulator; this takes some seconds"
-    assert re.fullmatch(r"the emulator answers at http://127\.0\.0\.1:\d+ until 'sh' ends", running)
+    assert starting == "starting SageMaker; this takes some seconds"
+    assert re.fullmatch(r"SageMaker answers at http://127\.0\.0\.1:\d+ until 'sh' ends", running)
     assert begun == "begun"
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("around", "told"),
+    [
+        ("", "programs in this shell find SageMaker; exit ends it and SageMaker"),
+        ("azureml", "programs in this shell find Azure ML and SageMaker; exit ends it and them"),
+    ],
+)
+def test_who_gets_a_shell_is_told_which_it_is(around: str, told: str) -> None:
+    keys = b"echo has $BRIDGE_EMULATED\nexit 3\n"
+    code, screen = on_a_terminal("emulate", "sagemaker", "--", "sh", keys=keys, BRIDGE_EMULATED=around)
+    assert code == 3
+    lines = screen.splitlines()
+    assert told in lines
+    assert any(line.endswith(f"has {around},sagemaker".replace(" ,", " ")) for line in lines)
+
+
+def test_what_is_emulated(bridge: Bridge) -> None:
+    result = bridge("emulate", "sagemaker", "--calls", "--json")
+    experiments = next(item for item in result.objects if item.get("area") == "Experiments")
+    assert experiments["how"] == "own"
+    assert experiments["calls"] > 10
+    assert result.summary == {"type": "summary", "areas": len(result.objects) - 1}
+    assert "Experiments  " in bridge("emulate", "sagemaker", "--calls").out
 
 
 def test_a_job_needs_no_more_than_it_tells(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_people_are_told_what_is_there_and_what_to_type() -> None:
         process.send_signal(signal.SIGTERM)
     assert rest_of(process) == (0, "", "")
     text = "".join(lines)
-    assert "Blob storage" in text
+    assert "\nIn another terminal:\n" in text
     assert "unset AZURE_CLIENT_ID " in text
     assert "export HTTPS_PROXY=http://127.0.0.1:" in text
     assert "export REQUESTS_CA_BUNDLE=" in text

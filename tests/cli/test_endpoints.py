@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import pytest
 from tests.cli.conftest import Bridge
 from tests.support.endpoint_scenes import Scene
 from tests.support.memory_adapter import MemoryAdapter
+from trackbridge.cli import endpoint_listing
 from trackbridge.errors import Unavailable
+from trackbridge.operations.endpoint_listing import Since, list_endpoints
+from trackbridge.resolve.config import Settings
 
+GUID = "11111111-2222-3333-4444-555555555555"
 HOSTILE = "evil\x1b[31m\x07name"
 
 
@@ -50,6 +55,16 @@ def test_list(bridge: Bridge, wine: Scene) -> None:
     v1, v2 = listed[0]["deployments"]
     assert (v2["model"], v2["digest"], v2["user"]) == ("models:/wine/2", digest, "anna")
     assert v1["time"] <= v2["time"]
+
+
+@pytest.mark.parametrize(("chars_max", "shown"), [(20, "11111111-2222-3333-…"), (36, GUID)])
+def test_a_terminal_shows_of_a_clouds_long_id_of_a_user_the_beginning(
+    wine: Scene, chars_max: int, shown: str
+) -> None:
+    (listed,) = list_endpoints(None, settings=Settings()).endpoints
+    since = {name: Since(time=0, user=GUID) for name in listed.since}
+    rows = endpoint_listing._rows(replace(listed, since=since), user_chars_max=chars_max)
+    assert [row[-1] for row in rows] == [shown, shown]
 
 
 def test_list_tells_what_is_not_well(bridge: Bridge, wine: Scene) -> None:

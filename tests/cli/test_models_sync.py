@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Bridge, bridge_process, clean_environment, rest_of
+from tests.cli.test_process import on_a_terminal
 from tests.support.corpus import Size, write_corpus
 from tests.support.migrations import local_side
 
@@ -23,12 +25,29 @@ def places(project: Path) -> Path:
 def test_one_way_and_again_there_is_nothing_to_do(bridge: Bridge, places: Path) -> None:
     shown = bridge("models", "sync", "./a", "./b", "--plan").out
     assert "+ version wine/1 at the target" in shown
+    assert re.search(r"\nat the target +1 +2 +2 +2\n", shown)
     assert not (places / "b" / "store.db").exists()
     result = bridge("models", "sync", "./a", "./b", "--yes", "--json")
     assert result.summary["copied"] == 2
     assert result.summary["complete"] is True
+    assert [result.summary[name] for name in ("runs_to_copy", "runs_there", "runs_copied")] == [2, 0, 2]
     assert "both agree" in bridge("models", "sync", "./a", "./b", "--yes").out
     assert "3 items the same, 0 items not" in bridge("models", "diff", "./a", "./b").out
+
+
+def test_runs_that_are_there_are_no_runs_to_copy(bridge: Bridge, places: Path) -> None:
+    bridge("migrate", "./a", "./b", "--experiment", "*", "--yes")
+    shown = bridge("models", "sync", "./a", "./b", "--yes").out
+    assert re.search(r"\nat the target +1 +2 +0 \(2 are there\) +2\n", shown)
+    assert "2 versions copied, 0 runs copied (2 were there), 2 fields set" in shown
+    assert len(bridge("runs", "list", "--uri", "./b", "--json").objects) == 3, "two runs and the summary"
+
+
+@pytest.mark.usefixtures("places")
+def test_a_terminal_is_told_what_takes_seconds() -> None:
+    code, said = on_a_terminal("models", "sync", "./a", "./b", "--plan")
+    assert code == 0
+    assert said.index("comparing the two registries ...") < said.index("versions to copy")
 
 
 def test_edits_of_both_sides_meet(bridge: Bridge, places: Path) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from trackbridge.errors import ConfigError
 
 ADAPTER = "azureml"
+NOT_RUNNING_HINT = "is the emulator running? bridge emulate azureml"
+"""What to do where nothing listens at an address of this machine: no cloud is there."""
 _HOST = re.compile(r"([a-z0-9.-]+)(?::[0-9]+)?")
 """A host and its port: what else stands there, a user's name say, would make it another host."""
 

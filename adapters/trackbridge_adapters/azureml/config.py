@@ -193,7 +193,10 @@ def _of_surroundings(options: Mapping[str, str], environment: Mapping[str, str],
     raise ConfigError(
         f"there is no config.json of an Azure ML workspace in {folder} or above it{looked}",
         adapter=ADAPTER,
-        hint="download it from the studio (workspace menu), or write azureml://SUBSCRIPTION/GROUP/WORKSPACE",
+        hint=(
+            "download it from the studio (workspace menu), or write azureml://SUBSCRIPTION/GROUP/WORKSPACE; "
+            "for the emulator, type this in the shell of: bridge emulate azureml"
+        ),
     )
 
 

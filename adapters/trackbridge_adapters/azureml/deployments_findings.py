@@ -128,7 +128,7 @@ class DeploymentFindings:
             yield _error(
                 "instance_type",
                 f"the workspace's region has no instance type {name[:60]!r}",
-                f"one of {len(known)}, such as {', '.join(sorted(known)[:3])}: az ml compute list-sizes",
+                sizes_instead(name, known.values()),
             )
             return
         yield from self._quota(spec, size, observed)

@@ -23,7 +23,7 @@ from trackbridge.domain.secrets import shown
 from trackbridge.errors import AuthError, BridgeError, ConfigError, MissingExtra, Unavailable
 from trackbridge.transport.authentication import BearerToken, TokenFile
 from trackbridge.transport.http import Authentication
-from trackbridge_adapters.azureml.clouds import ADAPTER, Cloud
+from trackbridge_adapters.azureml.clouds import ADAPTER, NOT_RUNNING_HINT, Cloud
 from trackbridge_adapters.azureml.sign_in import GIVEN, WAYS, Way
 
 AHEAD_S_MAX = 300.0
@@ -52,6 +52,7 @@ _HINTS = (
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 """What tokens for storage are asked for, in every cloud."""
 _TRIED = re.compile(r"(\w+Credential): ([^\n]*)")
+_REFUSED_HERE = re.compile(r"(?:localhost|::1|127(?:\.\d{1,3}){3})\b.*\bConnection refused")
 _SENTENCE_END = re.compile(r"(?<=\.)\s+")
 _REASON_CHARS_MAX = 160
 _TRIED_CHARS_MAX = 1500
@@ -253,14 +254,17 @@ def _translated(error: Exception, way: Way) -> BridgeError:
         return Unavailable(
             f"Azure's sign-in cannot be reached: {shown(text)}",
             adapter=ADAPTER,
-            hint="check the network; what was logged is kept and delivered later",
+            hint="check the network",
         )
-    tried = "; ".join(f"{name} ({_short(why)})" for name, why in _TRIED.findall(text))
+    found = _TRIED.findall(text)
+    tried = "; ".join(f"{name} ({_short(why)})" for name, why in found)
     what = f"none of these signed in: {tried}" if tried else text
     advice = next(
         (advice for codes, advice in _HINTS if any(code in text for code in codes)), "sign in: {first}"
     )
     hint = advice.format(first=way.first, again=way.renewal, tenant=way.tenant())
+    if all(_REFUSED_HERE.search(why) for why in [why for _, why in found] or [text]):
+        hint = NOT_RUNNING_HINT
     told = shown(_cut(what, _TRIED_CHARS_MAX), chars_max=2 * _TRIED_CHARS_MAX)  # what is redacted may grow
     return AuthError(f"not signed in to Azure; {told}", adapter=ADAPTER, hint=hint)
 

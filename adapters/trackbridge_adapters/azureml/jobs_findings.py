@@ -231,7 +231,7 @@ def _size(compute: Compute, name: str, places: JobPlaces) -> Iterator[Finding]:
         yield error(
             "compute",
             f"the workspace's region has no instance type {shown(name, chars_max=60)!r}",
-            f"one of {len(known)}, such as {', '.join(sorted(known)[:3])}: az ml compute list-sizes",
+            sizes_instead(name, known.values()),
         )
         return
     if compute.spot and not size.has_spot:

@@ -22,7 +22,7 @@ from trackbridge.ports.capabilities import Capabilities, Limits, Tier
 from trackbridge.ports.findings import CREDENTIALS, Finding, Severity
 from trackbridge.transport.http import HttpClient
 from trackbridge_adapters.azureml.arm import Arm, path_of
-from trackbridge_adapters.azureml.clouds import ADAPTER, cloud_of, is_azure_host
+from trackbridge_adapters.azureml.clouds import ADAPTER, NOT_RUNNING_HINT, cloud_of, is_azure_host
 from trackbridge_adapters.azureml.config import LOOPBACK, OPTIONS, plain_address
 from trackbridge_adapters.azureml.identity import authentication_of
 from trackbridge_adapters.azureml.limits import check, most
@@ -187,7 +187,7 @@ def open_registry(
     except Rejected as error:
         raise ConfigError(error.message, adapter=ADAPTER, hint=error.hint) from None
     cloud = cloud_of(context.options, environment, host)
-    http = HttpClient(adapter=ADAPTER)
+    http = HttpClient(adapter=ADAPTER, not_running_hint=NOT_RUNNING_HINT)
     http.authentication = authentication_of(context.options, environment, cloud, context.clock_ms, credential)
     named = f"https://{host}" if host and is_azure_host(host) else cloud.discovery
     address = plain_address(context.options, "endpoint") or named

@@ -18,7 +18,7 @@ from trackbridge_adapters.azureml.arm import Arm
 from trackbridge_adapters.azureml.artifacts import artifacts_of
 from trackbridge_adapters.azureml.assets import Assets
 from trackbridge_adapters.azureml.capabilities import DEPLOYMENTS, GAPS, HISTORY_PAGE_MAX, JOBS, LIMITS
-from trackbridge_adapters.azureml.clouds import ADAPTER, Cloud, cloud_of
+from trackbridge_adapters.azureml.clouds import ADAPTER, NOT_RUNNING_HINT, Cloud, cloud_of
 from trackbridge_adapters.azureml.config import Workspace, plain_address, uses_account, workspace_of
 from trackbridge_adapters.azureml.datastores import Datastores, datastores_of
 from trackbridge_adapters.azureml.errors import refusal_of
@@ -86,7 +86,7 @@ def backend_of(
     environment = kept_variables(environment)
     workspace = with_host_of_job(workspace_of(uri, options, environment, folder or Path.cwd()), environment)
     cloud = cloud_of(options, environment, workspace.host)
-    http = HttpClient(adapter=ADAPTER)
+    http = HttpClient(adapter=ADAPTER, not_running_hint=NOT_RUNNING_HINT)
     location = _location_of(workspace, context, cloud, http)
     signed_in: Credential | None = credential
     if credential is None and not {"sign_in", "token_env", "token_file"} & options.keys():
@@ -160,4 +160,5 @@ def studio_link(cloud: Cloud, workspace: Workspace, run: str) -> str:
 
 
 def _with_token(token: str) -> HttpClient:
-    return HttpClient(adapter=ADAPTER, authentication=BearerToken(token, adapter=ADAPTER))
+    authentication = BearerToken(token, adapter=ADAPTER)
+    return HttpClient(adapter=ADAPTER, authentication=authentication, not_running_hint=NOT_RUNNING_HINT)

@@ -43,6 +43,10 @@ def _finding(severity: Severity, subject: str, message: str, *, fix: str = "") -
     return Finding(severity=severity, subject=subject, message=message, fix=fix)
 
 
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"
+
+
 def _folder(folder: Path, *, write: bool) -> Iterator[Finding]:
     place = _nearest(folder)
     if not place.is_dir():
@@ -114,7 +118,7 @@ def _database(database: Database, path: Path) -> Iterator[Finding]:
             f"SQLite uses the journal mode {journal} here, so that readers and writers wait for each other",
             fix="put the store on a local disk",
         )
-    yield _finding(Severity.OK, "database", f"schema version {version}, {runs} runs")
+    yield _finding(Severity.OK, "database", f"schema version {version}, {_counted(runs, 'run', 'runs')}")
 
 
 def _unfinished(incoming: Path) -> Iterator[Finding]:
@@ -123,6 +127,7 @@ def _unfinished(incoming: Path) -> Iterator[Finding]:
         yield _finding(
             Severity.WARNING,
             "artifacts",
-            f"{count} copies in {incoming} are unfinished: under way, or left behind by a crash",
-            fix="delete them when no program is logging",
+            f"{_counted(count, 'unfinished copy', 'unfinished copies')} in {incoming}: under way, or left "
+            "behind by a crash",
+            fix="delete what lies there when no program is logging",
         )

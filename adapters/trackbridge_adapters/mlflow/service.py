@@ -31,6 +31,7 @@ def _server(uri: str, context: AdapterContext) -> Service:
         verify=login.verify,
         certificate=login.certificate,
         answer_s=login.answer_s,
+        not_running_hint=_start_hint(base),
     )
     return Service(
         adapter=ADAPTER,
@@ -42,6 +43,12 @@ def _server(uri: str, context: AdapterContext) -> Service:
         artifacts=open_artifacts,
         run_url=lambda experiment, run: f"{base}/#/experiments/{experiment}/runs/{run}",
     )
+
+
+def _start_hint(base: str) -> str:
+    port = base.partition("://")[2].partition("/")[0].rpartition(":")[2]
+    option = f" --port {port}" if port.isdecimal() else ""
+    return f"is the server running? mlflow server{option}, or bridge gateway{option}"
 
 
 def _private(uri: str, context: AdapterContext) -> Service:

@@ -206,7 +206,7 @@ class Credentials:
             return self._refused(error, text)
         why = f"AWS credentials cannot be had: {type(error).__name__}: {text}"
         if isinstance(error, (HTTPClientError, Unreachable)):
-            hint = "check the network; what was logged is kept and delivered later"
+            hint = "check the network"
             return Unavailable(why, adapter=ADAPTER, hint=hint)
         if "still expired" in text:
             hint = "check this machine's clock: what has just been handed out looks expired"

@@ -149,8 +149,10 @@ def _check_common(spec: DeploymentSpec) -> None:
     if spec.instance_type is not None and not fits(
         "sagemaker", "CreateEndpointConfig", path, spec.instance_type
     ):
-        found = f"{spec.instance_type[:40]!r} is no type of instance"
-        raise _rejected("instance_type", found, "write one such as ml.m5.large")
+        known = limit_of("sagemaker", "CreateEndpointConfig", path, "enum") or ()
+        meant = difflib.get_close_matches(spec.instance_type[:40], known, 1) or ["ml.m5.large"]
+        found = f"{spec.instance_type[:40]!r} is no type of instance that SageMaker serves models on"
+        raise _rejected("instance_type", found, f"write one such as {meant[0]}")
     if len(spec.alarms) > ALARMS_MAX or not all(0 < len(name) <= 255 for name in spec.alarms):
         raise _rejected("alarms", "cannot be so", f"name up to {ALARMS_MAX} alarms of CloudWatch")
     for name, value in spec.variables.items():

@@ -15,11 +15,13 @@ from trackbridge.errors import (
     ConfigError,
     Conflict,
     NotFound,
+    NotRunning,
     RateLimited,
     Rejected,
     TimedOut,
     Unavailable,
 )
+from trackbridge.transport.loopback import refused_here
 from trackbridge_adapters._mlflow_rest.errors import MESSAGE_CHARS_MAX
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.config import Access
@@ -34,6 +36,8 @@ from trackbridge_adapters.sagemaker.errors import (
     of_profile,
 )
 from trackbridge_adapters.sagemaker.place import Place
+
+NOT_RUNNING_HINT = "is the emulator running? bridge emulate sagemaker; AWS_ENDPOINT_URL leads to this machine"
 
 
 class QuotaReached(Rejected):
@@ -155,14 +159,21 @@ def translated(
         hint = "name the file of your company's certificates: option ca_file, or AWS_CA_BUNDLE"
         return AuthError(f"the certificate of {service} is not trusted: {text}", hint=hint, **where)
     if isinstance(error, (ConnectTimeoutError, Unreachable, HTTPClientError)):
-        hint = "check the network, or start the emulator; what was logged is kept and delivered later"
-        why = f"{service} cannot be reached{_address(error)}: {type(error).__name__}"
-        return Unavailable(why, hint=hint, **where)
+        return _unreached(error, service, where)
     if isinstance(error, (ParamValidationError, TypeError, ValueError)):
         return Rejected(text, hint="correct the value that is named", **where)
     if isinstance(error, NoRegionError):
         return ConfigError(text, hint="write sagemaker://REGION", **where)
     return Unavailable(f"{service} failed: {type(error).__name__}: {text}", **where)
+
+
+def _unreached(error: Any, service: str, where: dict[str, Any]) -> Unavailable:
+    here = refused_here(error, str(error.kwargs.get("endpoint_url") or ""))
+    if here is not None:
+        why = f"{service} cannot be reached: nothing listens at {shown(here)}"
+        return NotRunning(why, hint=NOT_RUNNING_HINT, **where)
+    why = f"{service} cannot be reached{_address(error)}: {type(error).__name__}"
+    return Unavailable(why, hint="check the network, and AWS_ENDPOINT_URL where it is set", **where)
 
 
 def _address(error: Any) -> str:

@@ -88,7 +88,10 @@ def parse_place(uri: str, options: Mapping[str, str], environment: Mapping[str, 
         raise ConfigError(
             "nothing says which region of AWS is meant",
             adapter=ADAPTER,
-            hint="write sagemaker://REGION, or set AWS_REGION: export AWS_REGION=eu-west-1",
+            hint=(
+                "write sagemaker://REGION, or set AWS_REGION: export AWS_REGION=eu-west-1; "
+                "for the emulator, type this in the shell of: bridge emulate sagemaker"
+            ),
         )
     return place_in(region)
 

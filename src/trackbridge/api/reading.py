@@ -62,7 +62,7 @@ class Reader:
         """The backend, opened at the first use, behind the call pipeline."""
         if self._adapter is None:
             adapter = open_uri(self._destination.uri, settings=self._session.settings)
-            self._adapter = wrap_adapter(adapter, CallPolicy(elapsed_s_max=self._call_s_max))
+            self._adapter = wrap_adapter(adapter, CallPolicy.for_waiting_people(self._call_s_max))
         return self._adapter
 
     @property

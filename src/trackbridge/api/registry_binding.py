@@ -182,7 +182,7 @@ class RegistryBinding:
     def _opened(self) -> Adapter:
         (destination,) = resolve_destinations(self.uri, settings=self._settings)
         adapter = open_uri(destination.uri, settings=self._settings)
-        return wrap_adapter(adapter, CallPolicy(elapsed_s_max=READ_S_MAX))
+        return wrap_adapter(adapter, CallPolicy.for_waiting_people(READ_S_MAX))
 
 
 def _login() -> str:

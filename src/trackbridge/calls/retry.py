@@ -10,8 +10,13 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from trackbridge.calls.call import Attempt, Operation
 from trackbridge.calls.policy import CallPolicy
 from trackbridge.calls.world import World
-from trackbridge.errors import Exhausted, RateLimited, Transient
+from trackbridge.domain.secrets import redact
+from trackbridge.errors import Exhausted, NotRunning, RateLimited, Transient
 
+LOG = "trackbridge.calls"
+"""The logger that is told of long waits."""
+TOLD_AFTER_S = 1.0
+"""A wait that ends later than this after its call began is told."""
 _DOUBLINGS_MAX = 60  # beyond it, the float of a backoff would only overflow
 
 
@@ -39,7 +44,11 @@ def retry_transient(
 
     def stop(state: RetryCallState) -> bool:
         is_late = world.clock_s() + state.upcoming_sleep > deadline_s
-        return is_late or state.attempt_number >= policy.attempts_max or world.closing.is_set()
+        return is_late or state.attempt_number >= _attempts_max(state, policy) or world.closing.is_set()
+
+    def tell(state: RetryCallState) -> None:
+        if world.clock_s() + state.upcoming_sleep - started > TOLD_AFTER_S:
+            _tell(state, policy)
 
     def sleep(seconds: float) -> None:
         world.pause(seconds)
@@ -51,6 +60,7 @@ def retry_transient(
         retry=retry_if_exception_type(Transient),
         wait=wait,
         stop=stop,
+        before_sleep=tell,
         sleep=sleep,
         retry_error_callback=give_up,
     )
@@ -69,14 +79,39 @@ def _after_first(error: Transient, attempt: Attempt) -> Attempt:
     return next_attempt
 
 
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _attempts_max(state: RetryCallState, policy: CallPolicy) -> int:
+    if policy.not_running_attempts_max is None or not isinstance(_error(state), NotRunning):
+        return policy.attempts_max
+    return min(policy.attempts_max, policy.not_running_attempts_max)
+
+
+def _tell(state: RetryCallState, policy: CallPolicy) -> None:
+    """Say that a call takes longer, and why; programs hear it at the level INFO."""
+    import logging  # it costs 5 ms, and is needed in bad weather alone
+
+    error = _error(state)
+    assert isinstance(error, Transient)
+    logging.getLogger(LOG).info(
+        "%s; trying again in %.0f s (%d of %d) ...",
+        redact(error.message),
+        max(1.0, state.upcoming_sleep),
+        state.attempt_number + 1,
+        _attempts_max(state, policy),
+    )
+
+
 def _asked_s(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
+    error = _error(state)
     asked_s = error.retry_after_s if isinstance(error, RateLimited) else None
     return asked_s if asked_s is not None and math.isfinite(asked_s) else 0.0
 
 
 def _exhausted(state: RetryCallState, operation: Operation, world: World, elapsed_s: float) -> Exhausted:
-    error = state.outcome.exception() if state.outcome else None
+    error = _error(state)
     assert isinstance(error, Transient)  # nothing else is repeated
     why = "; closed meanwhile" if world.closing.is_set() else ""
     asked_s = _asked_s(state)

@@ -58,12 +58,7 @@ def doctor(output: Output, uri: str | None, write: bool, bundle: str | None) -> 
         findings.append(finding)
         _show(output, finding)
     counts = {kind.value: sum(item.severity is kind for item in findings) for kind in Severity}
-    if not counts["error"]:
-        output.show(
-            f"nothing is wrong, {counted(counts['warning'], 'warning')}"
-            if counts["warning"]
-            else "all is well"
-        )
+    output.show(_verdict(counts["error"], counts["warning"]))
     if path is not None:
         _write_bundle(output, path, uri, findings)
     output.summary({**counts, **({"bundle": str(path)} if path else {})})
@@ -74,14 +69,28 @@ def doctor(output: Output, uri: str | None, write: bool, bundle: str | None) -> 
         output.end(EXIT_ERROR)
 
 
+def _verdict(errors: int, warnings: int) -> str:
+    """Return the last line."""
+    if not (errors or warnings):
+        return "all is well"
+    wrong = counted(errors, "error") if errors else "nothing is wrong"
+    return f"{wrong}, {counted(warnings, 'warning')}" if warnings else wrong
+
+
 def _show(output: Output, finding: Finding) -> None:
-    marks = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("ERROR", "red")}
+    """Show a finding; one that is no fault and has a fix is of what may be done as well."""
+    is_optional = finding.severity.value == "ok" and bool(finding.fix)
+    marks = {
+        "ok": ("optional" if is_optional else "ok", None),
+        "warning": ("warning", "yellow"),
+        "error": ("ERROR", "red"),
+    }
     mark, colour = marks[finding.severity.value]
     fields = ("severity", "subject", "message", "fix")
     output.event("finding", {name: getattr(finding, name) for name in fields})
-    output.show(f"{mark:<8} {finding.subject}: {finding.message}", colour=colour if mark != "ok" else None)
+    output.show(f"{mark:<8} {finding.subject}: {finding.message}", colour=colour)
     if finding.fix:
-        output.show(f"         fix: {finding.fix}")
+        output.show(f"         {'if wanted' if is_optional else 'fix'}: {finding.fix}")
 
 
 def _bundle_path(named: str | None) -> Path | None:

@@ -8,9 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial, reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -34,6 +35,10 @@ UNSET_AZURE = (
     "AZURE_AUTHORITY_HOST",
 )
 URI_VARIABLE = "BRIDGE_TRACKING_URI"
+EMULATED_VARIABLE = "BRIDGE_EMULATED"
+"""What is emulated for a command, such as ``azureml,sagemaker``, where one emulator runs within another."""
+TITLES = {"azureml": "Azure ML", "sagemaker": "SageMaker"}
+SHELLS = frozenset({"bash", "dash", "fish", "ksh", "sh", "tcsh", "zsh"})
 TABLE_CELL_CHARS_MAX = 120
 SIGNALLED = 128
 """What a shell adds to the number of the signal that ended a command."""
@@ -55,6 +60,7 @@ def _emulator_options(*, region: str) -> Callable[[Command], Command]:
             show_default=True,
             help="What a second of the cloud's waiting takes, in seconds: less is quicker.",
         ),
+        click.option("--calls", is_flag=True, help="Only show what of the cloud it emulates."),
         click.argument("command", nargs=-1, metavar="[-- COMMAND...]", type=click.UNPROCESSED),
         output_option,
     )
@@ -77,7 +83,9 @@ def emulate() -> None:
     epilog=example("bridge emulate sagemaker", "bridge emulate sagemaker -- python train.py"),
 )
 @_emulator_options(region="us-east-1")
-def sagemaker(output: Output, port: int, region: str, pace: float, command: tuple[str, ...]) -> None:
+def sagemaker(
+    output: Output, port: int, region: str, pace: float, calls: bool, command: tuple[str, ...]
+) -> None:
     """Emulate SageMaker, and what of AWS it needs, until interrupted.
 
     Only this machine reaches it. It refuses what AWS refuses, keeps everything in memory, and runs the
@@ -85,8 +93,13 @@ def sagemaker(output: Output, port: int, region: str, pace: float, command: tupl
     with --json one line of type ready has them in env, and the tracking URI in uri. Given a command, it runs
     that with the variables, and ends when it does, with its exit code.
     """
+    if calls:
+        from trackbridge.testing.emulators.sagemaker import table
+
+        _show_calls(output, ("AWS", "how", "calls", "note"), table.rows())
+        return
     begin = partial(_begun_sagemaker, port=port, region=region, pace=pace)
-    _serve(output, command, begin, _tell, port=port, unset=UNSET, prepare=_for_jobs)
+    _serve(output, command, begin, _tell, name="sagemaker", port=port, unset=UNSET, prepare=_for_jobs)
 
 
 @emulate.command(
@@ -98,7 +111,7 @@ def sagemaker(output: Output, port: int, region: str, pace: float, command: tupl
 )
 @_emulator_options(region="westeurope")
 def azureml(
-    output: Output, setup: bool, port: int, region: str, pace: float, command: tuple[str, ...]
+    output: Output, setup: bool, port: int, region: str, pace: float, calls: bool, command: tuple[str, ...]
 ) -> None:
     """Emulate Azure ML, and what of Azure it needs, until interrupted.
 
@@ -112,8 +125,23 @@ def azureml(
     if setup:
         _set_up(output)
         return
+    if calls:
+        from trackbridge.testing.emulators.azureml import table
+
+        _show_calls(output, ("Azure", "how", "routes", "note"), table.rows())
+        return
     begin = partial(_begun_azure, port=port, region=region, pace=pace)
-    _serve(output, command, begin, _tell_azure, port=port, unset=UNSET_AZURE)
+    _serve(output, command, begin, _tell_azure, name="azureml", port=port, unset=UNSET_AZURE)
+
+
+def _show_calls(
+    output: Output, columns: tuple[str, str, str, str], rows: Sequence[tuple[str, str, str, str]]
+) -> None:
+    """Show what is emulated and what not."""
+    for area, how, count, note in rows:
+        output.event("area", {"area": area, "how": how, columns[2]: int(count or 0), "note": note})
+    output.table(columns, rows, cell_chars_max=TABLE_CELL_CHARS_MAX)
+    output.summary({"areas": len(rows)})
 
 
 def _serve(
@@ -122,6 +150,7 @@ def _serve(
     begin: Callable[[ExitStack], Emulated],
     tell: Callable[[Output, Emulated, Mapping[str, str]], None],
     *,
+    name: str,
     port: int,
     unset: tuple[str, ...],
     prepare: Callable[[Emulated], dict[str, str]] = lambda emulator: {},
@@ -130,18 +159,37 @@ def _serve(
     _check(command, output)
     is_watched = bool(command) and sys.stderr.isatty()
     if is_watched:
-        output.note("starting the emulator; this takes some seconds")
+        output.note(f"starting {TITLES[name]}; this takes some seconds")
     with _stopping() as stop, _started(begin, port) as emulator:
         variables = {**emulator.environment(), **prepare(emulator)}
         own = len(emulator.calls)
+        emulated = _emulated(name)
         if is_watched:
-            output.note(f"the emulator answers at {emulator.url} until {command[0]!r} ends")
+            _tell_command(output, command, f"{TITLES[name]} answers at {emulator.url}", emulated)
         if command:
-            output.end(_ran(command, {**variables, URI_VARIABLE: emulator.uri}, stop, unset=unset))
+            further = {URI_VARIABLE: emulator.uri, EMULATED_VARIABLE: ",".join(emulated)}
+            output.end(_ran(command, {**variables, **further}, stop, unset=unset))
         tell(output, emulator, variables)
         stop.wait()
         calls = emulator.calls[own:]
         output.summary({"requests": len(calls), "refused": sum(call.status >= 400 for call in calls)})
+
+
+def _emulated(name: str) -> list[str]:
+    """Return what is emulated for a command: what was before, where this runs within another, and this."""
+    around = os.environ.get(EMULATED_VARIABLE, "").split(",")
+    return [*(other for other in around if other in TITLES and other != name), name]
+
+
+def _tell_command(output: Output, command: tuple[str, ...], answers: str, emulated: Sequence[str]) -> None:
+    """Tell who waits at a terminal what runs until when; a new shell looks like the one before."""
+    is_shell = Path(command[0]).name in SHELLS and all(word.startswith("-") for word in command[1:])
+    if not (is_shell and sys.stdin.isatty()):
+        output.note(f"{answers} until {command[0]!r} ends")
+        return
+    found = " and ".join(TITLES[name] for name in emulated)
+    output.note(answers)
+    output.note(f"programs in this shell find {found}; exit ends it and {'them' if emulated[1:] else found}")
 
 
 def _check(command: tuple[str, ...], output: Output) -> None:
@@ -221,11 +269,8 @@ def _stopping() -> Iterator[Stop]:
 
 
 def _tell(output: Output, emulator: SageMakerEmulator, variables: Mapping[str, str]) -> None:
-    from trackbridge.testing.emulators.sagemaker import table
-
     output.event("ready", {"uri": emulator.uri, "url": emulator.url, "env": variables})
-    output.table(("AWS", "how", "calls", "note"), table.rows(), cell_chars_max=TABLE_CELL_CHARS_MAX)
-    _tell_variables(output, emulator, "SageMaker", UNSET, variables)
+    _tell_variables(output, emulator, "sagemaker", UNSET, variables)
 
 
 def _tell_variables(
@@ -235,8 +280,9 @@ def _tell_variables(
     unset: tuple[str, ...],
     variables: Mapping[str, str],
 ) -> None:
-    output.show()
-    output.show(f"{name} answers at {emulator.url} until Ctrl-C. In another terminal:")
+    about = f"what of it is there: bridge emulate {name} --calls"
+    output.show(f"{TITLES[name]} answers at {emulator.url} until Ctrl-C; {about}")
+    output.show("In another terminal:")
     output.show()
     output.show(f"unset {' '.join(unset)}")
     for variable, value in {**variables, URI_VARIABLE: emulator.uri}.items():
@@ -289,11 +335,8 @@ def _begun_azure(stack: ExitStack, port: int, region: str, pace: float) -> Azure
 
 
 def _tell_azure(output: Output, emulator: AzureMlEmulator, variables: Mapping[str, str]) -> None:
-    from trackbridge.testing.emulators.azureml import table
-
     places = {"url": emulator.url, "tls_url": emulator.tls_url, "blob_url": emulator.blob_url}
     trusted = str(emulator.certificates.trusted)
     told = {"uri": emulator.uri, **places, "certificate": trusted, "env": variables}
     output.event("ready", told)
-    output.table(("Azure", "how", "routes", "note"), table.rows(), cell_chars_max=TABLE_CELL_CHARS_MAX)
-    _tell_variables(output, emulator, "Azure ML", UNSET_AZURE, variables)
+    _tell_variables(output, emulator, "azureml", UNSET_AZURE, variables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from trackbridge.cli.deploy import state_fields
 from trackbridge.cli.failures import EXIT_PARTLY
 from trackbridge.cli.options import example, output_option
-from trackbridge.cli.output import Output
+from trackbridge.cli.output import LINE_CHARS_MAX, Output
 
 if TYPE_CHECKING:
     from trackbridge.domain.deployments import DeploymentState, EndpointState
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("ENDPOINT", "TARGET", "DEPLOYMENT", "MODEL", "DIGEST", "TRAFFIC", "HEALTH", "SINCE (UTC)", "BY")
 DIGEST_CHARS = 12
+USER_CHARS_MAX = 20
+"""Of a name on a terminal: a cloud's ids of users are long, and would fold every line in two."""
 
 
 @click.command("list", epilog=example("bridge endpoints list", "bridge endpoints list --target prod --json"))
@@ -35,7 +38,7 @@ def list_(output: Output, target: str | None) -> None:
     rows: list[tuple[str, ...]] = []
     for listed in listing.endpoints:
         output.event("endpoint", _fields(listed))
-        rows += _rows(listed)
+        rows += _rows(listed, user_chars_max=USER_CHARS_MAX if sys.stdout.isatty() else LINE_CHARS_MAX)
     if rows:
         output.table(COLUMNS, rows, cell_chars_max=120)
     else:
@@ -52,8 +55,8 @@ def list_(output: Output, target: str | None) -> None:
         output.end(EXIT_PARTLY)
 
 
-def _rows(listed: ListedEndpoint) -> list[tuple[str, ...]]:
-    from trackbridge.api.display import format_time
+def _rows(listed: ListedEndpoint, *, user_chars_max: int) -> list[tuple[str, ...]]:
+    from trackbridge.api.display import format_time, printable
 
     state = listed.state
     if not state.deployments:
@@ -72,7 +75,7 @@ def _rows(listed: ListedEndpoint) -> list[tuple[str, ...]]:
                 f"{share} (mirror {found.mirror_percent} %)" if found.mirror_percent else share,
                 _health(found),
                 "" if since.time is None else format_time(since.time),
-                since.user,
+                printable(since.user, user_chars_max),
             )
         )
     return rows

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,12 +12,13 @@ import click
 
 from trackbridge.cli import completions
 from trackbridge.cli.durations import DURATION
+from trackbridge.cli.near_names import meant_anywhere
 from trackbridge.cli.options import example, open_client, output_option, yes_option
 from trackbridge.cli.output import Output, counted
 from trackbridge.cli.selections import preflight_option
 
 if TYPE_CHECKING:
-    from trackbridge.domain.plans import Plan
+    from trackbridge.domain.plans import Change, Plan
     from trackbridge.operations.migrate.migration import Migration
     from trackbridge.operations.migrate.mirror import MirrorPlan, MirrorResult
     from trackbridge.operations.migrate.mirror_plans import MirrorAsked
@@ -77,8 +80,15 @@ def sync(
         raise click.UsageError("--watch applies what it plans; leave --plan and --out out")
     if watch is not None:
         _watch(output, (source, target), asked, watch)
+    _tell_start(output)
     with Migration(source, target) as migration:
         output.end(_once(output, migration, asked, options))
+
+
+def _tell_start(output: Output) -> None:
+    """Say on a terminal what takes seconds before there is a plan to show."""
+    if sys.stderr.isatty():
+        output.note("comparing the two registries ...")
 
 
 def _asked(names: tuple[str, ...], options: dict[str, Any]) -> MirrorAsked:
@@ -140,6 +150,7 @@ def apply_saved(output: Output, saved: Plan, *, is_agreed: bool) -> None:
     from trackbridge.operations.migrate.mirror_plans import asked_of_saved, refuse_stale
 
     source, target, asked = asked_of_saved(saved)
+    _tell_start(output)
     with Migration(source, target) as migration:
         plan = migration.plan_mirror(asked.models, two_way=asked.two_way, policy=asked.policy)
         refuse_stale(saved, plan)
@@ -153,7 +164,8 @@ def apply_saved(output: Output, saved: Plan, *, is_agreed: bool) -> None:
 
 
 def _counts(plan: MirrorPlan) -> dict[str, int]:
-    return {"edits": len(plan.edits), "conflicts": len(plan.clashes)}
+    runs = {"runs_to_copy": plan.runs_to_copy, "runs_there": plan.runs_there}
+    return {"edits": len(plan.edits), "conflicts": len(plan.clashes), **runs}
 
 
 def _apply(output: Output, migration: Migration, plan: MirrorPlan, *, preflight: bool) -> int:
@@ -163,7 +175,7 @@ def _apply(output: Output, migration: Migration, plan: MirrorPlan, *, preflight:
     looks = Looks(output)
     result = migration.apply_mirror(plan, preflight=preflight, on_preflight=looks)
     looks.end()
-    _show_result(output, result)
+    _show_result(output, result, runs_there=plan.runs_there)
     output.summary(
         {
             **_counts(plan),
@@ -171,6 +183,7 @@ def _apply(output: Output, migration: Migration, plan: MirrorPlan, *, preflight:
             "complete": result.is_complete,
             "done": result.done,
             "copied": result.copied,
+            "runs_copied": result.runs_copied,
             "skipped": [f"{edit.subject} {edit.what}" for edit in result.skipped],
             "failed": [list(item) for item in result.failed],
             "remaining": list(result.remaining),
@@ -215,17 +228,31 @@ def _show_sums(output: Output, plan: MirrorPlan) -> None:
     rows = []
     for side in ("target", "source"):
         copies = plan.forward if side == "target" else plan.backward
-        made = copies.changes if copies is not None else ()
-        counts = [sum(change.subject.startswith(f"{kind} ") for change in made) for kind in KINDS]
+        planned = copies.changes if copies is not None else ()
+        counts = [
+            _shown_count([change for change in planned if change.subject.startswith(f"{kind} ")])
+            for kind in KINDS
+        ]
         fields = sum(edit.side == side for edit in plan.edits)
-        if any((*counts, fields)):
-            rows.append((f"at the {side}", *(f"{count:,}" if count else "" for count in (*counts, fields))))
+        if any(counts) or fields:
+            rows.append((f"at the {side}", *counts, f"{fields:,}" if fields else ""))
     if rows:
         output.table(("", *(f"{kind}s to copy" for kind in KINDS), "fields to set"), rows)
 
 
-def _show_result(output: Output, result: MirrorResult) -> None:
-    output.show(f"{counted(result.copied, 'version')} copied, {counted(result.done, 'field')} set")
+def _shown_count(changes: Sequence[Change]) -> str:
+    """Return how many items are to be copied, and how many are there already; "" where there is none."""
+    there = sum(change.action.value == "keep" for change in changes)
+    count = f"{len(changes) - there:,}" if changes else ""
+    return f"{count} ({there:,} {'is' if there == 1 else 'are'} there)" if there else count
+
+
+def _show_result(output: Output, result: MirrorResult, *, runs_there: int) -> None:
+    there = f" ({runs_there:,} {'was' if runs_there == 1 else 'were'} there)" if runs_there else ""
+    output.show(
+        f"{counted(result.copied, 'version')} copied, {counted(result.runs_copied, 'run')} copied{there}, "
+        f"{counted(result.done, 'field')} set"
+    )
     for edit in result.skipped:
         output.show(
             f"  left   {edit.subject}: {edit.what} was changed meanwhile at the {edit.side}", colour="red"
@@ -293,7 +320,8 @@ def where(output: Output, name: str | None) -> None:
     if rows:
         output.table(COLUMNS, rows)
     else:
-        output.show(f"there is no model {name!r} at any place that is known here")
+        meant = meant_anywhere(name)
+        output.show(f"there is no model {name!r} at any place that is known here{meant}")
     output.summary({"versions": len(rows), "unreached": unreached, "deployments_unknown": unknown})
     output.end(EXIT_PARTLY if unreached or unknown else 0)
 

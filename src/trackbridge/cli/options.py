@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trackbridge.cli import completions
+from trackbridge.cli.near_names import near_names
 from trackbridge.cli.output import Output
+from trackbridge.cli.waits import told_waits
 
 if TYPE_CHECKING:
     from trackbridge.api.client import Client
@@ -50,11 +52,13 @@ all_option = click.option("--all", "view", flag_value="all", help="Deleted ones,
 
 
 def output_option(command: Command) -> Command:
-    """Add ``--json``, and hand the command its ``Output`` as the first argument."""
+    """Add ``--json``, hand the command its ``Output`` as the first argument, and advise on names."""
 
     @functools.wraps(command)
     def with_output(*args: Any, as_json: bool, **options: Any) -> Any:
-        return command(Output(as_json=as_json), *args, **options)
+        output = Output(as_json=as_json)
+        with told_waits(output), near_names(options):
+            return command(output, *args, **options)
 
     option = click.option(
         "--json", "as_json", is_flag=True, help="Print JSON, one object a line; the last one is the summary."

@@ -37,6 +37,12 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns
 
 
+def clear_line(stream: TextIO) -> None:
+    """Take away what stands on a terminal's last line, such as a bar."""
+    if draws(stream):
+        stream.write(_TO_LINE_START)
+
+
 def cells(text: str) -> int:
     """Return how many cells of a terminal a text takes: East Asian letters take two, accents none."""
     if text.isascii():

@@ -262,7 +262,7 @@ def _extras(settings: Settings) -> Iterator[Finding]:
     for extra, packages in EXTRA_PACKAGES.items():
         missing = [package for package in packages if find_spec(package) is None]
         if missing:
-            yield _ok("extras", f"{extra}: {', '.join(missing)} not installed", fix=install_command(extra))
+            yield _ok("extras", f"{extra}: without {', '.join(missing)}", fix=install_command(extra))
     if find_spec("psutil") is None and _wants_system_metrics(settings):
         message = "system_metrics is on, and psutil is not installed"
         yield _error("extras", message, fix=install_command("system"))

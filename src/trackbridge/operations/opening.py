@@ -98,7 +98,7 @@ def open_place(uri: UriArgument = None, *, settings: Settings | None = None) -> 
     settings = settings or Settings()
     destination = find_place(uri, settings=settings)
     adapter = open_uri(destination.uri, settings=settings)
-    return Opened(destination.uri.text, wrap_adapter(adapter, CallPolicy(elapsed_s_max=CALL_S_MAX)))
+    return Opened(destination.uri.text, wrap_adapter(adapter, CallPolicy.for_waiting_people(CALL_S_MAX)))
 
 
 def find_place(uri: UriArgument = None, *, settings: Settings) -> Destination:

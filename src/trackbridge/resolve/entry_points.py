@@ -98,6 +98,9 @@ def open_adapter(
     )
     try:
         adapter: Adapter = factory(uri.address, context=context)
+    except ConfigError as error:
+        # The message and the hint say it all; a program that ends with them shows no frames of an adapter.
+        raise error.with_traceback(None) from error.__cause__
     except BridgeError:
         raise
     except ImportError as error:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Protocol, Union
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
@@ -33,11 +34,13 @@ from trackbridge.errors import (
     ConfigError,
     Conflict,
     NotFound,
+    NotRunning,
     RateLimited,
     Rejected,
     TimedOut,
     Unavailable,
 )
+from trackbridge.transport.loopback import refused_here
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0
@@ -78,6 +81,7 @@ class HttpClient:
         connections_max: Connections kept open to a host.
         local_socket: Connects to a server on this machine, to which every ``http://`` address then leads; no
             proxy is asked. Raises OSError where it cannot.
+        not_running_hint: What to do where nothing listens at an address of this machine.
     """
 
     def __init__(
@@ -91,10 +95,12 @@ class HttpClient:
         answer_s: float = ANSWER_S,
         connections_max: int = CONNECTIONS_MAX,
         local_socket: Callable[[], socket.socket] | None = None,
+        not_running_hint: str = "is the server running?",
     ) -> None:
         self.adapter = adapter
         self.authentication = authentication
         self._timeout_s = (connect_s, answer_s)
+        self._not_running_hint = not_running_hint
         self._renewing = threading.Lock()
         self._session = requests.Session()
         self._session.trust_env = local_socket is None  # proxies; a .netrc never wins: see _nobody
@@ -132,6 +138,7 @@ class HttpClient:
         Raises:
             AuthError: There are no credentials.
             ConfigError: The certificates to trust are not where they are said to be.
+            NotRunning: Nothing listens at an address of this machine.
             Unavailable: The host cannot be reached, or the connection broke before anything was sent.
             TimedOut: No answer in time, or the connection broke after the request: it may have been done.
         """
@@ -199,7 +206,9 @@ class HttpClient:
                 f"there are no trusted certificates at {shown(path)}"
                 f"{f', which {variable} names' if variable else ''}",
                 adapter=self.adapter,
-                hint=f"correct {variable}, or unset it" if variable else "correct the path",
+                hint=f"correct {variable}, or unset it; those of bridge emulate go when it ends"
+                if variable
+                else "correct the path",
             )
 
     def _translated(self, error: requests.RequestException, url: str) -> BridgeError:
@@ -215,9 +224,22 @@ class HttpClient:
         if isinstance(error, requests.Timeout):
             return TimedOut(f"{host} did not answer in time", ambiguous=True, adapter=self.adapter)
         if isinstance(error, requests.ConnectionError) and _was_never_connected(error):
-            hint = "check the address and the network; what was logged is kept and delivered later"
-            return Unavailable(f"{host} cannot be reached: {why}", adapter=self.adapter, hint=hint)
+            return self._unreached(error, url, host)
         return TimedOut(f"the connection to {host} broke: {why}", ambiguous=True, adapter=self.adapter)
+
+    def _unreached(self, error: requests.ConnectionError, url: str, host: str) -> Unavailable:
+        is_by_network = self._session.trust_env  # else a socket was asked, not the address
+        proxy = select_proxy(url, get_environ_proxies(url)) if is_by_network else None
+        place = refused_here(error, proxy or url)
+        if place is None or not is_by_network:
+            message = f"{host} cannot be reached: {_reason(error)}"
+            return Unavailable(message, adapter=self.adapter, hint="check the address and the network")
+        where = f"at its proxy {shown(place)}" if proxy else "there"
+        return NotRunning(
+            f"{host} cannot be reached: nothing listens {where}",
+            adapter=self.adapter,
+            hint=f"{self._not_running_hint}{'; HTTPS_PROXY names the proxy' if proxy else ''}",
+        )
 
 
 def error_of_status(

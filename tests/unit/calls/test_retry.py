@@ -1,5 +1,6 @@
 """How often and how long a transient error is repeated."""
 
+import logging
 import math
 import random
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from trackbridge.calls import CallPolicy, World
 from trackbridge.calls.call import Operation
 from trackbridge.calls.retry import retry_transient
-from trackbridge.errors import Exhausted, RateLimited, TimedOut, Unavailable
+from trackbridge.errors import Exhausted, NotRunning, RateLimited, TimedOut, Unavailable
 
 OPERATION = Operation("fake", "tracking.write", None)
 
@@ -47,6 +48,31 @@ def test_a_single_attempt_is_not_repeated(run, clock):
     with pytest.raises(Exhausted, match="1 attempt in"):
         run(failing(Unavailable("down")), attempts_max=1)
     assert clock.waits == []
+
+
+def test_a_server_of_this_machine_that_does_not_run_is_given_up_soon_for_who_waits(run, world, clock):
+    policy = CallPolicy.for_waiting_people(30.0)
+    with pytest.raises(Exhausted, match="2 attempts"):
+        retry_transient(failing(NotRunning("x")), OPERATION, policy, world, clock() + 30.0)
+    assert sum(clock.waits) <= 0.5
+    with pytest.raises(Exhausted, match="6 attempts"):
+        retry_transient(failing(Unavailable("x")), OPERATION, policy, world, clock() + 30.0)
+    with pytest.raises(Exhausted, match="6 attempts"):
+        run(failing(NotRunning("x")))  # as delivery does, which outlives a restart
+
+
+def test_only_a_long_wait_is_told_and_without_secrets(run, clock, caplog):
+    caplog.set_level(logging.INFO, logger="trackbridge.calls")
+    with pytest.raises(Exhausted):
+        run(failing(Unavailable("x")), attempts_max=2)
+    assert caplog.messages == []
+    with pytest.raises(Exhausted):
+        run(failing(Unavailable("no password=hunter2Xy")), attempts_max=3, backoff_s=4.0)
+    first, second = (round(wait_s) for wait_s in clock.waits[1:])
+    assert caplog.messages == [
+        f"no password=***; trying again in {first} s (2 of 3) ...",
+        f"no password=***; trying again in {second} s (3 of 3) ...",
+    ]
 
 
 def test_the_backoff_doubles_jittered_up_to_its_bound(run, clock):

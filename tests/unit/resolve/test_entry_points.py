@@ -1,6 +1,7 @@
 """A scheme leads to one adapter, or to an error that says what to install."""
 
 import sys
+import traceback
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -181,6 +182,25 @@ def test_a_broken_adapter_names_its_distribution(module, match, install, open_ur
     assert "their-adapter" in str(caught.value)
     assert "hunter2Xy9" not in str(caught.value)
     assert not isinstance(caught.value, MissingExtra)
+
+
+def test_a_wrong_setting_shows_a_program_no_frames_of_an_adapter(install, open_uri):
+    install(
+        "their-adapter",
+        ["theirs"],
+        "from trackbridge.errors import ConfigError\n"
+        "def open_adapter(uri, *, context):\n"
+        "    try:\n"
+        "        {}['no']\n"
+        "    except KeyError:\n"
+        "        raise ConfigError('no region', hint='name one')\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        open_uri("theirs://x")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "their_adapter_module" not in shown
+    assert "KeyError" not in shown
+    assert "ConfigError: no region\n" in shown
 
 
 def test_errors_of_ours_pass_and_late_imports_are_explained(install, open_uri):

@@ -26,6 +26,7 @@ from trackbridge.errors import (
     ConfigError,
     Conflict,
     NotFound,
+    NotRunning,
     RateLimited,
     Rejected,
     TimedOut,
@@ -131,15 +132,38 @@ def test_a_body_is_not_sent_on_to_where_a_redirect_points(server, client):
 def test_nobody_listening_is_unavailable(client):
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(
+        Unavailable, match=f"^127.0.0.1:{port} cannot be reached: nothing listens there"
+    ) as caught:
         client.request("GET", f"http://127.0.0.1:{port}/?sig={SECRET}")
-    assert caught.value.hint
+    assert type(caught.value) is NotRunning
+    assert caught.value.hint == "is the server running?"
     assert SECRET not in str(caught.value)
 
 
+def test_what_to_start_where_nobody_listens_is_for_the_adapter_to_say() -> None:
+    client = HttpClient(adapter="mlflow", not_running_hint="start it")
+    with closing(client), pytest.raises(NotRunning) as caught:
+        client.request("GET", "http://localhost:9/")
+    assert caught.value.hint == "start it"
+
+
+def test_a_proxy_of_this_machine_that_is_gone(client, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", f"http://me:{SECRET}@127.0.0.1:9")
+    with pytest.raises(
+        NotRunning, match=r"a\.invalid cannot be reached: nothing .* proxy http://127"
+    ) as caught:
+        client.request("GET", "https://a.invalid/b")
+    assert "HTTPS_PROXY" in (caught.value.hint or "")
+    assert SECRET not in f"{caught.value}{caught.value.hint}"
+
+
 def test_an_unknown_host_is_unavailable(client):
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as caught:
         client.request("GET", "http://no-such-host.invalid/")
+    assert type(caught.value) is Unavailable
 
 
 @pytest.mark.parametrize("fault", ["reset", "half"])
@@ -350,8 +374,9 @@ def test_a_local_socket_where_nobody_listens_is_unavailable(local_socket):
         raise ConnectionRefusedError(111, "Connection refused")
 
     client = HttpClient(adapter="mlflow", local_socket=refuse)
-    with pytest.raises(Unavailable, match="Connection refused"):
+    with pytest.raises(Unavailable, match="Connection refused") as caught:
         client.request("GET", "http://localhost/version")
+    assert type(caught.value) is Unavailable, "the address is not where it was looked for"
 
 
 def test_a_server_behind_a_local_socket_that_does_not_answer_in_time(local_socket):
@@ -380,7 +405,7 @@ def test_trusted_certificates_that_are_not_there(
     monkeypatch.setenv(variable, str(tmp_path / "gone.pem"))
     with pytest.raises(ConfigError, match=f"gone.pem, which {variable} names") as caught:
         client.request("GET", "https://127.0.0.1:9/a")
-    assert caught.value.hint == f"correct {variable}, or unset it"
+    assert caught.value.hint == f"correct {variable}, or unset it; those of bridge emulate go when it ends"
     assert client.request("GET", f"{server.url}/a").status_code == 200, "nothing is encrypted here"
 
 

@@ -122,7 +122,10 @@ def _outcome(result: MirrorResult) -> Outcome:
     problems = [f"left: {edit.subject}: {edit.what} was changed meanwhile" for edit in result.skipped]
     problems += [f"failed: {what}: {error}" for what, error in result.failed]
     problems += [f"remains: {line}" for line in result.remaining]
-    text = f"versions copied: {result.copied:,}; fields set: {result.done:,}"
+    text = (
+        f"versions copied: {result.copied:,}; runs copied: {result.runs_copied:,}; "
+        f"fields set: {result.done:,}"
+    )
     return Outcome(text=text, problems=tuple(problems))
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from trackbridge.domain.migration import Kind, Selection
+from trackbridge.domain.migration import Kind, Selection, State
 from trackbridge.domain.models import (
     Approval,
     ChangeReason,
@@ -44,6 +44,7 @@ from trackbridge.operations.migrate.report import Account
 from trackbridge.operations.migrate.side import Side
 from trackbridge.ports.capabilities import Feature
 from trackbridge.ports.registry import ModelRegistry
+from trackbridge.resolve.config import close_match
 
 Changed = RegisteredModel | ModelVersion
 SOURCE, TARGET = "source", "target"
@@ -89,6 +90,19 @@ class MirrorPlan(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     @property
+    def runs_there(self) -> int:
+        """How many of the runs that made the versions are there already, as they are to be."""
+        return sum(change.action is Action.KEEP for change in self._runs())
+
+    @property
+    def runs_to_copy(self) -> int:
+        """How many of these runs are not there, or not as they are to be."""
+        return sum(change.action is not Action.KEEP for change in self._runs())
+
+    def _runs(self) -> Iterator[Change]:
+        return (change for _, change in self.changes() if change.subject.startswith("run "))
+
+    @property
     def changes_something(self) -> bool:
         """False when both agree already."""
         copies = (self.forward, self.backward)
@@ -103,12 +117,16 @@ class MirrorPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MirrorResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a mirror plan. ``skipped`` are edits whose field was changed meanwhile."""
+    """What became of a mirror plan.
+
+    ``copied`` counts versions, ``runs_copied`` runs; ``skipped`` are edits whose field was changed meanwhile.
+    """
 
     done: int
     skipped: tuple[Edit, ...]
     failed: tuple[tuple[str, str], ...]
     copied: int
+    runs_copied: int
     remaining: tuple[str, ...]
 
     @property
@@ -354,6 +372,7 @@ class _Editor:
             skipped=tuple(skipped),
             failed=tuple(failed),
             copied=sum(account.target.versions for account in accounts),
+            runs_copied=sum(account.kinds[Kind.RUN, State.DONE] for account in accounts),
             remaining=tuple(
                 f"{outcome.subject}: {outcome.error}" for account in accounts for outcome in account.remaining
             ),
@@ -532,7 +551,7 @@ def _refuse_unknown(pair: Pair, models: tuple[str, ...]) -> None:
     for pattern in models:
         if pattern != "*" and not any(_means(pattern, name) for name in known):
             raise NotFound(
-                f"there is no model {pattern!r} on either side",
+                f"there is no model {pattern!r} on either side{close_match(pattern, known)}",
                 operation="models sync",
                 resource=f"{pair.source.uri} and {pair.target.uri}",
                 hint=f"see what there is: bridge models list --uri {pair.source.uri}",

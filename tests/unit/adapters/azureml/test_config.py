@@ -93,6 +93,7 @@ def test_no_file_is_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no config\.json") as told:
         workspace_of("azureml:", {}, {}, tmp_path)
     assert "azureml://SUBSCRIPTION/GROUP/WORKSPACE" in (told.value.hint or "")
+    assert "bridge emulate azureml" in (told.value.hint or "")
 
 
 def test_an_option_names_the_file(tmp_path: Path) -> None:

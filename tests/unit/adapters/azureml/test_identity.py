@@ -167,6 +167,11 @@ def test_causes_of_a_failed_sign_in() -> None:
     assert "az login" in (told.hint or "")
     assert "client secret" in (failing(RuntimeError("AADSTS7000222: expired")).hint or "")
     assert "--tenant" in (failing(RuntimeError("AADSTS90002: no tenant")).hint or "")
+    refused = "port=9): Failed to establish a new connection: [Errno 111] Connection refused"
+    gone = f"Attempted credentials:\n\tManagedIdentityCredential: HTTPConnection(host='127.0.0.1', {refused}"
+    assert failing(RuntimeError(gone)).hint == "is the emulator running? bridge emulate azureml"
+    assert "az login" in (failing(RuntimeError(f"{chain}\n{gone}")).hint or "")
+    assert "az login" in (failing(RuntimeError(gone.replace("127.0.0.1", "10.0.0.1"))).hint or "")
     assert isinstance(failing(ServiceRequestError("no route to login.microsoftonline.com")), Unavailable)
 
 

@@ -137,6 +137,7 @@ def test_a_host_that_nobody_answers_at(azure: AzureMlEmulator, tmp_path: Path) -
     (problem,) = problems(adapter.check())
     assert (problem.subject, problem.severity) == ("backend", Severity.ERROR)
     assert "cannot be reached" in problem.message
+    assert "bridge emulate azureml" in problem.fix
 
 
 def test_the_long_uri_needs_no_right_to_read_the_workspace_in_arm(

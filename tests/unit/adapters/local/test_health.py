@@ -30,7 +30,7 @@ def found(adapter: LocalAdapter, subject: str, *, write: bool = False) -> list[t
 @pytest.mark.parametrize("write", [False, True])
 def test_a_store_in_use_is_well(adapter: LocalAdapter, write: bool) -> None:
     open_run(adapter)
-    assert found(adapter, "database", write=write) == [(Severity.OK, f"schema version {VERSION}, 1 runs")]
+    assert found(adapter, "database", write=write) == [(Severity.OK, f"schema version {VERSION}, 1 run")]
     assert [severity for severity, _ in found(adapter, "folder", write=write)] == [Severity.OK]
 
 
@@ -90,4 +90,8 @@ def test_unfinished_copies_are_a_warning(adapter: LocalAdapter, folder: Path) ->
     incoming = folder / "artifacts" / ".incoming"
     incoming.mkdir(parents=True)
     (incoming / "1-abc").write_bytes(b"half")
-    assert [severity for severity, _ in found(adapter, "artifacts")] == [Severity.WARNING]
+    ((severity, message),) = found(adapter, "artifacts")
+    assert severity is Severity.WARNING
+    assert message.startswith(f"1 unfinished copy in {incoming}: ")
+    (incoming / "2-abc").write_bytes(b"half")
+    assert found(adapter, "artifacts")[0][1].startswith("2 unfinished copies in ")

@@ -259,7 +259,7 @@ def check_readable(folder: Path, version: int) -> None:
         with pytest.raises(AuthError):
             write(adapter, [(100, 100, 100)])
     database_findings = [item for item in adapter.check() if item.subject == "database"]
-    assert f"schema version {version}, 1 runs" in [item.message for item in database_findings]
+    assert f"schema version {version}, 1 run" in [item.message for item in database_findings]
     adapter.close()
 
 

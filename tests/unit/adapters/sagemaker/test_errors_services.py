@@ -12,6 +12,7 @@ from trackbridge.errors import (
     ConfigError,
     Conflict,
     NotFound,
+    NotRunning,
     RateLimited,
     Rejected,
     TimedOut,
@@ -153,7 +154,22 @@ def test_no_answer_at_all() -> None:
         unreached = meaning(error)
         assert type(unreached) is Unavailable
         assert " cannot be reached at https://x:9: " in unreached.message
-        assert "delivered later" in (unreached.hint or "")
+        assert "AWS_ENDPOINT_URL" in (unreached.hint or "")
+
+
+def test_an_emulator_that_does_not_run() -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    def at(address: str) -> BridgeError:
+        error = EndpointConnectionError(endpoint_url=address)
+        error.__context__ = ConnectionRefusedError()
+        return meaning(error)
+
+    gone = at("http://127.0.0.1:9/path")
+    assert type(gone) is NotRunning
+    assert gone.message == "sagemaker cannot be reached: nothing listens at http://127.0.0.1:9"
+    assert "bridge emulate sagemaker" in (gone.hint or "")
+    assert type(at("https://10.0.0.1:9")) is Unavailable
 
 
 def test_an_error_of_python_is_a_fault_of_the_request() -> None:

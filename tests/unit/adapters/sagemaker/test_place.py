@@ -55,6 +55,7 @@ def test_nothing_names_a_region(content: bytes | None, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="which region") as refused:
         parse_place("sagemaker:", {}, {"AWS_CONFIG_FILE": str(tmp_path / "config")})
     assert "AWS_REGION" in (refused.value.hint or "")
+    assert "bridge emulate sagemaker" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_compared_read_applied(site: Site, lab: tb.Client) -> None:
     site.confirm("/models/sync/apply", work=work)
     text = site.finished()
     assert ">done<" in text
-    assert "versions copied: 1" in text
+    assert "versions copied: 1; runs copied: 1; fields set: 0" in text
     assert "create version wine/1" in text, "each step is told"
     assert [item.name for item in lab.search_registered_models()] == ["wine"]
     assert "both agree" in compare(site)

@@ -153,6 +153,18 @@ def test_doctor(site: Site, letters: DeadLetters) -> None:
     assert "is no place that is known here" in site.get("/doctor", place="https://evil.org", status=404)
 
 
+def test_what_is_optional_is_no_fault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        Finding(severity=Severity.OK, subject="extras", message="without psutil", fix="pip install psutil"),
+        Finding(severity=Severity.OK, subject="clock", message="right"),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda uri, *, write: found)
+    text = site.get("/doctor")
+    assert ">optional<" in text
+    assert text.index(">optional<") < text.index(">ok<")
+    assert "All is well" in text
+
+
 @pytest.mark.usefixtures("one_hangs")
 def test_doctor_does_not_wait_for_a_place_that_hangs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()

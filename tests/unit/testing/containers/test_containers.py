@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from trackbridge.testing.emulators.containers import (
     COMMAND_VARIABLE,
+    Container,
     Containers,
     Image,
     Images,
@@ -69,6 +71,45 @@ def lines_of(
     assert container.wait(WAIT_S) == 0, lines
     pool.discard(container, folder)
     return lines
+
+
+@pytest.mark.parametrize("root_chars_max", [1000, 0])
+@pytest.mark.parametrize("ends", [Containers.forget, lambda pool, container: pool.close()])
+def test_temporary_files_go_with_who_made_them(
+    pool: Containers,
+    ends: Callable[[Containers, Container], None],
+    root_chars_max: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trackbridge.testing.emulators.containers.pool.ROOT_CHARS_MAX", root_chars_max)
+    lines: list[str] = []
+    command = [
+        "python3",
+        "-c",
+        "import tempfile, time; print(tempfile.mkdtemp(), flush=True); time.sleep(600)",
+    ]
+    container = pool.launch(Launch(command, pool.folder("a" * 60), {}, lines.append))
+    until(lambda: bool(lines))
+    made = Path(lines[0])
+    assert made.is_dir()
+    assert len(made.parent.name) < 10, "paths of sockets in it are short"
+    above = Path(tempfile.gettempdir()).resolve()
+    assert made.parent.parent == above if root_chars_max == 0 else made.is_relative_to(above)
+
+    ends(pool, container)
+
+    assert not made.parent.exists()
+
+
+def test_a_program_that_is_not_there_leaves_no_temporary_files(pool: Containers) -> None:
+    folder = pool.folder("c")
+    before = set(folder.parent.iterdir())
+    pool.is_mounted = False
+
+    with pytest.raises(FileNotFoundError):
+        pool.launch(Launch(["/there-is/none"], folder, {}, print))
+
+    assert set(folder.parent.iterdir()) == before
 
 
 @pytest.mark.parametrize("root", ["/opt/of-a-test", "/mnt/of-a-test/deeper", "/var/of-a-test"])

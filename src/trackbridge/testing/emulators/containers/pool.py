@@ -17,6 +17,10 @@ from trackbridge.testing.emulators.containers.process import Container, Launch, 
 NAME_CHARS_MAX = 64
 """How much of a name a folder's has: file systems take 255 bytes, and clouds as many for a job's."""
 
+ROOT_CHARS_MAX = 50
+"""Of the folder of all, for temporary files in it: the path of a socket has 104 bytes at most, and 40 are
+multiprocessing's own. macOS has longer ones."""
+
 
 class Containers:
     """All containers of an emulator.
@@ -32,7 +36,7 @@ class Containers:
         self._prefix, self._roots = prefix, tuple(roots)
         self._root: Path | None = None
         self._watchdog: Watchdog | None = None
-        self._running: set[Container] = set()
+        self._running: dict[Container, Path] = {}  # with its folder for temporary files
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -57,37 +61,50 @@ class Containers:
         """Start a program; ``python3`` in its command is this very Python.
 
         Args:
-            launch: What runs, in a folder made by ``folder``; its variables are beside ``PATH``, ``HOME`` and
-                ``LANG``, its roots beside those that all see.
+            launch: What runs, in a folder made by ``folder``; its variables are beside ``PATH``, ``HOME``,
+                ``LANG`` and ``TMPDIR``, a folder that goes with it; its roots beside those that all see.
 
         Raises:
             OSError: It is not there, or the emulator was closed.
         """
         for root in launch.roots:
             (launch.folder / root.lstrip("/")).mkdir(parents=True, exist_ok=True)
-        whole = replace(
-            launch,
-            environment=base_variables(launch.folder) | dict(launch.environment),
-            roots=(*self._roots, *launch.roots),
-        )
         with self._lock:
             if self._is_closed:
                 raise OSError("the emulator is closed")
-            made = Container(whole, is_mounted=self.is_mounted)
-            self._running.add(made)
+            temporary = self._temporary()
+            variables = base_variables(launch.folder) | {"TMPDIR": str(temporary)}
+            whole = replace(
+                launch,
+                environment=variables | dict(launch.environment),
+                roots=(*self._roots, *launch.roots),
+            )
+            try:
+                made = Container(whole, is_mounted=self.is_mounted)
+            except BaseException:
+                temporary.rmdir()
+                raise
+            self._running[made] = temporary
             self._tell(made, is_running=True)
         return made
+
+    def _temporary(self) -> Path:
+        """Make a folder for temporary files; not in a container's own, whose path may be too long."""
+        is_short = len(str(self._root)) <= ROOT_CHARS_MAX
+        return Path(tempfile.mkdtemp(prefix="t", dir=self._root if is_short else None)).resolve()
 
     def _tell(self, container: Container, *, is_running: bool) -> None:
         if self._watchdog is not None:
             self._watchdog.tell(container.group, is_running=is_running)
 
     def forget(self, container: Container) -> None:
-        """Kill a container; its folder stays."""
+        """Kill a container, and remove its temporary files; its folder stays."""
         container.kill()
         self._tell(container, is_running=False)
         with self._lock:
-            self._running.discard(container)
+            temporary = self._running.pop(container, None)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def discard(self, container: Container | None, folder: Path) -> None:
         """Kill a container, and remove its folder."""
@@ -99,9 +116,10 @@ class Containers:
         """Kill every container and remove all folders; none can be started any more."""
         with self._lock:
             self._is_closed = True
-            running, self._running = self._running, set()
-        for container in running:
+            running, self._running = self._running, {}
+        for container, temporary in running.items():
             container.kill()
+            shutil.rmtree(temporary, ignore_errors=True)
         if self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
         if self._watchdog is not None:

@@ -1,4 +1,4 @@
-"""What is emulated and what not, as data: printed when the emulator starts, and held true by a test."""
+"""What is emulated and what not, as data: printed by ``--calls``, and held true by a test."""
 
 from __future__ import annotations
 
