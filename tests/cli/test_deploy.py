@@ -241,10 +241,23 @@ def test_interrupted_and_gone_on_with(bridge: Bridge, scene: Scene, monkeypatch:
         patch.setattr("trackbridge.operations.waiting.threading.Event.wait", _press_ctrl_c)
         result = bridge("apply", "wine.plan", "--yes", "--json", code=130)
     assert (result.objects[-1]["type"], result.objects[-1]["exit_code"]) == ("error", 130)
-    assert "interrupted with 0 of 3 changes done" in result.err
+    begun = "interrupted with 0 of 3 changes done, in the middle of: create endpoint wine; what began goes on"
+    assert begun in result.err
+    assert "see: bridge endpoints show wine\n" in result.err
     assert "bridge endpoints rollback wine goes back" in result.err
     bridge("apply", "wine.plan", "--yes")
     assert scene.shape == {"v1": ("models:/wine/1", 100, 0)}
+
+
+def test_interrupted_before_anything_is_changed(
+    bridge: Bridge, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("api.deploying.prepare_deployment", "cli.output.Output.confirm"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"trackbridge.{place}", lambda *_, **__: _press_ctrl_c())
+            result = bridge(*WINE, "--yes", code=130)
+        assert result.err.split("\n") == ["", "stopped before anything was changed", "", "interrupted", ""]
+    assert scene.shape is None
 
 
 def _press_ctrl_c(*_: object) -> bool:
@@ -301,8 +314,9 @@ def test_what_the_target_would_not_take_is_refused_after_the_plan(
     monkeypatch.setattr(MemoryDeployments, "check", lambda self, spec, observed: (finding,))
     for option in ("--plan", "--yes"):
         result = bridge(*WINE, option, code=1)
-        assert "ERROR     role: may not read" in result.out
-        assert "let it read" in result.err
+        assert result.err.startswith("error: role: may not read ")
+        assert "hint: let it read" in result.err
+        assert "may not read" not in result.out, "once is enough"
     assert scene.shape is None
 
 

@@ -12,8 +12,9 @@ import pytest
 from tests.cli.conftest import Bridge
 from tests.support.endpoint_scenes import Scene
 from tests.support.memory_adapter import MemoryAdapter
+from tests.support.memory_deployments import MemoryDeployments
 from trackbridge.cli import endpoint_listing
-from trackbridge.errors import Unavailable
+from trackbridge.errors import Rejected, Unavailable
 from trackbridge.operations.endpoint_listing import Since, list_endpoints
 from trackbridge.resolve.config import Settings
 
@@ -148,11 +149,31 @@ def test_what_the_model_refuses_is_told_in_its_words(bridge: Bridge, wine: Scene
     assert "the payload is not JSON with 'inputs'" in error
     (project / "rows.csv").write_text("a,b\n1,2\n")
     bridge("endpoints", "invoke", "wine", "--data", "@rows.csv", code=1)  # text/csv: memory takes JSON alone
-    assert "cannot be read" in bridge("endpoints", "invoke", "wine", "--data", "@none.json", code=2).err
+    assert "no file none.json" in bridge("endpoints", "invoke", "wine", "--data", "@none.json", code=2).err
     bridge("endpoints", "invoke", "wine", "--data", "{}", "--deployment", "v9", code=1)
     wine.state.deployments.broken["wine", "v1"] = "crashed"
     rows = '{"inputs": [[1]]}'
     bridge("endpoints", "invoke", "wine", "--data", rows, "--deployment", "v1", code=5)
+
+
+@pytest.mark.parametrize(("status", "is_told"), [(500, True), (400, False)])
+def test_a_model_that_fails_is_told_with_the_last_it_logged(
+    bridge: Bridge, wine: Scene, monkeypatch: pytest.MonkeyPatch, status: int, is_told: bool
+) -> None:
+    def invoke(*_: Any, **__: Any) -> bytes:
+        hint = "look at the payload, and at the logs of the deployment: bridge endpoints logs"
+        raise Rejected(f"the model answered {status}: it is broken", hint=hint)
+
+    log = "ready\nValueError: 13 features are expected, password=hunter2\n10.0.0.1 POST /score 500\n"
+    wine.state.deployments.endpoints["wine"].deployments["v1"].logs = log
+    monkeypatch.setattr(MemoryDeployments, "invoke", invoke)
+    bridge("remotes", "add", "prod", "file:./prod")
+    told = bridge(
+        "endpoints", "invoke", "wine", "--target", "prod", "--data", '{"inputs": [[1]]}', code=1
+    ).err
+    assert ("the last that it logged: ValueError: 13 features are expected" in told) is is_told
+    assert "hint: look at the payload, and at the logs: bridge endpoints logs wine --target prod\n" in told
+    assert "hunter2" not in told
 
 
 def test_traffic(bridge: Bridge, wine: Scene) -> None:

@@ -94,6 +94,26 @@ def test_what_cannot_be_sent_or_written(
     assert "wine" not in wine.state.deployments.captured
 
 
+def test_a_file_that_is_not_there_is_told_in_one_line(bridge: Bridge, wine: Scene, project: Path) -> None:
+    (project / "rows.json").write_text('{"inputs": [[0]]}')
+    told = bridge("endpoints", "invoke", "wine", "-i", "row.json", code=2).err
+    assert told == "error: there is no file row.json; did you mean 'rows.json'?\n"
+    told = bridge("endpoints", "invoke", "wine", "-i", "no/rows.json", code=2).err
+    assert told == "error: there is no file no/rows.json; there is no folder no that can be read\n"
+
+
+@pytest.mark.parametrize(
+    "command", [("invoke", "--data", "{}"), ("show",), ("delete", "--yes"), ("rollback", "--yes"), ("logs",)]
+)
+def test_an_endpoint_that_is_called_nearly_so(bridge: Bridge, wine: Scene, command: tuple[str, ...]) -> None:
+    name, *options = command
+    told = bridge("endpoints", name, "wien", *options, code=1).err
+    assert "hint: did you mean 'wine'? see: bridge endpoints list\n" in told
+    bridge("remotes", "add", "prod", "file:./prod")
+    told = bridge("endpoints", name, "wien", *options, "--target", "prod", code=1).err
+    assert "hint: did you mean 'wine'? see: bridge endpoints list --target prod\n" in told
+
+
 def test_empty_files_send_nothing(bridge: Bridge, wine: Scene, project: Path) -> None:
     (project / "rows.csv").write_text("a,b\n")
     assert "no rows" in bridge("endpoints", "invoke", "wine", "-i", "rows.csv", code=2).err

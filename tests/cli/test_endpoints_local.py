@@ -58,14 +58,19 @@ def traffic() -> dict[str, int]:
 def test_the_whole_life_of_an_endpoint(bridge: Bridge, project: Path) -> None:
     deployed = bridge(*DEPLOY, "models:/wine/1")
     assert "$(cat " in deployed.out
-    assert "  go back  bridge endpoints rollback wine\n" in deployed.out
+    assert "  go back  bridge endpoints delete wine\n" in deployed.out, "there was nothing before"
     token_file = Path(deployed.out.partition("$(cat ")[2].partition(")")[0])
     assert token_file.read_text().strip() not in deployed.out + deployed.err
     row = '{"inputs": [[1.0]]}'
     assert json.loads(bridge("endpoints", "invoke", "wine", "--data", row).out) == {"predictions": [1.0]}
     assert _curl(deployed.out) == {"predictions": [1.0]}
 
-    bridge(*DEPLOY, "models:/wine/2", "--traffic", "10")
+    second = bridge(*DEPLOY, "models:/wine/2", "--traffic", "10")
+    assert "  go back  bridge endpoints rollback wine\n" in second.out
+    told = bridge("endpoints", "rollback", "wine", "--plan")
+    assert "note: back to revision 2, which was: v1 (models:/wine/1) 100 %\n" in told.err
+    told = bridge("endpoints", "rollback", "wine", "--to", "1", "--plan")
+    assert "note: back to revision 1, which was: no endpoint\n" in told.err
     endpoint = tb.endpoint("wine")
     answers = [endpoint.predict([[1.0]])[0] for _ in range(20)]
     assert answers.count(2.0) == 2
@@ -157,7 +162,7 @@ def test_a_store_elsewhere(bridge: Bridge, project: Path, tmp_path: Path, quick:
     there = ("--endpoint", "wine", "--target", store, "--uri", store)
     bridge("deploy", *quick, "models:/wine/1", *there, "--out", "wine.plan")
     applied = bridge("apply", "wine.plan", "--yes")
-    assert f"bridge endpoints rollback wine --target {open_place(store).uri}\n" in applied.out
+    assert f"  go back  bridge endpoints delete wine --target {open_place(store).uri}\n" in applied.out
     try:
         assert tb.endpoint("wine", target=store).predict([[1.0]]) == [1.0]
         assert (tmp_path / "store/models").is_dir()

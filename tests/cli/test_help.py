@@ -109,6 +109,12 @@ def test_completion_completes(project: Path) -> None:
     assert done.stdout.strip() == "plain,dead-letters"
 
 
+def test_an_option_of_commands_that_stands_before_them(bridge: Bridge) -> None:
+    told = bridge("--json", "runs", "list", code=2)
+    assert "error: --json stands behind the command, as in: bridge runs list --json\n" in told.err
+    assert "--version" in bridge("--versoin", code=2).err
+
+
 def test_version(bridge: Bridge) -> None:
     from trackbridge import __version__
 

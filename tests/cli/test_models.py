@@ -167,6 +167,45 @@ def test_an_absent_version(wine: Bridge, name: str) -> None:
     assert "hint" in wine("models", "show", name, code=1).err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("show", "wien"), "did you mean 'wine'? see: bridge models list"),
+        (("show", "wien/1"), "did you mean 'wine'? see: bridge models list"),
+        (("alias", "wien/1", "champion"), "did you mean 'wine'?"),
+        (("compare", "wine/1", "wien/2"), "did you mean 'wine'?"),
+        (("download", "models:/wien/1", "here"), "did you mean 'wine'?"),
+        (("show", "wine/9"), "'wine' has the versions 2, 1; see: bridge models show wine"),
+        (("show", "wine@champoin"), "'wine' has the alias champion; see: bridge models show wine"),
+        (("show", "wien", "--uri", "./.bridge"), "see: bridge models list --uri ./.bridge"),
+    ],
+)
+def test_a_name_that_is_nearly_one(wine: Bridge, arguments: tuple[str, ...], hint: str) -> None:
+    wine("models", "alias", "wine/2", "champion")
+    assert hint in wine("models", *arguments, code=1).err
+
+
+def test_a_name_far_from_all_gets_the_usual_hint(wine: Bridge) -> None:
+    told = wine("models", "show", "beer", code=1).err
+    assert "'bridge models list' shows those that there are" in told
+    assert "did you mean" not in told
+
+
+def test_names_are_looked_up_once_and_to_a_bound(
+    wine: Bridge, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trackbridge.cli.near_names.NAMES_MAX", 1)
+    wine("models", "register", str(folder), "ale")
+    told = wine("models", "show", "wien", code=1).err
+    assert "did you mean" not in told, "only the first page of names is looked through"
+    assert "'bridge models show' lists" in wine("models", "show", "wine/9", code=1).err
+
+
+def test_deploying_a_name_that_is_nearly_one(wine: Bridge) -> None:
+    told = wine("deploy", "models:/wien/1", "--endpoint", "wine", code=1).err
+    assert "did you mean 'wine'? see: bridge models list" in told
+
+
 def test_fetching(wine: Bridge, project: Path) -> None:
     cached = Path(wine("models", "download", "wine/2").out.strip())
     assert (cached / "weights.bin").read_bytes() == b"2"

@@ -121,6 +121,8 @@ def test_where_a_model_is(bridge: Bridge, places: Path) -> None:
     assert all(len(held) == 1 for held in digests.values())
     assert "left" in bridge("models", "where", "wine").out
     assert "there is no model" in bridge("models", "where", "beer").out
+    assert "did you mean 'wine'?" in bridge("models", "where", "wien").out
+    assert "did you mean 'wine'?" in bridge("models", "diff", "left", "right", "wien", code=1).err
 
 
 def test_watching_goes_on_until_it_is_interrupted(places: Path) -> None:

@@ -18,7 +18,7 @@ from trackbridge_adapters.azureml.deployments_assets import DeploymentAssets, is
 from trackbridge_adapters.azureml.deployments_requests import MODES, instances_at_first
 from trackbridge_adapters.azureml.deployments_resources import BATCH, ONLINE
 from trackbridge_adapters.azureml.errors import ROLE_HINT
-from trackbridge_adapters.azureml.jobs_places import JobPlaces, Size
+from trackbridge_adapters.azureml.jobs_places import JobPlaces, Size, sizes_instead
 from trackbridge_adapters.azureml.model_files import ModelFiles
 
 PROVIDER = "Microsoft.MachineLearningServices"

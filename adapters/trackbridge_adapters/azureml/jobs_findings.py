@@ -14,6 +14,7 @@ from trackbridge_adapters._jobs.code_files import list_code
 from trackbridge_adapters._jobs.findings import error, problems_of, secret_variables, unfit_line, warning
 from trackbridge_adapters.azureml.jobs_assets import environment_of, is_named
 from trackbridge_adapters.azureml.jobs_data import NAME, OURS, output_problem
+from trackbridge_adapters.azureml.jobs_places import sizes_instead
 from trackbridge_adapters.azureml.jobs_request import IMAGE
 from trackbridge_adapters.azureml.limits import most
 

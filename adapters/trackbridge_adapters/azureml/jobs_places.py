@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ DEDICATED_IN_ALL, SPOT_IN_ALL = "totalclusterdedicatedregional", "totalclusterlo
 Regional vCPUs". A family's is called "Standard DSv2 Family Cluster Dedicated vCPUs", say; both are those of
 ``az ml compute list-usage``."""
 VAULT_HOST = "https://{vault}.vault.{suffix}"
+SIZES_SHOWN_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,16 @@ class JobPlaces:
         location = self.location()
         subscription = self._workspace.subscription
         return path_of("subscriptions", subscription, "providers", PROVIDER, "locations", location)
+
+
+def sizes_instead(name: str, sizes: Iterable[Size]) -> str:
+    """Return what to write instead of a size that there is none of: the nearest, and what else there is."""
+    known = sorted(size.name for size in sizes)
+    nearest = difflib.get_close_matches(name[:80].lower(), [known_name.lower() for known_name in known], 1)
+    meant = [f"did you mean {known_name}?" for known_name in known if [known_name.lower()] == nearest]
+    more = "" if len(known) <= SIZES_SHOWN_MAX else ", …"
+    there_are = f"there are {', '.join(known[:SIZES_SHOWN_MAX])}{more}" if known else "there are none"
+    return f"{' '.join([*meant, there_are])}: az ml compute list-sizes"
 
 
 def _plain(text: str) -> str:

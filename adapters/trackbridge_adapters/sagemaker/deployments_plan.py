@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 
@@ -29,7 +30,7 @@ from trackbridge.ports.deployments import features_of
 from trackbridge_adapters.sagemaker.arn import ADAPTER
 from trackbridge_adapters.sagemaker.deployments_names import NATIVE_CHARS_MAX, native_endpoint
 from trackbridge_adapters.sagemaker.deployments_options import Defaults, options_of
-from trackbridge_adapters.sagemaker.limits import fits
+from trackbridge_adapters.sagemaker.limits import fits, limit_of
 from trackbridge_adapters.sagemaker.place import Place
 
 REALTIME_S_MAX, ASYNCHRONOUS_S_MAX = 60.0, 3600.0

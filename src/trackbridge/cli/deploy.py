@@ -17,6 +17,7 @@ from trackbridge.cli.plans import (
     named_target,
     plan_fields,
     plan_options,
+    told_untouched,
 )
 from trackbridge.cli.rollout_options import roll_out, rollout_options
 from trackbridge.domain.rollouts import OPERATION as ROLLOUT
@@ -63,8 +64,9 @@ def deploy(output: Output, request: DeploymentRequest, uri: str | None, options:
     from trackbridge.api.deploying import prepare_deployment
     from trackbridge.resolve.config import Settings
 
-    _deliver_what_was_logged(uri)
-    prepared = prepare_deployment(request, settings=Settings(), tracking_uri=uri)
+    with told_untouched(output):
+        _deliver_what_was_logged(uri)
+        prepared = prepare_deployment(request, settings=Settings(), tracking_uri=uri)
     place = prepared.place
     if prepared.plan.operation == ROLLOUT:
         _deploy_in_steps(output, prepared, options)
@@ -122,7 +124,13 @@ def show_address(output: Output, place: Opened, state: EndpointState) -> None:
     if place.capabilities.supports(Feature.DEPLOYMENTS_METRICS):
         output.show(f"  watch    bridge endpoints watch {state.endpoint}{named}")
     if place.capabilities.supports(Feature.DEPLOYMENTS_REVISIONS):
-        output.show(f"  go back  bridge endpoints rollback {state.endpoint}{named}")
+        output.show(f"  go back  bridge endpoints {_way_back(place, state.endpoint)} {state.endpoint}{named}")
+
+
+def _way_back(place: Opened, endpoint: str) -> str:
+    """Return the command that undoes the last operation: a rollback to nothing is called what it is."""
+    newest = place.target.list_revisions(endpoint, max_results=1).items
+    return "delete" if newest and not newest[0].deployments else "rollback"
 
 
 def _token(place: Opened, state: EndpointState) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +16,16 @@ from trackbridge.cli import completions
 from trackbridge.cli.deploy import target_option
 from trackbridge.cli.options import example, output_option
 from trackbridge.cli.output import Output, counted
+from trackbridge.errors import BridgeError
+
+MODEL_FAILED = re.compile(r"\b(?:answered|status) 5\d\d\b")
+NAMES_ERROR = re.compile(r"(?:Error|Exception)\b")
+LOG_S_MAX = 5.0
+"""How long is waited for a log after a failure, in seconds."""
 
 if TYPE_CHECKING:
     from trackbridge.operations.endpoint_batches import Batch, PredictionFile
+    from trackbridge.operations.opening import Opened
 
 
 @click.command(
@@ -72,7 +80,11 @@ def invoke(
 
     def send(batch: Batch) -> bytes:
         kind = content_type or batch.content_type
-        return ask(place, address.name, batch.payload, content_type=kind, deployment=deployment)
+        try:
+            return ask(place, address.name, batch.payload, content_type=kind, deployment=deployment)
+        except BridgeError as error:
+            _explain(output, error, place, address.name, deployment)
+            raise
 
     first = next(batches, None)
     second = next(batches, None)
@@ -91,6 +103,38 @@ def invoke(
     rows = _write_answers(output, out, told, _chained(rest, batches), send)
     output.show(f"{counted(rows, 'prediction')} in {out}", colour="green")
     output.summary({**fields, "rows": rows, "out": str(out)})
+
+
+def _explain(
+    output: Output, error: BridgeError, place: Opened, endpoint: str, deployment: str | None
+) -> None:
+    """Make the hint at the logs a whole command, and bring along what a failed model has logged last."""
+    from trackbridge.cli.plans import named_target
+    from trackbridge.domain.secrets import redact
+    from trackbridge.operations.asking import Asking
+
+    if "logs" not in (error.hint or ""):
+        return
+    named = f"{endpoint} {deployment}" if deployment else endpoint
+    error.advise(
+        f"look at the payload, and at the logs: bridge endpoints logs {named}{named_target(place.uri)}"
+    )
+    if not MODEL_FAILED.search(error.message):
+        return
+    found = Asking(LOG_S_MAX).ask_one("log", "", lambda: _last_logged(place, endpoint, deployment))
+    if found.value:
+        output.note(f"the last that it logged: {redact(found.value)}")
+
+
+def _last_logged(place: Opened, endpoint: str, deployment: str | None) -> str:
+    """Return the last line that names an error, else the last one; nothing where it cannot be read."""
+    from trackbridge.operations.applying import last_words
+    from trackbridge.operations.deploy import observed_endpoint
+    from trackbridge.operations.endpoint_models import chosen_deployment
+
+    name = chosen_deployment(observed_endpoint(place, endpoint), deployment).deployment
+    lines = [line.strip() for line in last_words(place, endpoint, name).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if NAMES_ERROR.search(line)), lines[-1] if lines else "")
 
 
 def _chained(first: Iterator[Batch], rest: Iterator[Batch]) -> Iterator[Batch]:
@@ -198,6 +242,10 @@ def _batches(source: str | None, data: str | None, rows_max: int) -> tuple[Itera
 def _reported(path: Path) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        from trackbridge.cli.near_names import near_file
+
+        raise click.ClickException(f"there is no file {path}{near_file(path)}") from error
     except OSError as error:
         raise click.UsageError(
             f"{path} cannot be read or written: {error.strerror}", click.get_current_context()

@@ -61,6 +61,8 @@ COMMANDS = {
     ),
 }
 
+OPTIONS_OF_COMMANDS = ("--json", "--uri", "--target", "--yes", "-y")
+
 EPILOG = """\b
 Example:
   bridge init
@@ -83,6 +85,18 @@ class Bridge(click.Group):
         module, _, name = slot.place.partition(":")
         command: click.Command = getattr(import_module(f"trackbridge.cli.{module}"), name)
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Say where the options of commands stand, when one is named before the command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name
+            if name not in OPTIONS_OF_COMMANDS:
+                raise
+            raise click.UsageError(
+                f"{name} stands behind the command, as in: bridge runs list {name}", ctx
+            ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table."""

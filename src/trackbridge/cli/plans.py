@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from trackbridge.ports.findings import Finding
 
 EXIT_DIFFERENCES = 4
+UNTOUCHED = "stopped before anything was changed"
 SIGNS = {
     "create": ("+", "green"),
     "update": ("~", "yellow"),
@@ -166,7 +168,9 @@ def is_agreed(
     from trackbridge.operations.deployment_checks import refuse_errors
 
     show_plan(output, plan)
-    show_findings(output, findings)
+    # Of people, who see it in what is raised below, an error is not told twice.
+    shown = [found for found in findings if output.as_json or found.severity.value != "error"]
+    show_findings(output, shown)
     refuse_errors(findings, endpoint_of(plan))
     changes = [f"{change.action.value} {change.subject}" for change in plan.changes]
     publish(
@@ -180,8 +184,20 @@ def is_agreed(
     if not plan.changes_something:
         output.show("everything is as wanted")
         return False
-    output.confirm(question, is_agreed=options.is_agreed)
+    with told_untouched(output):
+        output.confirm(question, is_agreed=options.is_agreed)
     return True
+
+
+@contextlib.contextmanager
+def told_untouched(output: Output) -> Iterator[None]:
+    """Say of a block that changes nothing, when Ctrl-C ends it, that nothing was changed."""
+    try:
+        yield
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(err=True)  # the terminal has written ^C, or a question stands there
+        output.note(UNTOUCHED)
+        raise
 
 
 def _end_shown(output: Output, plan: Plan, options: PlanOptions) -> None:
@@ -251,6 +267,7 @@ class Teller:
         self._output = output
         self._is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._done = self._total = 0
+        self._begun = ""
         self._started_s = 0.0
 
     def tell(self, number: int, total: int, change: Change, event: str) -> None:
@@ -259,13 +276,15 @@ class Teller:
         name = f"[{number}/{total}] {change.action.value} {change.subject}"
         if event == "started":
             self._started_s = time.monotonic()
+            self._begun = f", in the middle of: {change.action.value} {change.subject}"
         if self._is_terminal:
             self._draw(name, event)
         elif event == "started":
             self._output.note(f"{name} ...")
         if event == "waiting":
             return
-        self._done = number if event == "done" else self._done
+        if event == "done":
+            self._done, self._begun = number, ""
         about = {"subject": change.subject, "action": change.action.value, "state": event}
         self._output.event("change", {"number": number, "of": total, **about})
 
@@ -281,8 +300,14 @@ class Teller:
         endpoint = endpoint_of(plan) + named_target(str(plan.parameters["target"]))
         if self._is_terminal:
             click.echo(err=True)
+        if not (self._done or self._begun):
+            self._output.note(UNTOUCHED)
+            return
         self._output.note(
-            f"interrupted with {self._done} of {counted(self._total, 'change')} done; what began goes on; "
+            f"interrupted with {self._done} of {counted(self._total, 'change')} done{self._begun}; "
+            f"what began goes on, and may cost money; see: bridge endpoints show {endpoint}"
+        )
+        self._output.note(
             f"the same command goes on with the rest, bridge endpoints rollback {endpoint} goes back"
         )
 

@@ -116,6 +116,20 @@ class Applied:
             )
 
 
+def last_words(place: Opened, endpoint: str, deployment: str) -> str:
+    """Return the end of what a deployment has logged after a failure, nothing where it cannot be read."""
+    if not place.capabilities.supports(Feature.DEPLOYMENTS_LOGS):
+        return ""
+    text, cursor = "", ""
+    with contextlib.suppress(BridgeError):  # the failure itself is what has to be told
+        for _ in range(LOG_PIECES_MAX):
+            chunk = place.target.read_logs(endpoint, deployment, cursor=cursor)
+            text, cursor = (text + chunk.text)[-LOG_TAIL_CHARS:], chunk.cursor
+            if chunk.done or not chunk.text:
+                break
+    return text
+
+
 def apply_plan(
     plan: Plan,
     place: Opened,
@@ -248,7 +262,7 @@ class _Application:
             return
         subject = f"deployment {goal.spec.endpoint}/{goal.spec.deployment}"
         if failed.subject == subject:
-            self._result.log_tail = self._last_words(goal.spec)
+            self._result.log_tail = last_words(self._place, goal.spec.endpoint, goal.spec.deployment)
         begun = (*self._result.done, failed)
         is_made = any(change.subject == subject and change.action is Action.CREATE for change in begun)
         is_certain = not isinstance(self._result.error, (TimedOut, Transient))
@@ -289,19 +303,6 @@ class _Application:
         if finished.error is not None:
             raise BridgeError(finished.error, operation=self._plan.operation, resource=subject)
         self._result.removed.append(subject)
-
-    def _last_words(self, spec: DeploymentSpec) -> str:
-        """Return the end of what a failed deployment has logged, nothing where it cannot be read."""
-        if not self._place.capabilities.supports(Feature.DEPLOYMENTS_LOGS):
-            return ""
-        text, cursor = "", ""
-        with contextlib.suppress(BridgeError):  # the failure itself is what has to be told
-            for _ in range(LOG_PIECES_MAX):
-                chunk = self._place.target.read_logs(spec.endpoint, spec.deployment, cursor=cursor)
-                text, cursor = (text + chunk.text)[-LOG_TAIL_CHARS:], chunk.cursor
-                if chunk.done or not chunk.text:
-                    break
-        return text
 
     def _settled(self, observed: EndpointState | None) -> EndpointState | None:
         """Return how the endpoint stands once what another, interrupted plan began is no longer under way.

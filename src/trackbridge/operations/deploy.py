@@ -249,7 +249,10 @@ def _notes(place: Opened, goal: Goal, observed: EndpointState | None) -> tuple[s
             f"{capabilities.adapter} has no lock: see that nobody else changes the endpoint meanwhile"
         )
     if isinstance(goal, Restore):
-        notes.append(f"back to revision {goal.revision}")
+        stood = ", ".join(
+            f"{spec.deployment} ({spec.model}) {spec.traffic_percent} %" for spec in goal.deployments
+        )
+        notes.append(f"back to revision {goal.revision}, which was: {stood or 'no endpoint'}")
         lost = [spec.deployment for spec in goal.deployments if not spec.model_source]
         missing = [name for name in lost if observed is None or observed.find(name) is None]
         if missing:

@@ -11,6 +11,7 @@ from trackbridge.domain.runs import Experiment, Run
 from trackbridge.domain.search import Expression, matches, parse_query
 from trackbridge.errors import NotFound
 from trackbridge.operations.migrate.side import Side
+from trackbridge.resolve.config import close_match
 
 
 class Selector:
@@ -88,7 +89,7 @@ class Selector:
         if not wanted:
             return found
         missing = [name for name in wanted if not any(_means(name, item.name) for item in found)]
-        _refuse_missing("model", missing, source)
+        _refuse_missing("model", missing, source, {item.name for item in found})
         return [item for item in found if any(_means(name, item.name) for name in wanted)]
 
     def versions(self, found: Iterable[ModelVersion]) -> list[ModelVersion]:
@@ -106,11 +107,11 @@ def _means(name: str, found: str) -> bool:
     return name == found or fnmatchcase(found, name)
 
 
-def _refuse_missing(kind: str, missing: list[str], source: Side) -> None:
+def _refuse_missing(kind: str, missing: list[str], source: Side, known: Iterable[str] = ()) -> None:
     missing = [name for name in missing if name != "*"]  # all that there are may be none
     if missing:
         raise NotFound(
-            f"there is no {kind} {missing[0]!r} at the source",
+            f"there is no {kind} {missing[0]!r} at the source{close_match(missing[0], known)}",
             operation="migrate",
             resource=source.uri,
             hint=f"see what there is: bridge {kind}s list --uri {source.uri}",

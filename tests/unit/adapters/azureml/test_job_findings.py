@@ -114,7 +114,12 @@ def test_a_cluster_and_an_instance_type_are_one_too_many(jobs: JobBackend) -> No
 
 def test_an_instance_type_is_one_of_the_region(jobs: JobBackend) -> None:
     assert found(jobs, compute=Compute(instance_type="standard_ds3_v2")) == ()
-    assert "has no instance type" in the_error(jobs, compute=Compute(instance_type="ml.m5.large")).message
+    error = the_error(jobs, compute=Compute(instance_type="Standard_DS33_v2"))
+    assert "has no instance type" in error.message
+    known = "Standard_DS2_v2, Standard_DS3_v2, Standard_E4s_v3, Standard_M128s, Standard_NC6s_v3"
+    assert error.fix == f"did you mean Standard_DS3_v2? there are {known}: az ml compute list-sizes"
+    far = the_error(jobs, compute=Compute(instance_type="x")).fix
+    assert far == f"there are {known}: az ml compute list-sizes"
     spot = Compute(instance_type="Standard_M128s", spot=True)
     assert "there is no spot capacity" in the_error(jobs, compute=spot).message
 

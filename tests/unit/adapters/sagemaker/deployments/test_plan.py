@@ -66,6 +66,7 @@ def steps(changes: tuple[Change, ...]) -> list[tuple[Action, str]]:
         ({"authentication": Authentication.KEY}, "sign as themselves"),
         ({"environment": "curated"}, "image instead"),
         ({"instance_type": "Standard_DS3_v2"}, "ml.m5.large"),
+        ({"instance_type": "ml.c5.xlarg"}, "such as ml.c5.xlarge"),
         ({"instance_count": 1001}, "1 to 1000"),
         ({"request_timeout_s": 61.0}, "60 s"),
         ({"memory_mib": 2048}, "instance type"),
