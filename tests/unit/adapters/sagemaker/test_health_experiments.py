@@ -357,7 +357,7 @@ def test_nobody_listens(open_place: Callable[..., Adapter], monkeypatch: pytest.
     adapter = open_place(tries=False)  # once is enough here
     (problem,) = wrong(adapter.check())
     assert (problem.subject, problem.severity) == ("backend", Severity.ERROR)
-    the_verb_says(adapter, BridgeError, "network")
+    the_verb_says(adapter, BridgeError, "is the emulator running")
 
 
 def test_a_service_that_fails_while_it_is_looked_at(
