@@ -38,6 +38,14 @@ def test_all_is_well(bridge: Bridge, client: tb.Client) -> None:
     }
 
 
+def test_remotes_are_named_that_are_not_looked_at(bridge: Bridge, project: Path) -> None:
+    bridge("remotes", "add", "here", f"file:{project}/.bridge")
+    bridge("remotes", "add", "moon", "https://moon.example")
+    (told,) = about(findings(bridge), "remotes", "ok")
+    assert (told["message"], told["fix"]) == ("not looked at: moon", "bridge doctor moon")
+    assert not about(findings(bridge, "here"), "remotes", "ok")
+
+
 def test_nothing_is_made(bridge: Bridge, project: Path) -> None:
     bridge("doctor")
     assert list(project.iterdir()) == []

@@ -99,6 +99,8 @@ def test_list_asks_every_place_and_tells_which_cannot_be_asked(
     assert (summary["endpoints"], [item["target"] for item in summary["troubles"]]) == (2, ["down"])
     assert len(bridge("endpoints", "list", "--target", "lab", "--json").objects) == 2
     assert "nobody answers" in bridge("endpoints", "list", "--target", "down", code=5).err
+    wine.state.deployments.endpoints.clear()
+    assert "no endpoints at the places that could be asked" in bridge("endpoints", "list", code=3).err
 
 
 def test_show_has_the_figures_of_each_deployment(bridge: Bridge, wine: Scene) -> None:

@@ -115,6 +115,11 @@ def test_an_option_of_commands_that_stands_before_them(bridge: Bridge) -> None:
     assert "--version" in bridge("--versoin", code=2).err
 
 
+def test_a_command_that_is_not_there(bridge: Bridge) -> None:
+    assert "there is no command 'modles'; did you mean 'models'?" in bridge("modles", "list", code=2).err
+    assert "there is no command 'xyzzy'\n" in bridge("xyzzy", code=2).err
+
+
 def test_version(bridge: Bridge) -> None:
     from trackbridge import __version__
 

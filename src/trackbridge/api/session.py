@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from trackbridge.delivery.service import DeliveryService
 
 _POLL_S = 0.01
+TOLD_AFTER_S = 1.0
+"""A wait at the end of a program that is longer is told at a terminal."""
 
 
 class Session:
@@ -333,13 +335,17 @@ def counted(records: int) -> str:
     return f"{records:,} record{' is' if records == 1 else 's are'}"
 
 
+def counted_to(pending: dict[str, int]) -> str:
+    """Return how many records are on their way to which destinations."""
+    return ", ".join(f"{count:,} to {uri}" for uri, count in pending.items())
+
+
 def raise_if_pending(pending: dict[str, int]) -> None:
     """Raise TimedOut when records are still on their way."""
     left = {uri: count for uri, count in pending.items() if count}
     if left:
-        told = ", ".join(f"{count:,} to {uri}" for uri, count in left.items())
         raise TimedOut(
-            f"records are not delivered yet: {told}",
+            f"records are not delivered yet: {counted_to(left)}",
             ambiguous=False,
             operation="flush",
             hint="they are safe in the journal; see: bridge sync status",
@@ -415,7 +421,7 @@ def flush_all() -> None:
 
 def _close(session: Session, timeout_s: float) -> None:
     """Wait for a session's delivery, and say what is not delivered."""
-    pending = session.close(timeout_s)
+    pending = session.close(_told_wait(session, timeout_s))
     problems = session.problems()
     first = session.destinations[0]
     in_background = f"delivery goes on in the background; see: bridge sync status --uri {first}"
@@ -430,6 +436,19 @@ def _close(session: Session, timeout_s: float) -> None:
     refused = session.refused()
     if refused:
         tell(f"{counted(refused)} refused because the disk or the journal was full, and lost")
+
+
+def _told_wait(session: Session, timeout_s: float) -> float:
+    """Tell a person at a terminal what a longer wait is for; return how long there is still to wait."""
+    if not (session.delivers_in_background and sys.stderr.isatty() and timeout_s > TOLD_AFTER_S):
+        return timeout_s
+    began = time.monotonic()
+    pending = session.flush(TOLD_AFTER_S)
+    left_s = max(0.0, timeout_s - (time.monotonic() - began))
+    late = {uri: count for uri, count in pending.items() if count}
+    if late:
+        tell(f"delivering {counted_to(late)}; waiting up to {left_s:.0f} s ...")
+    return left_s
 
 
 def tell(message: str) -> None:

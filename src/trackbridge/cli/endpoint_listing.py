@@ -41,6 +41,8 @@ def list_(output: Output, target: str | None) -> None:
         rows += _rows(listed, user_chars_max=USER_CHARS_MAX if sys.stdout.isatty() else LINE_CHARS_MAX)
     if rows:
         output.table(COLUMNS, rows, cell_chars_max=120)
+    elif listing.troubles:
+        output.note("there are no endpoints at the places that could be asked")
     else:
         output.note("there are no endpoints; make one: bridge deploy models:/NAME@ALIAS --endpoint NAME")
     for place, error in listing.troubles:

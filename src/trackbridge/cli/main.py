@@ -98,6 +98,17 @@ class Bridge(click.Group):
                 f"{name} stands behind the command, as in: bridge runs list {name}", ctx
             ) from error
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Say which command may have been meant; click looks among those that are imported."""
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        from trackbridge.resolve.config import close_match
+
+        raise click.UsageError(f"there is no command {name!r}{close_match(name, COMMANDS)}", ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table."""
         with formatter.section("Commands"):

@@ -48,6 +48,8 @@ def examine(uri: str | None, *, write: bool) -> Iterator[Finding]:
     )
     for destination in destinations:
         yield from _safely("backend", lambda: _backend(destination, settings, write=write))  # noqa: B023
+    if uri is None:
+        yield from _safely("remotes", lambda: _further_remotes(destinations, settings))
     for root in journal_folders(destinations, settings=settings, everywhere=uri is None):
         yield from _safely("journals", lambda: _journals(root, settings))  # noqa: B023
     yield from _clock()
@@ -91,6 +93,16 @@ def _counted(number: int, noun: str) -> str:
 
 
 # What is looked at.
+
+
+def _further_remotes(destinations: Sequence[Destination], settings: Settings) -> Iterator[Finding]:
+    """Say which remotes are not looked at: each may be a cloud that takes its time."""
+    from trackbridge.operations.opening import remote_uris
+
+    looked_at = {destination.uri.text for destination in destinations}
+    names = sorted(name for name, uri in remote_uris(settings).items() if uri not in looked_at)
+    if names:
+        yield _ok("remotes", f"not looked at: {', '.join(names)}", fix=f"bridge doctor {','.join(names)}")
 
 
 def _versions() -> Iterator[Finding]:

@@ -100,7 +100,10 @@ def _destination(uri: TrackingUri, settings: Settings) -> Destination:
     candidates = [*sorted(remotes), *known_schemes()]
     raise UnknownScheme(
         f"{uri.text!r} is neither a remote nor a scheme{close_match(uri.text, candidates)}",
-        hint=f"known are {', '.join(candidates)}; a folder is written ./{uri.text}",
+        hint=(
+            f"known are {', '.join(candidates)}; a folder is written ./{uri.text}; "
+            f"a name is given by: bridge remotes add {uri.text} URI"
+        ),
     )
 
 

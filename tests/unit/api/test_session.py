@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -65,3 +67,23 @@ def test_options_of_the_uris_are_settings_of_the_session(project: Path) -> None:
         Client("file:./c?delivery=never").create_run("0")
     with pytest.raises(ConfigError, match="experiment_name"):
         Client("file:./d?experiment_name=wine").search_experiments()
+
+
+@pytest.mark.parametrize(
+    ("at_a_terminal", "told"), [(True, "delivering 3 to slow:; waiting up to"), (False, "")]
+)
+def test_a_long_wait_at_the_end_is_told_at_a_terminal(
+    at_a_terminal: bool, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Slow:
+        delivers_in_background = True
+
+        def flush(self, timeout_s: float) -> dict[str, int]:
+            return {"slow:": 3, "quick:": 0}
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: at_a_terminal)
+    left_s = session._told_wait(cast(session.Session, Slow()), 10.0)
+    assert 9 < left_s <= 10
+    shown = capsys.readouterr().err
+    assert told in shown
+    assert bool(shown) == at_a_terminal
