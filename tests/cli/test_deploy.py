@@ -257,6 +257,10 @@ def test_interrupted_before_anything_is_changed(
             patch.setattr(f"trackbridge.{place}", lambda *_, **__: _press_ctrl_c())
             result = bridge(*WINE, "--yes", code=130)
         assert result.err.split("\n") == ["", "stopped before anything was changed", "", "interrupted", ""]
+    with monkeypatch.context() as patch:
+        patch.setattr("trackbridge.operations.model_source.open_models", lambda *_, **__: _press_ctrl_c())
+        told = bridge(*WINE, "--yes", code=130).err
+    assert told.split("\n") == ["stopped before anything was changed", "", "interrupted", ""]
     assert scene.shape is None
 
 

@@ -225,6 +225,19 @@ def apply_and_tell(output: Output, plan: Plan, place: Opened, *, why: str) -> Ap
     Raises:
         BridgeError: Nothing of it could be applied.
     """
+    teller = Teller(output)
+    try:
+        applied = _applied(output, plan, place, teller, why=why)
+    except KeyboardInterrupt:
+        teller.interrupted(plan)
+        raise
+    if applied.is_complete:
+        return applied
+    _tell_incomplete(output, plan, applied)
+    raise AssertionError("unreachable: the command has ended")
+
+
+def _applied(output: Output, plan: Plan, place: Opened, teller: Teller, *, why: str) -> Applied:
     from trackbridge.operations.applying import apply_plan
     from trackbridge.operations.model_source import open_models
     from trackbridge.operations.opening import user_name
@@ -233,31 +246,22 @@ def apply_and_tell(output: Output, plan: Plan, place: Opened, *, why: str) -> Ap
     from trackbridge.resolve.home import bridge_home
 
     settings = Settings()
-    teller = Teller(output)
     models = open_models(
         plan.parameters.get("models", place.uri),
         registry_uri=plan.parameters.get("registry"),
         settings=settings,
     )
-    try:
-        with Trials(bridge_home(settings.around)) as trials:
-            applied = apply_plan(
-                plan,
-                place,
-                models=models,
-                user=user_name(settings),
-                why=why,
-                on_progress=teller.tell,
-                trials=trials,
-                on_note=output.note,
-            )
-    except KeyboardInterrupt:
-        teller.interrupted(plan)
-        raise
-    if applied.is_complete:
-        return applied
-    _tell_incomplete(output, plan, applied)
-    raise AssertionError("unreachable: the command has ended")
+    with Trials(bridge_home(settings.around)) as trials:
+        return apply_plan(
+            plan,
+            place,
+            models=models,
+            user=user_name(settings),
+            why=why,
+            on_progress=teller.tell,
+            trials=trials,
+            on_note=output.note,
+        )
 
 
 class Teller:
