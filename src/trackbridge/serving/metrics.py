@@ -7,6 +7,7 @@ its process id, so that a replaced worker counts on where the dead one stopped.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ def use_folder(folder: Path) -> None:
 def leave_folder() -> None:
     """Let later users of prometheus_client in this process keep their numbers to themselves."""
     os.environ.pop(FOLDER_VARIABLE, None)
+    values = sys.modules.get("prometheus_client.values")
+    if values is not None:  # it looks at the variable once, when it is imported
+        values.ValueClass = values.MutexValue  # type: ignore[attr-defined]
 
 
 def forget_gauges(folder: Path, place: int) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -244,6 +245,26 @@ def test_a_worker_that_loads_takes_no_request_from_one_that_is_ready(tmp_path: P
 def test_wrong_settings_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         serve(ServingSettings(model_path=str(tmp_path), **changes))  # type: ignore[arg-type]
+
+
+def test_who_counts_in_this_process_afterwards_needs_no_folder(model: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", COUNTS_AFTERWARDS, str(model)], capture_output=True, text=True
+    )
+    assert (told.stdout, told.returncode) == ("1.0\n", 0), told.stderr
+
+
+COUNTS_AFTERWARDS = """
+import sys
+from pathlib import Path
+from trackbridge.serving.metrics import leave_folder, use_folder
+use_folder(Path(sys.argv[1]))
+from prometheus_client import Gauge, CollectorRegistry
+leave_folder()
+registry = CollectorRegistry()
+Gauge("in_flight", "Requests.", registry=registry).inc()
+print(registry.get_sample_value("in_flight"))
+"""
 
 
 @pytest.mark.parametrize(("module", "extra"), [("httptools", "serve"), ("mlflow.pyfunc", "mlflow")])
