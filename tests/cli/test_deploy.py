@@ -241,7 +241,7 @@ def test_interrupted_and_gone_on_with(bridge: Bridge, scene: Scene, monkeypatch:
         patch.setattr("trackbridge.operations.waiting.threading.Event.wait", _press_ctrl_c)
         result = bridge("apply", "wine.plan", "--yes", "--json", code=130)
     assert (result.objects[-1]["type"], result.objects[-1]["exit_code"]) == ("error", 130)
-    begun = "interrupted with 0 of 3 changes done, in the middle of: create endpoint wine; what began goes on"
+    begun = "interrupted with 0 of 3 changes done, in the middle of: create endpoint wine\nwhat began goes on"
     assert begun in result.err
     assert "see: bridge endpoints show wine\n" in result.err
     assert "bridge endpoints rollback wine goes back" in result.err

@@ -307,13 +307,12 @@ class Teller:
         if not (self._done or self._begun):
             self._output.note(UNTOUCHED)
             return
-        self._output.note(
-            f"interrupted with {self._done} of {counted(self._total, 'change')} done{self._begun}; "
-            f"what began goes on, and may cost money; see: bridge endpoints show {endpoint}"
-        )
-        self._output.note(
-            f"the same command goes on with the rest, bridge endpoints rollback {endpoint} goes back"
-        )
+        for line in (
+            f"interrupted with {self._done} of {counted(self._total, 'change')} done{self._begun}",
+            f"what began goes on, and may cost money; see: bridge endpoints show {endpoint}",
+            f"the same command goes on with the rest, bridge endpoints rollback {endpoint} goes back",
+        ):
+            self._output.note(line)
 
 
 def _tell_incomplete(output: Output, plan: Plan, applied: Applied) -> None:
