@@ -17,6 +17,7 @@ from msgspec.structs import asdict, replace
 
 from trackbridge.domain import page_tokens, runs, search
 from trackbridge.domain.batches import Batch, MetricColumns, Receipt, Rejection
+from trackbridge.domain.metric_values import last_point
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import Experiment, Run, RunSpec, RunStatus
 from trackbridge.domain.runs import LifecycleStage as Stage
@@ -69,12 +70,8 @@ class Document(msgspec.Struct):
 
     def run(self) -> Run:
         info = replace(self.info, run_name=self.tags.get(runs.TAG_NAME, ""))
-        last = {key: max(map(POINT.unpack, points), key=_rank)[2] for key, points in self.metrics.items()}
-        return Run(info=info, data=runs.RunData(metrics=last, params=self.params, tags=self.tags))
-
-
-def _rank(point: tuple[int, int, float]) -> tuple[int, int, bool, float]:
-    return (*point[:2], point[2] == point[2], point[2])  # a NaN is the least
+        last = {key: last_point(map(POINT.unpack, points)) for key, points in self.metrics.items()}
+        return Run(info=info, data=runs.RunData.of_points(last, params=self.params, tags=self.tags))
 
 
 class DocumentStore(refusing(TrackingStore, CAPABILITIES)):  # type: ignore[misc]

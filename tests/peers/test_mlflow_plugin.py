@@ -32,6 +32,8 @@ def test_what_is_logged_is_read_back(plugged: str) -> None:
     for found in (while_active, after):
         assert found.data.params == {"lr": "0.1", "none": "None"}
         assert found.data.metrics == {"loss": 0.0, "x": 1.0, "y": 2.0}
+        (last,) = (point for point in found.data._metric_objs if point.key == "loss")
+        assert (last.step, last.timestamp, repr(last.value)) == (3, 9, "-0.0")
         assert found.data.tags["a"] == "b"
         assert found.info.run_name == found.data.tags["mlflow.runName"] == "first"
     assert (while_active.info.status, after.info.status) == ("RUNNING", "FINISHED")

@@ -85,8 +85,14 @@ class HistoryAsWritten(MemoryTracking):
 
 
 class LastWrittenIsLast(MemoryTracking):
-    def last_value(self, points: list[tuple[int, int, float]]) -> float:
-        return points[-1][2]
+    def last_point(self, points: list[tuple[int, int, float]]) -> tuple[int, int, float]:
+        return points[-1]
+
+
+class ForgetsMoments(MemoryTracking):
+    def _run(self, run: MemoryRun) -> Run:
+        told = super()._run(run)
+        return msgspec.structs.replace(told, data=msgspec.structs.replace(told.data, moments={}))
 
 
 class ReplacesParams(MemoryTracking):

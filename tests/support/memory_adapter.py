@@ -21,7 +21,7 @@ from tests.support.memory_registry import MemoryRegistry, MemoryRegistryState
 from trackbridge.delivery.fitting import estimated_bytes
 from trackbridge.domain.artifacts import ArtifactInfo, checked_path
 from trackbridge.domain.batches import Batch, MetricColumns, Receipt, Rejection
-from trackbridge.domain.metric_values import kind_of
+from trackbridge.domain.metric_values import kind_of, last_point
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import (
     TAG_NAME,
@@ -552,13 +552,13 @@ class MemoryTracking(TrackingStore):
             end_time=run.end_time,
             lifecycle_stage=_stage(run.is_gone),
         )
-        metrics = {key: self.last_value(points) for key, points in run.points.items()}
-        data = RunData(metrics=metrics, params=dict(run.params), tags=dict(run.tags))
+        last = {key: self.last_point(points) for key, points in run.points.items()}
+        data = RunData.of_points(last, params=dict(run.params), tags=dict(run.tags))
         inputs = RunInputs(dataset_inputs=tuple(run.inputs.values()))
         return Run(info=info, data=data, inputs=inputs, models=run.models)
 
-    def last_value(self, points: list[tuple[int, int, float]]) -> float:
-        return max(points, key=lambda point: (point[0], point[1], point[2] == point[2], point[2]))[2]
+    def last_point(self, points: list[tuple[int, int, float]]) -> tuple[int, int, float]:
+        return last_point(points)
 
     def _page(
         self, items: Sequence[Item], max_results: int, token: str | None, *listing: object

@@ -54,6 +54,11 @@ def number_of(value: Any) -> float:
     return float(value) if value is not None else 0.0
 
 
+def point_of(metric: Mapping[str, Any]) -> tuple[int, int, float]:
+    """Return the step, timestamp and value of a metric in an answer."""
+    return int(metric.get("step") or 0), int(metric.get("timestamp") or 0), number_of(metric.get("value"))
+
+
 def in_order(columns: MetricColumns) -> MetricColumns:
     """Return the points by step, then time; those of one place stay as they came."""
     places = list(zip(columns.steps, columns.timestamps, strict=True))

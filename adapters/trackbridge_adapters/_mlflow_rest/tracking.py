@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from trackbridge.domain.batches import Batch, InputAdded, MetricColumns, Receipt, Rejection, Setting
 from trackbridge.domain.ids import is_minted
+from trackbridge.domain.metric_values import last_point
 from trackbridge.domain.page_tokens import listing_of, page_size, place_of, token_of
 from trackbridge.domain.paging import Page
 from trackbridge.domain.runs import (
@@ -39,6 +40,7 @@ from trackbridge_adapters._mlflow_rest.conversions import (
     key_values,
     milliseconds,
     number_of,
+    point_of,
     stage_of,
     status_of,
 )
@@ -376,8 +378,8 @@ class RestTracking(TrackingStore):
                 native_id=native if native != ours else None,
                 native_url=self.service.run_url(experiment, native),
             ),
-            data=RunData(
-                metrics=self._last_values(native, data.get("metrics") or ()),
+            data=RunData.of_points(
+                self._last_points(native, data.get("metrics") or ()),
                 params=key_values(data.get("params")),
                 tags={key: value for key, value in tags.items() if key not in BOOK_KEEPING_TAGS},
             ),
@@ -385,17 +387,13 @@ class RestTracking(TrackingStore):
             models=self.logged_models.links_of(found),
         )
 
-    def _last_values(self, native: str, metrics: Iterable[Json]) -> dict[str, float]:
-        values = {str(metric["key"]): number_of(metric.get("value")) for metric in metrics}
-        for key, value in values.items():
-            if (
-                value != value
-            ):  # the server counts a NaN as 0 where points share step and time; we as the least
+    def _last_points(self, native: str, metrics: Iterable[Json]) -> dict[str, tuple[int, int, float]]:
+        points = {str(metric["key"]): point_of(metric) for metric in metrics}
+        for key, (_, _, value) in points.items():
+            if value != value:  # among points of one moment the server takes a NaN for 0, we for the least
                 columns = self._history(native, key)
-                points = zip(columns.steps, columns.timestamps, columns.values, strict=True)
-                best = max(points, key=lambda point: (point[0], point[1], point[2] == point[2], point[2]))
-                values[key] = best[2]
-        return values
+                points[key] = last_point(zip(columns.steps, columns.timestamps, columns.values, strict=True))
+        return points
 
     # Records.
 

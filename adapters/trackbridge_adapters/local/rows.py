@@ -13,6 +13,7 @@ from trackbridge.domain.runs import (
     DatasetInput,
     Experiment,
     LifecycleStage,
+    Moment,
     Run,
     RunData,
     RunInfo,
@@ -30,8 +31,8 @@ _RUNS = (
     "FROM run r CROSS JOIN experiment e ON e.row = r.experiment WHERE r.row IN ({marks})"
 )
 _METRICS = (
-    "SELECT m.run, n.text, m.bits FROM metric_latest m CROSS JOIN name n ON n.id = m.key "
-    "WHERE m.run IN ({marks})"
+    "SELECT m.run, n.text, m.step, m.timestamp, m.bits "
+    "FROM metric_latest m CROSS JOIN name n ON n.id = m.key WHERE m.run IN ({marks})"
 )
 _PARAMS = (
     "SELECT p.run, n.text, p.value FROM param p CROSS JOIN name n ON n.id = p.key WHERE p.run IN ({marks})"
@@ -82,7 +83,7 @@ def stage_of(stage: int) -> LifecycleStage:
 
 
 def _load(connection: sqlite3.Connection, rows: Sequence[int]) -> Iterator[Run]:
-    metrics = _metrics(connection, rows)
+    metrics, moments = _metrics(connection, rows)
     params = _texts(_select(connection, _PARAMS, rows))
     tags = _texts(_select(connection, _TAGS, rows))
     inputs = _inputs(connection, rows)
@@ -91,7 +92,12 @@ def _load(connection: sqlite3.Connection, rows: Sequence[int]) -> Iterator[Run]:
     for row in rows:
         yield Run(
             info=infos[row],
-            data=RunData(metrics=metrics.get(row, {}), params=params.get(row, {}), tags=tags.get(row, {})),
+            data=RunData(
+                metrics=metrics.get(row, {}),
+                moments=moments.get(row, {}),
+                params=params.get(row, {}),
+                tags=tags.get(row, {}),
+            ),
             inputs=RunInputs(dataset_inputs=tuple(inputs.get(row, ()))),
             models=models.get(row, ()),
         )
@@ -116,12 +122,16 @@ def _info(row: tuple[Any, ...]) -> RunInfo:
     )
 
 
-def _metrics(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, dict[str, float]]:
+def _metrics(
+    connection: sqlite3.Connection, rows: Sequence[int]
+) -> tuple[dict[int, dict[str, float]], dict[int, dict[str, Moment]]]:
     found = _select(connection, _METRICS, rows).fetchall()
     metrics: defaultdict[int, dict[str, float]] = defaultdict(dict)
-    for (run, key, _), value in zip(found, values_of(bits for _, _, bits in found), strict=True):
+    moments: defaultdict[int, dict[str, Moment]] = defaultdict(dict)
+    for (run, key, step, timestamp, _), value in zip(found, values_of(row[-1] for row in found), strict=True):
         metrics[run][key] = value
-    return metrics
+        moments[run][key] = Moment(step, timestamp)
+    return metrics, moments
 
 
 def _texts(found: sqlite3.Cursor) -> Texts:

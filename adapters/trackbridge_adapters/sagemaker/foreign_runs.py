@@ -17,6 +17,7 @@ from trackbridge.domain.runs import (
     TAG_SOURCE_NAME,
     DatasetInput,
     LifecycleStage,
+    Moment,
     Run,
     RunData,
     RunInfo,
@@ -62,6 +63,7 @@ def run_of(record: RunRecord, found: Native | None, *, gone: bool, artifact_uri:
         ),
         data=RunData(
             metrics={**{key: value_of(point[2]) for key, point in record.latest.items()}, **added_metrics},
+            moments={key: Moment(step, timestamp) for key, (step, timestamp, _) in record.latest.items()},
             params={**record.params, **added_params},
             tags=dict(record.tags),
         ),

@@ -260,6 +260,7 @@ def _merged(known: Run, stored: Run) -> Run:
     """Put what this process logged over what the store had before."""
     data = RunData(
         metrics={**stored.data.metrics, **known.data.metrics},
+        moments={**stored.data.moments, **known.data.moments},
         params={**stored.data.params, **known.data.params},
         tags={**stored.data.tags, **known.data.tags},
     )

@@ -383,11 +383,7 @@ class RunRecorder:
             native_id=native.native_id,
             native_url=native.native_url,
         )
-        data = RunData(
-            metrics={key: value for key, (_, _, value) in self._latest.copy().items()},
-            params=dict(self._params),
-            tags=dict(self._tags),
-        )
+        data = RunData.of_points(self._latest.copy(), params=dict(self._params), tags=dict(self._tags))
         return Run(info=info, data=data, inputs=RunInputs(dataset_inputs=tuple(self._inputs.values())))
 
     def _native_names(self) -> Native:

@@ -24,7 +24,8 @@ from typing import Union
 import msgspec
 
 from trackbridge.domain.batches import MetricColumns
-from trackbridge.domain.runs import DatasetInput, RunData, RunInputs
+from trackbridge.domain.metric_values import last_point
+from trackbridge.domain.runs import DatasetInput, Moment, RunData, RunInputs
 from trackbridge.errors import JournalCorrupt
 
 SPILL_FOLDER = "bridge/spill"
@@ -165,14 +166,19 @@ def unspill_data(
     spills = tuple(spills)
     originals = _originals(data.tags, spills)
     metrics = {originals.get(key, key): value for key, value in data.metrics.items()}
+    moments = {originals.get(key, key): moment for key, moment in data.moments.items()}
     for key in spilled_metrics(spills):
-        metrics[key] = _last_value(unspill_history(histories.get(key, MetricColumns()), spills, key=key))
+        columns = unspill_history(histories.get(key, MetricColumns()), spills, key=key)
+        points = zip(columns.steps, columns.timestamps, columns.values, strict=True)
+        step, timestamp, metrics[key] = last_point(points)
+        moments[key] = Moment(step, timestamp)
     tags = {
         **extra_settings(spills, SpilledTag),
         **_full_values(data.tags, originals, _values_of(spills, SpilledTag)),
     }
     return RunData(
         metrics=metrics,
+        moments=moments,
         params={
             **extra_settings(spills, SpilledParam),
             **_full_values(data.params, originals, _values_of(spills, SpilledParam)),
@@ -252,12 +258,6 @@ def _full_values(
 ) -> dict[str, str]:
     renamed = {originals.get(key, key): value for key, value in native.items()}
     return {key: full.get((key, value), value) for key, value in renamed.items()}
-
-
-def _last_value(columns: MetricColumns) -> float:
-    """Return the value at the highest step, then the latest timestamp, then the greatest; NaN is least."""
-    points = zip(columns.steps, columns.timestamps, columns.values, strict=True)
-    return max(points, key=lambda point: (point[0], point[1], point[2] == point[2], point[2]))[2]
 
 
 def sequences_of(spill: Spill) -> tuple[int, ...]:

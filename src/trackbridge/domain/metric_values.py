@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from enum import Enum
 
 _FLOAT64 = struct.Struct("<d")
@@ -21,6 +22,15 @@ class ValueKind(str, Enum):
 
 
 NON_FINITE = frozenset({ValueKind.INFINITY, ValueKind.NAN, ValueKind.NAN_WITH_PAYLOAD})
+
+
+def last_point(points: Iterable[tuple[int, int, float]]) -> tuple[int, int, float]:
+    """Return which of a metric's points (step, timestamp, value) is its last one.
+
+    It is the one at the highest step, then the latest timestamp, then of the greatest value; a NaN is the
+    least of all values.
+    """
+    return max(points, key=lambda point: (point[0], point[1], point[2] == point[2], point[2]))
 
 
 def kind_of(value: float) -> ValueKind:

@@ -6,6 +6,7 @@ Times are milliseconds since 1970 in UTC. Names of fields are mlflow's own (``st
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from enum import Enum
 
 import msgspec
@@ -81,6 +82,16 @@ class Metric(msgspec.Struct, frozen=True, gc=False):
     step: int
 
 
+class Moment(msgspec.Struct, frozen=True, gc=False):
+    """When a point was logged: its step, and milliseconds since 1970 (UTC)."""
+
+    step: int
+    timestamp: int
+
+
+_UNKNOWN = Moment(0, 0)
+
+
 class DatasetInput(msgspec.Struct, frozen=True, kw_only=True):
     """A data set that a run read. ``name`` and ``digest`` together identify it."""
 
@@ -134,11 +145,33 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunData(msgspec.Struct, frozen=True, kw_only=True):
-    """Params, tags, and for each metric the value at the highest step, then the latest time."""
+    """Params, tags, and for each metric the value at the highest step, then the latest time.
+
+    ``moments`` are the steps and times of those values; it lacks metrics of which the backend knows neither.
+    """
 
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
+    moments: dict[str, Moment] = msgspec.field(default_factory=dict)
     params: dict[str, str] = msgspec.field(default_factory=dict)
     tags: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def of_points(
+        cls, points: Mapping[str, tuple[int, int, float]], *, params: dict[str, str], tags: dict[str, str]
+    ) -> RunData:
+        """Return the data of a run, given the last point (step, timestamp, value) of each metric."""
+        return cls(
+            metrics={key: value for key, (_, _, value) in points.items()},
+            moments={key: Moment(step, timestamp) for key, (step, timestamp, _) in points.items()},
+            params=params,
+            tags=tags,
+        )
+
+    def last_points(self) -> Iterator[Metric]:
+        """Yield the point behind each metric's value; its step and time are 0 where they are not known."""
+        for key, value in self.metrics.items():
+            moment = self.moments.get(key, _UNKNOWN)
+            yield Metric(key, value, moment.timestamp, moment.step)
 
 
 class RunInputs(msgspec.Struct, frozen=True, kw_only=True):

@@ -146,7 +146,8 @@ def run_body(run: domain.Run) -> RunBody:
     models += [ModelInputBody(link.model_id) for link in run.models if link.step is None]
     outputs = [ModelOutputBody(model_id, step) for model_id, step in model_tags.outputs(tags)]
     outputs += [ModelOutputBody(link.model_id, link.step) for link in run.models if link.step is not None]
-    points = [Point(key, number(value), 0, 0) for key, value in run.data.metrics.items()]
+    last = sorted(run.data.last_points(), key=lambda point: point.key)  # as mlflow's database gives them
+    points = [Point(point.key, number(point.value), point.timestamp, point.step) for point in last]
     return RunBody(
         info_body(run.info),
         DataBody(points, settings(run.data.params), settings(model_tags.without(tags))),

@@ -59,7 +59,7 @@ def run(found: domain.Run) -> Any:
     """Return a run as mlflow's; what we keep of its models in tags is not among its tags."""
     tags = model_tags.without(found.data.tags)
     data = entities.RunData(
-        metrics=[entities.Metric(key, value, 0, 0) for key, value in found.data.metrics.items()],
+        metrics=[_metric(point) for point in found.data.last_points()],
         params=[entities.Param(key, value) for key, value in found.data.params.items()],
         tags=[entities.RunTag(key, value) for key, value in tags.items()],
     )
@@ -112,7 +112,11 @@ def our_dataset(given: Any) -> domain.DatasetInput:
 def metrics(points: Sequence[domain.Metric]) -> list[Any]:
     """Return points as mlflow's."""
     with _without_garbage_collection():
-        return [entities.Metric(point.key, point.value, point.timestamp, point.step) for point in points]
+        return [_metric(point) for point in points]
+
+
+def _metric(point: domain.Metric) -> Any:
+    return entities.Metric(point.key, point.value, point.timestamp, point.step)
 
 
 @contextmanager

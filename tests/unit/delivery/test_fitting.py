@@ -34,7 +34,7 @@ from trackbridge.delivery.spills import (
 )
 from trackbridge.domain.batches import Batch, InputAdded, MetricColumns, Setting
 from trackbridge.domain.metric_values import NON_FINITE, ValueKind, kind_of
-from trackbridge.domain.runs import DatasetInput, RunData, RunInputs
+from trackbridge.domain.runs import DatasetInput, Moment, RunData, RunInputs
 from trackbridge.errors import JournalCorrupt
 from trackbridge.ports.capabilities import Limits
 
@@ -364,8 +364,10 @@ def test_the_original_of_a_very_long_key_is_kept_beside_the_run() -> None:
     (spill,) = part.spills
     assert isinstance(spill, SpilledKey)
     assert spill.key == "k" * 10_000
-    read = unspill_data(RunData(metrics={spill.escaped: 1.0}), part.spills, histories={})
+    held = RunData(metrics={spill.escaped: 1.0}, moments={spill.escaped: Moment(3, NOW_MS)})
+    read = unspill_data(held, part.spills, histories={})
     assert read.metrics == {"k" * 10_000: 1.0}
+    assert read.moments == {"k" * 10_000: Moment(3, NOW_MS)}
 
 
 def test_old_and_non_finite_points_are_spilled_bit_for_bit() -> None:
@@ -386,8 +388,10 @@ def test_a_spilled_point_is_the_last_value_only_when_it_comes_last() -> None:
     native = one_point(2.0, step=5).metrics["loss"]
     for step, expected in ((4, 2.0), (6, math.inf)):
         (part,) = fit(one_point(math.inf, step=step), limits, now_ms=NOW_MS)
-        read = unspill_data(RunData(metrics={"loss": 2.0}), part.spills, histories={"loss": native})
+        held = RunData(metrics={"loss": 2.0}, moments={"loss": Moment(5, NOW_MS)})
+        read = unspill_data(held, part.spills, histories={"loss": native})
         assert read.metrics == {"loss": expected}
+        assert read.moments == {"loss": Moment(max(step, 5), NOW_MS)}
 
 
 def test_a_spilled_nan_is_less_than_a_number_of_the_same_step_and_time() -> None:

@@ -206,6 +206,8 @@ def test_everything_that_is_logged_is_read_back(call: Calls) -> None:
     )
     found = data_of(call, run_id)
     assert found["metrics"] == {"loss": "NaN", "acc": 0.5}
+    told = call("GET", f"runs/get?run_id={run_id}")["run"]["data"]["metrics"]
+    assert [(one["key"], one["timestamp"], one["step"]) for one in told] == [("acc", 7, 2), ("loss", 1, -3)]
     assert found["params"] == {"lr": "0.1", "empty": "", "depth": "3"}
     assert (found["tags"]["k"], found["tags"]["x"]) == ("v" * 9000, "2")
     history = call("GET", f"metrics/get-history?run_id={run_id}&metric_key=loss")["metrics"]

@@ -10,7 +10,7 @@ import pytest
 from trackbridge.domain.batches import MetricColumns
 from trackbridge.domain.ids import experiment_id_of
 from trackbridge.domain.metric_values import kind_of
-from trackbridge.domain.runs import Run
+from trackbridge.domain.runs import Moment, Run
 from trackbridge.ports.capabilities import Feature
 from trackbridge.testing.contracts.base import each, requires
 from trackbridge.testing.contracts.samples import (
@@ -211,8 +211,8 @@ class MetricTests(TrackingTests):
     def last_values(self, cases: Mapping[str, list[tuple[float, int, int]]]) -> list[dict[str, int]]:
         """Write points (value, step, milliseconds after now) and read the bits of the last values by case.
 
-        Each case has a metric, in four runs of a new experiment: at once and one by one, in this order and
-        the other way round.
+        The moments of these values are checked on the way. Each case has a metric, in four runs of a new
+        experiment: at once and one by one, in this order and the other way round.
         """
         if not cases:
             return []
@@ -221,6 +221,10 @@ class MetricTests(TrackingTests):
             [(f"m{number}", value, step, now + after) for value, step, after in points]
             for number, points in enumerate(cases.values())
         ]
+        moments = {
+            f"m{number}": Moment(*max((step, now + after) for _, step, after in points))
+            for number, points in enumerate(cases.values())
+        }
         for ordered in (rows, [points[::-1] for points in rows]):
             whole = [point for points in ordered for point in points]
             turns = [[point for point in turn if point] for turn in zip_longest(*ordered)]
@@ -228,8 +232,11 @@ class MetricTests(TrackingTests):
                 run_id = self.open_run(experiment="last values")
                 for batch in batches:
                     self.write_all(batch_of(run_id, metrics=batch))
-                found[run_id] = metrics_of(self.store.get_run(run_id))
+                run = self.store.get_run(run_id)
+                assert run.data.moments == moments
+                found[run_id] = metrics_of(run)
         listed = self.store.list_runs(experiment_id_of("last values"))
+        assert all(run.data.moments == moments for run in listed)
         assert {run.info.run_id: metrics_of(run) for run in listed} == found
         return [{name: bits[f"m{number}"] for number, name in enumerate(cases)} for bits in found.values()]
 
