@@ -128,7 +128,7 @@ def _list_run(gateway: Gateway, request: ListRequest) -> ListAnswer:
     """Return what lies in a folder of a run."""
     folder, run_id = folder_of(request.path), request.run_id or ""
     root_uri = artifact_uri_of(gateway.runs.get(run_id).info)
-    page = files_of_run(gateway, run_id).list(folder, request.page_token)
+    page = files_of_run(gateway, run_id).list(folder, request.page_token or None)
     return ListAnswer(root_uri, told(page), page.token or "")
 
 
@@ -136,7 +136,7 @@ def _list_model(gateway: Gateway, request: ModelListRequest) -> ListAnswer:
     """Return what lies in a folder of a logged model."""
     folder, model_id = folder_of(request.artifact_directory_path), request.model_id or ""
     files = files_of_model(gateway, model_id)
-    page = files.list(folder, request.page_token)
+    page = files.list(folder, request.page_token or None)
     experiment_id = gateway.documents.experiment_of(files.owner)
     return ListAnswer(model_uri_of(experiment_id, model_id), told(page), page.token or "")
 

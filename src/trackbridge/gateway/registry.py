@@ -457,6 +457,8 @@ def _checked_name(name: str | None) -> str:
         raise missing("name")
     if "/" in name or ":" in name:
         raise invalid(f"Invalid model name '{name}'. Names cannot contain '/' or ':'.")
+    if name in (".", ".."):
+        raise invalid(f"Invalid model name '{name}'. It must not resolve to another name as a file.")
     return name
 
 

@@ -38,6 +38,16 @@ TAGS_MAX = 100
 ITEMS_MAX = 1_000
 """Of one ``log-batch``, as mlflow/utils/validation.py has it."""
 DATASETS_MAX = 1_000
+_DATASET_CHARS_MAX = {
+    "name": 500,
+    "digest": 36,
+    "source": 65_535,
+    "schema": 1_048_575,
+    "profile": 16_777_215,
+    "key": 255,
+    "value": 500,
+}
+"""Of the fields of a data set and of its tags; an MLflow server behind us would refuse more at delivery."""
 TAG_HISTORY = "mlflow.log-model.history"
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")  # as numbered in service.proto
@@ -432,7 +442,13 @@ def _dataset(given: DatasetInputBody, place: int) -> DatasetInput:
     for name in ("name", "digest", "source_type", "source"):
         if not getattr(dataset, name, None):
             raise missing(f"datasets[{place}].dataset.{name}")
+        _check_length(name, getattr(dataset, name))
     assert dataset is not None  # it has a name
+    _check_length("schema", dataset.schema)
+    _check_length("profile", dataset.profile)
+    for tag in given.tags:
+        _check_length("key", tag.key)
+        _check_length("value", tag.value)
     return DatasetInput(
         name=dataset.name or "",
         digest=dataset.digest or "",
@@ -442,6 +458,12 @@ def _dataset(given: DatasetInputBody, place: int) -> DatasetInput:
         profile=dataset.profile or "",
         tags={tag.key or "": tag.value or "" for tag in given.tags},
     )
+
+
+def _check_length(field: str, text: str | None) -> None:
+    chars_max = _DATASET_CHARS_MAX.get(field)
+    if text and chars_max is not None and len(text) > chars_max:
+        raise names.too_long(field, chars_max)
 
 
 # Routes.

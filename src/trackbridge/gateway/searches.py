@@ -9,7 +9,7 @@ import msgspec
 
 from trackbridge.api.mlflow_ids import told_experiment_id
 from trackbridge.domain import page_tokens
-from trackbridge.domain.runs import LifecycleStage, Run
+from trackbridge.domain.runs import Experiment, LifecycleStage, Run
 from trackbridge.domain.search import (
     TAG_DATASET_CONTEXT,
     Query,
@@ -122,13 +122,19 @@ def search_experiments(gateway: Gateway, request: SearchExperiments) -> Experime
     found = [
         experiment
         for experiment in gateway.experiments.all(_STAGES[view_of(request.view_type)])
-        if query.filter is None or matches_experiment(query.filter, experiment)
+        if query.filter is None or matches_experiment(query.filter, _as_told(experiment))
     ]
     in_order = ordered_experiments(found, query.order_by)
     listing = page_tokens.listing_of("experiments", query, request.view_type)
     most = results_max(request.max_results or 0)  # mlflow has no default here
     page, token = cut(in_order, most, request.page_token, listing)
     return Experiments([experiment_body(experiment) for experiment in page], token)
+
+
+def _as_told(experiment: Experiment) -> Experiment:
+    """Return an experiment with the id that clients know, which is what their filters name."""
+    told = told_experiment_id(experiment.experiment_id)
+    return msgspec.structs.replace(experiment, experiment_id=told)
 
 
 def search_datasets(gateway: Gateway, request: SearchDatasets) -> DatasetSummaries:

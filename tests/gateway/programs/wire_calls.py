@@ -137,6 +137,8 @@ def _experiments(asking: Wire) -> tuple[str, str]:
     asking.get(
         "experiments by query", "experiments/search", [("max_results", "5"), ("filter", like["filter"])]
     )
+    told = {"filter": "experiment_id = '0'", "max_results": "5"}
+    asking.get("experiments by the id of Default", "experiments/search", told)
     asking.get("experiments without limit", "experiments/search", {"filter": str(like["filter"])})
     asking.post("experiments of a bad view", "experiments/search", {**like, "view_type": "SOME"})
     asking.post(
@@ -255,6 +257,8 @@ def _batches(asking: Wire, run: str, stray: str) -> None:
         "runs/log-inputs",
         {"run_id": stray, "datasets": [{"dataset": {"name": "d"}}]},
     )
+    long = [{"dataset": {**data, "name": "x" * 501}}]
+    asking.post("inputs of a long name", "runs/log-inputs", {"run_id": run, "datasets": long})
     asking.post("inputs of none", "runs/log-inputs", {"datasets": inputs})
 
 
@@ -306,6 +310,7 @@ def _artifacts(asking: Wire, experiment: str, run: str) -> None:
         shown = path.replace(root, "ROOT")
         asking.get(f"listed by the proxy {shown}", base, {"path": path})
     asking.get("listed", "artifacts/list", {"run_id": run})
+    asking.get("listed by an empty token", "artifacts/list", {"run_id": run, "page_token": ""})
     asking.get("listed deep", "artifacts/list", {"run_id": run, "path": "deep"})
     asking.get("listed by the old name", "artifacts/list", {"run_uuid": run})
     asking.get("listed outside", "artifacts/list", {"run_id": run, "path": "../.."})
@@ -326,6 +331,7 @@ def _registry(asking: Wire, experiment: str, run: str) -> None:
     asking.post("model", "registered-models/create", {**by_name, "tags": [{"key": "a", "value": "b"}]})
     asking.post("model twice", "registered-models/create", by_name)
     asking.post("model without name", "registered-models/create", {})
+    asking.post("model named by dots", "registered-models/create", {"name": ".."})
     asking.get("model read", "registered-models/get", by_name)
     asking.get("model missing", "registered-models/get", {"name": f"{name}-none"})
     asking.get("model without a name", "registered-models/get")

@@ -44,6 +44,12 @@ def test_a_run_lists_its_files_and_where_they_lie(files: FileGateway) -> None:
     assert _listed(told) == [("a/b.txt", False, 5), ("a/empty.html", False, None), ("a/ä b.csv", False, 2)]
 
 
+def test_an_empty_token_asks_for_the_first_page(files: FileGateway) -> None:
+    query = {"run_id": files.run_id, "page_token": ""}
+    told = files.call("GET", "/api/2.0/mlflow/artifacts/list", query=query)
+    assert _listed(told) == [("a", True, None), ("large.bin", False, len(LARGE))]
+
+
 @pytest.mark.parametrize("path", ["none", "large.bin"])
 def test_what_is_no_folder_lists_nothing(files: FileGateway, path: str) -> None:
     query = {"run_id": files.run_id, "path": path}
@@ -248,6 +254,8 @@ def test_a_logged_model_has_files_of_its_own(files: FileGateway, model_id: str) 
     assert told.json()["root_uri"] == f"mlflow-artifacts:/0/models/{model_id}/artifacts"
     told = files.call("GET", f"{base}/directories", query={"artifact_directory_path": "data"})
     assert _listed(told) == [("data/x", False, 1)]
+    first = files.call("GET", f"{base}/directories", query={"page_token": ""})
+    assert _listed(first) == [("MLmodel", False, 11), ("data", True, None)]
     told = files.call("GET", f"{base}/files", query={"artifact_file_path": "MLmodel"})
     assert (told.content, told.headers["content-type"]) == (b"flavors: {}", "text/plain")
     assert files.call("GET", f"{base}/files").status == 400

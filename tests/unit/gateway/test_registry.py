@@ -243,7 +243,7 @@ def test_wrong_searches_are_refused(call: Calls, query: str) -> None:
     assert call.code("GET", f"{VERSION}search?{query.replace('1001', '200001')}") == INVALID
 
 
-@pytest.mark.parametrize("name", ["a/b", "a:b", " ", ""])
+@pytest.mark.parametrize("name", ["a/b", "a:b", " ", "", ".", ".."])
 def test_wrong_names_are_refused(call: Calls, name: str) -> None:
     assert call.code("POST", MODEL + "create", {"name": name}) == INVALID
     assert call.code("GET", f"{MODEL}get?name={quote(name, safe='')}") == INVALID

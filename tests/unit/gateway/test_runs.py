@@ -348,6 +348,33 @@ def test_data_sets_are_told_with_their_tags(call: Calls) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "chars_max"), [("name", 500), ("digest", 36), ("source", 65_535), ("schema", 1_048_575)]
+)
+def test_a_data_set_is_as_long_as_mlflow_takes_it(call: Calls, field: str, chars_max: int) -> None:
+    run_id = run_of(call)
+    dataset = {"name": "d", "digest": "1", "source_type": "local", "source": "{}"}
+
+    def body(chars: int) -> dict[str, Any]:
+        return {"run_id": run_id, "datasets": [{"dataset": {**dataset, field: "x" * chars}}]}
+
+    assert call.code("POST", "runs/log-inputs", body(chars_max + 1)) == INVALID
+    assert call("GET", f"runs/get?run_id={run_id}")["run"]["inputs"] == {}
+    call("POST", "runs/log-inputs", body(chars_max))
+    (found,) = call("GET", f"runs/get?run_id={run_id}")["run"]["inputs"]["dataset_inputs"]
+    assert len(found["dataset"][field]) == chars_max
+
+
+@pytest.mark.parametrize("tag", [{"key": "k" * 256, "value": "v"}, {"key": "k", "value": "v" * 501}])
+def test_a_tag_of_a_data_set_is_as_long_as_mlflow_takes_it(call: Calls, tag: dict[str, str]) -> None:
+    dataset = {"name": "d", "digest": "1", "source_type": "local", "source": "{}"}
+    body = {"run_id": run_of(call), "datasets": [{"dataset": dataset, "tags": [tag]}]}
+    assert call.code("POST", "runs/log-inputs", body) == INVALID
+    short = {"key": tag["key"][:255], "value": tag["value"][:500]}
+    body["datasets"] = [{"dataset": dataset, "tags": [short]}]
+    call("POST", "runs/log-inputs", body)
+
+
 # Several gateways, and a death.
 
 

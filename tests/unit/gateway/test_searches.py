@@ -145,6 +145,14 @@ def test_experiments_are_found_by_filter_stage_and_order(call: Calls) -> None:
     )
 
 
+def test_experiments_are_found_by_the_id_that_is_told(call: Calls) -> None:
+    assert experiments(call, filter="experiment_id = '0'") == ["Default"]
+    assert experiments(call, filter="experiment_id IN ('0')") == ["Default"]
+    assert sorted(experiments(call, filter="experiment_id != '0'")) == ["a", "b"]
+    found = call("GET", "experiments/get-by-name?experiment_name=a")["experiment"]["experiment_id"]
+    assert experiments(call, filter=f"experiment_id = '{found}'") == ["a"]
+
+
 @pytest.mark.parametrize("body", [{}, {"max_results": 0}, {"max_results": 9, "filter": "name ="}])
 def test_a_wrong_search_of_experiments_is_refused(call: Calls, body: dict[str, Any]) -> None:
     assert call.code("POST", "experiments/search", body) == INVALID
