@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -55,6 +56,20 @@ def test_the_experiments_are_listed_searched_deleted_and_restored(at: Watched) -
     page.get_by_role("link", name="Restore wines").click()
     page.get_by_role("button", name="Restore").click()
     expect(page.get_by_role("status")).to_contain_text("restored")
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        (f"/#/experiments/{stores.WINES_ID}/runs/{SECOND}", f"/runs/{SECOND}"),
+        (f"/#/experiments/{stores.WINES_ID}", f"/runs?experiment={stores.WINES_ID}"),
+        ("/#/models/wine%20red/versions/1", "/models/by-name/wine%20red"),
+    ],
+)
+def test_addresses_that_mlflow_prints_lead_to_their_page(at: Watched, printed: str, shown: str) -> None:
+    at.expected = ("404",)  # there is no such model
+    at.open(printed)
+    at.page.wait_for_url(at.url + shown)
 
 
 def test_a_run_shows_what_it_logged_and_nothing_of_it_runs(at: Watched) -> None:
@@ -197,6 +212,14 @@ def test_curves_over_time_smoothed_and_logarithmic_are_bookmarked(at: Watched) -
     at.shoot("curves")
 
 
+def test_times_below_a_curve_are_written_as_everywhere_else(at: Watched) -> None:
+    page = at.open(f"{PAIR}&metric=loss&x=time")
+    expect(page.locator(".chart[data-drawn]")).to_have_count(1)
+    page.locator(".chart .u-over").hover()
+    value = page.locator(".chart .u-legend .u-value").first
+    expect(value).to_have_text(re.compile(r"^2023-11-14 22:1\d:\d\d$"))
+
+
 def test_two_runs_are_compared(at: Watched) -> None:
     page = at.open(PAIR)
     expect(page.locator(".chart canvas")).to_have_count(2)
@@ -226,6 +249,27 @@ def test_two_runs_are_compared(at: Watched) -> None:
     at.check_accessible()
     at.check_narrow()
     at.shoot("compare")
+
+
+def test_a_live_page_says_that_the_server_is_gone_and_goes_on_when_it_is_back(at: Watched) -> None:
+    at.expected = ("Failed to load resource", "htmx:sendError", "htmx:afterRequest")
+    page = at.open(f"/runs/{OPEN}")
+    expect(page.get_by_text("kept up to date")).to_be_visible()
+    page.route("**/live", lambda route: route.abort())
+    expect(page.get_by_text("the server gives no answer")).to_be_visible()
+    page.unroute("**/live")
+    expect(page.get_by_text("kept up to date")).to_be_visible()
+
+
+def test_a_live_curve_outlives_a_server_that_is_away(at: Watched) -> None:
+    at.expected = ("Failed to load resource",)
+    page = at.open(f"/compare?run={OPEN}&metric=loss")
+    expect(page.locator(".chart[data-drawn]")).to_have_count(1)
+    with page.expect_event("requestfailed"):
+        page.route("**/curves?*", lambda route: route.abort(), times=1)
+    drawn = page.locator(".chart").get_attribute("data-drawn")
+    assert drawn
+    expect(page.locator(f".chart[data-drawn='{int(drawn) + 1}'] canvas")).to_be_visible()
 
 
 def test_a_run_is_kept_up_to_date_while_it_logs(at: Watched, store: Path) -> None:

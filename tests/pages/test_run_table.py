@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.pages import stores
-from tests.pages.browsing import Watched
+from tests.pages.browsing import NARROW, Watched
 from tests.support.gateways import gateway
 
 COUNT = 100_000
@@ -215,6 +215,14 @@ def test_the_table_is_accessible_and_fits_a_narrow_screen(at: Watched) -> None:
     at.open(TABLE)
     at.check_accessible()
     at.check_narrow()
+
+
+def test_values_are_not_broken_apart_where_the_table_scrolls(at: Watched) -> None:
+    at.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    page = at.open(f"{TABLE}&col=start_time&col=metrics.acc&col=metrics.loss&col=params.lr")
+    lines = "cells => cells.map(cell => Math.round(cell.scrollHeight / 24))"
+    heights = page.locator("table.runs tbody tr").first.locator("td, th").evaluate_all(lines)
+    assert heights == [1] * 6
 
 
 def test_the_keyboard_alone_reaches_a_run(at: Watched) -> None:

@@ -165,10 +165,28 @@ def _axes(view: View, runs: Sequence[Run], columns: Sequence[Column]) -> list[Co
     chosen = [known[name] for name in view.values("axis") if name in known]
     if chosen:
         return chosen[:AXES_MAX]
+    return first_axes(runs, columns)
+
+
+def first_axes(runs: Sequence[Run], columns: Sequence[Column]) -> list[Column]:
+    """Return the params and metrics in which runs differ, those that most runs have before rarer ones."""
+    counts = {column.name: _holders(runs, column) for column in columns}
     varied = _varied(runs, columns)
     metrics = [column for column in varied if column.is_number]
     params = [column for column in varied if not column.is_number]
-    return [*params[:4], *metrics[:2]]
+    usual = max((counts[column.name] for column in varied), default=0)
+    found = [*_commonest(params, counts)[:4], *_commonest(metrics, counts)[:2]]
+    # A run is drawn only where it has a value on every axis.
+    kept = [column for column in found if 2 * counts[column.name] >= usual]
+    return kept if len(kept) > 1 else found
+
+
+def _holders(runs: Sequence[Run], column: Column) -> int:
+    return sum(plots.value_of(run, column) is not None for run in runs)
+
+
+def _commonest(columns: Sequence[Column], counts: dict[str, int]) -> list[Column]:
+    return sorted(columns, key=lambda column: -counts[column.name])
 
 
 def _varied(runs: Sequence[Run], columns: Sequence[Column]) -> list[Column]:

@@ -100,6 +100,8 @@ def _of_content(info: ArtifactInfo, ending: str, file: BinaryIO) -> Preview:
     content = _read(file, limit + 1)
     is_whole = len(content) <= limit
     size = info.file_size if info.file_size is not None else len(content)
+    if not content:
+        return Preview(info.path, "none", size, note="empty")
     if b"\0" in content[:8192]:
         return Preview(info.path, "none", size, note="not text")
     if is_structured and is_whole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_two_versions_beside_each_other(wine: Site) -> None:
     assert "+    env: 2" in text
     assert "quality <span" in text, "the tag differs, and it is said so in words"
     assert "two versions are to be named" in wine.get("/models/diff", name="wine", left="1", status=404)
+
+
+def test_the_newest_version_is_offered_for_comparison_with_the_one_before(wine: Site) -> None:
+    left, right = re.findall(
+        r'<select name="(?:left|right)">(.*?)</select>', wine.get("/models/by-name/wine"), re.DOTALL
+    )
+    assert "<option selected>2</option>" in left
+    assert "selected" not in right
+    assert right.startswith("<option>3</option>")
 
 
 def test_an_alias_is_planned_confirmed_and_set(wine: Site) -> None:

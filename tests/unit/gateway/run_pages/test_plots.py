@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from trackbridge.domain.runs import Run, RunData, RunInfo, RunStatus
-from trackbridge.gateway.pages import plots
+from trackbridge.gateway.pages import compare, plots
 from trackbridge.gateway.pages.run_table import (
     Column,
     chosen_columns,
@@ -61,6 +61,20 @@ def test_lines_go_across_all_axes() -> None:
     plot = plots.parallel(RUNS, [column(name) for name in ("params.lr", "params.kind", "metrics.acc")])
     assert [len(line.points.split()) for line in plot.lines] == [3, 3]
     assert plot.left_out == 1
+
+
+def test_the_first_axes_are_those_across_which_most_runs_are_drawn() -> None:
+    runs = [run(n, {"a rare one": "x"} if n == 1 else {"lr": str(n)}, {"acc": float(n)}) for n in range(1, 5)]
+    columns = [column(name) for name in ("params.a rare one", "params.lr", "metrics.acc")]
+    axes = compare.first_axes(runs, columns)
+    assert [axis.name for axis in axes] == ["params.lr", "metrics.acc"]
+    assert plots.parallel(runs, axes).left_out == 1
+
+
+def test_where_every_param_is_rare_those_are_the_axes() -> None:
+    runs = [run(n, {f"p{n}": "x"}, {f"m{n}": 1.0}) for n in range(1, 4)]
+    axes = compare.first_axes(runs, [column("params.p1"), column("metrics.m2")])
+    assert [axis.name for axis in axes] == ["params.p1", "metrics.m2"]
 
 
 def test_the_greatest_floats_can_be_drawn() -> None:

@@ -39,6 +39,11 @@ def test_a_table_of_one_endless_line_is_text() -> None:
     assert preview("table.csv", b"x" * 200_000).kind == "text"
 
 
+@pytest.mark.parametrize("path", ["rows.csv", "notes.txt", "readme.md", "look.ipynb", "MLmodel"])
+def test_an_empty_file_is_said_to_be_empty(path: str) -> None:
+    assert preview(path, b"").note == "empty"
+
+
 def test_text_is_cut_and_bad_bytes_are_shown_as_such() -> None:
     shown = preview("log.txt", b"\xff" + b"y" * (2 * previews.TEXT_BYTES_MAX))
     assert len(shown.text) == previews.TEXT_BYTES_MAX

@@ -5,6 +5,14 @@
   const HEIGHT = 300;
   const LIVE_MS = 3000;
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const TIMES = [  // of the axis: for steps of so many seconds, what each tick says, and what it adds in a new year, day or minute
+    [86400 * 365, "{YYYY}", null, null, null, null, null, null, 1],
+    [86400 * 28, "{YYYY}-{MM}", null, null, null, null, null, null, 1],
+    [86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+    [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+    [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+    [0.001, ":{ss}.{fff}", "\n{YYYY}-{MM}-{DD} {HH}:{mm}", null, "\n{MM}-{DD} {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
+  ];
   const reach = (chart) => Math.max(260, Math.floor(chart.clientWidth));
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -22,6 +30,7 @@
 
   function seriesOf(found, runs) {
     const series = [{ label: { step: "step", time: "time", relative: "seconds" }[found.axis] }];
+    if (found.axis === "time") series[0].value = "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}";
     const tables = [];
     for (const one of found.series) {
       const index = runs.indexOf(one.run);
@@ -68,11 +77,11 @@
       clearTimeout(this.next);
       const number = (this.asked += 1);
       this.width = reach(this.place);
-      const answer = await fetch(addressOf(this.place, this.range));
+      const answer = await fetch(addressOf(this.place, this.range)).catch(() => null);  // the server is away
       if (number !== this.asked) return;
-      if (!answer.ok) { this.place.textContent = "The curves could not be read; load the page again."; return; }
-      this.found = await answer.json();
-      this.draw();
+      const isAway = answer === null && this.found;  // what is drawn stays
+      if (!isAway && !answer?.ok) { this.place.textContent = "The curves could not be read; load the page again."; return; }
+      if (!isAway) { this.found = await answer.json(); this.draw(); }
       if (this.found.is_live) this.next = setTimeout(() => this.load(), LIVE_MS);
     }
 
@@ -83,7 +92,7 @@
         width: this.width, height: HEIGHT, series,
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
         scales: { x: { time: this.found.axis === "time" }, y: { distr: this.place.dataset.log ? 3 : 1 } },
-        axes: [axis, { ...axis, size: 70 }],
+        axes: [this.found.axis === "time" ? { ...axis, values: TIMES, space: 75 } : axis, { ...axis, size: 70 }],
         cursor: { drag: { setScale: false } },
         hooks: { setSelect: [(plot) => this.select(plot)] },
       };

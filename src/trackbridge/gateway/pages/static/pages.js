@@ -1,5 +1,15 @@
 "use strict";
 
+// mlflow's client prints addresses of mlflow's own pages, which say behind a # what is to be shown.
+(() => {
+  const run = /^#\/experiments\/[^/?]+\/runs\/([^/?]+)/.exec(location.hash);
+  const experiment = /^#\/experiments\/([^/?]+)/.exec(location.hash);
+  const model = /^#\/models\/([^/?]+)/.exec(location.hash);
+  if (run) location.replace(`/runs/${run[1]}`);
+  else if (experiment) location.replace(`/runs?experiment=${experiment[1]}`);
+  else if (model) location.replace(`/models/by-name/${model[1]}`);
+})();
+
 // Forms that are sent by GET leave out what is empty or as it is anyway, so that addresses stay short.
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -24,4 +34,12 @@ function isUnchanged(field) {
   const group = field.closest("[data-default='1']");
   if (!group) return false;
   return [...group.querySelectorAll("input")].every((box) => box.checked === box.defaultChecked);
+}
+
+// What a page says of being kept up to date holds until a question fails; the next answer says it again.
+for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+  document.addEventListener(failure, (event) => {
+    const told = event.target.querySelector("[data-fresh]");
+    if (told) told.textContent = "not up to date now: the server gives no answer, and is asked again";
+  });
 }
