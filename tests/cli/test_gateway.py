@@ -72,7 +72,15 @@ def test_what_cannot_be_served_is_refused(bridge: Bridge, arguments: list[str], 
     assert "hint" in result.err
 
 
-@pytest.mark.parametrize("arguments", [["--port", "65536"], ["--rate", "-1"], ["--body-max", "much"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--port", "65536"],
+        ["--rate", "-1"],
+        ["--body-max", "much"],
+        ["--connections-per-address", "-1"],
+    ],
+)
 def test_wrong_command_lines(bridge: Bridge, arguments: list[str]) -> None:
     bridge("gateway", *arguments, code=2)
 

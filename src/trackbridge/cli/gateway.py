@@ -114,6 +114,13 @@ SERVER_OPTIONS = (
     ),
     _option(
         HOW_MUCH,
+        "--connections-per-address",
+        type=click.IntRange(0),
+        help="Connections of one address, other than this machine's own or a trusted proxy's; 0 for no "
+        "bound.  [default: a quarter of --connections]",
+    ),
+    _option(
+        HOW_MUCH,
         "--threads",
         type=click.IntRange(1, 1000),
         default=16,
@@ -157,8 +164,8 @@ SERVER_OPTIONS = (
 
 OPTION_NAMES = (
     "host", "port", "token_file", "trusted_header", "trusted_proxies", "trusted_scope", "allowed_hosts",
-    "allowed_origins", "insecure", "body_max", "upload_max", "rate", "connections", "threads",
-    "header_timeout", "body_timeout", "drain",
+    "allowed_origins", "insecure", "body_max", "upload_max", "rate", "connections",
+    "connections_per_address", "threads", "header_timeout", "body_timeout", "drain",
     "access_log", "no_access_log",
 )  # fmt: skip
 
@@ -340,6 +347,7 @@ def _options(
             upload_bytes_max=given["upload_max"],
             rate_max=(0.0 if is_nameless else RATE_MAX) if given["rate"] is None else given["rate"],
             connections_max=given["connections"],
+            connections_per_address_max=given["connections_per_address"],
             threads=given["threads"],
             header_timeout_s=given["header_timeout"],
             body_timeout_s=given["body_timeout"],

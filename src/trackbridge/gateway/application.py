@@ -51,6 +51,8 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 INLINE_BYTES_MAX = 1024 * 1024
 """Larger bodies are read into Structs on a thread, so that nobody else waits for it."""
 QUERY_FIELDS_MAX = 10_000
+WORKERS = 4
+"""Threads for what takes time but waits for no backend: a backend that hangs is not to hold it up."""
 
 
 class Application:
@@ -89,6 +91,7 @@ class Application:
         self._log = access_log
         self._tracing = tracing
         self.threads: Executor = ThreadPoolExecutor(limits.threads, thread_name_prefix="gateway")
+        self.workers: Executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="gateway-work")
         self._routes, self._patterns = _tables(all_routes())
         self._raw = [*state_routes(self), *raw_routes]
         _check_guarded(self._raw)
@@ -187,17 +190,15 @@ class Application:
         content = await self._content(exchange, body) if body.is_expected else b""
         loop = asyncio.get_running_loop()
         decode = functools.partial(_decoded, route, parameters, exchange, content)
-        if len(content) > INLINE_BYTES_MAX:
-            request = await loop.run_in_executor(self.threads, decode)
-            is_quick = False
-        else:
-            request = decode()
-            is_quick = route.is_quick(self.gateway, request)
+        is_large = len(content) > INLINE_BYTES_MAX
+        request = await loop.run_in_executor(self.workers, decode) if is_large else decode()
+        is_quick = route.is_quick(self.gateway, request)
         exchange.run_id = _run_id(request)
-        if is_quick:
+        if is_quick and not is_large:
             answer = wire.encode(route.handler(self.gateway, request))
         else:
-            answer = await loop.run_in_executor(self.threads, _handled, route, self.gateway, request)
+            threads = self.workers if is_quick else self.threads
+            answer = await loop.run_in_executor(threads, _handled, route, self.gateway, request)
         exchange.is_last = self.is_draining
         await exchange.answer(200, answer)
 
@@ -214,7 +215,7 @@ class Application:
         if encoding == b"identity":
             return content
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.threads, decompressed, content, body.bytes_max)
+        return await loop.run_in_executor(self.workers, decompressed, content, body.bytes_max)
 
     async def _refuse(self, exchange: Exchange, body: BoundedBody, error: Exception) -> None:
         """Answer with an error; where the answer has begun, it is cut off."""

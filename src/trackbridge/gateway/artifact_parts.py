@@ -30,7 +30,7 @@ from trackbridge.domain.ids import is_minted, mint_id
 from trackbridge.errors import NotFound
 from trackbridge.gateway.addresses import Place, safe_path
 from trackbridge.gateway.artifact_downloads import BLOCK_BYTES
-from trackbridge.gateway.artifact_uploads import destination, on_thread, store, stream
+from trackbridge.gateway.artifact_uploads import check_room, destination, on_disk, store, stream
 from trackbridge.gateway.errors import Refused, invalid, missing
 from trackbridge.gateway.wire import Request
 from trackbridge.journal.staging import Incoming
@@ -85,16 +85,17 @@ class Parts:
 
         Raises:
             NotFound: There is no such run or model.
-            Refused: Too many parts, or too many uploads are under way.
+            Refused: Too many parts, too many uploads are under way, or the disk is full.
         """
         if not 1 <= (request.num_parts or 1) <= PARTS_MAX:
             raise invalid(f"num_parts must be from 1 to {PARTS_MAX:,}, not {request.num_parts}.")
         place = _place(folder, request)
         await destination(self._gateway, place)
-        return await on_thread(self._begin, place)  # type: ignore[no-any-return]
+        return await on_disk(self._begin, place)  # type: ignore[no-any-return]
 
     def _begin(self, place: Place) -> str:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_room(self._folder, 0)
         if self.remove_abandoned() >= UPLOADS_MAX:
             raise Refused(
                 "REQUEST_LIMIT_EXCEEDED", f"{UPLOADS_MAX:,} uploads are under way; end some of them."
@@ -134,10 +135,12 @@ class Parts:
                 return
             files = [_file_of(upload, part) for part in request.parts]
             # Parts that came at once did not count each other, and one may be named often.
-            self._check_size(sum(file.stat().st_size for file in files))
+            size = sum(file.stat().st_size for file in files)
+            self._check_size(size)
+            check_room(upload, size)  # the parts stay until the whole is there
             recorder, path = await destination(self._gateway, place)
             await stream(_content(files), recorder, path)
-            await on_thread(_finish, upload)
+            await on_disk(_finish, upload)
 
     async def abort(self, folder: Place, request: PartsRequest) -> None:
         """Drop an upload and its parts; one that is complete stays so.
@@ -148,7 +151,7 @@ class Parts:
         upload = self._known(request)
         self._check_place(upload, _place(folder, request))
         if not (upload / _COMPLETE).exists():
-            await on_thread(shutil.rmtree, upload)
+            await on_disk(shutil.rmtree, upload)
 
     # Parts.
 
@@ -164,17 +167,18 @@ class Parts:
             raise invalid(f"The number of a part is from 1 to {PARTS_MAX:,}, not {number}.")
         if (upload / _COMPLETE).exists():
             raise invalid("The upload is complete.")
-        incoming = await on_thread(Incoming, upload)
+        incoming = await on_disk(Incoming, upload)
         try:
-            held = await on_thread(_bytes_of, upload, number)
+            held = await on_disk(_bytes_of, upload, number)
             await store(blocks, lambda block: self._write(incoming, block, held))
-            return await on_thread(_keep, incoming, number)  # type: ignore[no-any-return]
+            return await on_disk(_keep, incoming, number)  # type: ignore[no-any-return]
         except BaseException:
             incoming.discard()
             raise
 
     def _write(self, incoming: Incoming, block: bytes, held: int) -> None:
         self._check_size(held + incoming.size + len(block))
+        check_room(incoming.path.parent, len(block))
         incoming.write(block)
 
     def _check_size(self, size: int) -> None:
@@ -243,7 +247,7 @@ def _finish(upload: Path) -> None:
 async def _content(files: list[Path]) -> AsyncIterator[bytes]:
     for file in files:
         with open(file, "rb", buffering=0) as part:
-            while block := await on_thread(part.read, BLOCK_BYTES):
+            while block := await on_disk(part.read, BLOCK_BYTES):
                 yield block
 
 

@@ -11,7 +11,10 @@ Memory holds two blocks of each file that is coming, whatever its size.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trackbridge.api.recorder import RunRecorder
@@ -29,7 +32,15 @@ if TYPE_CHECKING:
 INLINE_BYTES_MAX = 64 * 1024
 """Smaller files are staged on the event loop: that takes less time than handing them to a thread."""
 TRACE_BYTES_MAX = 64 * 1024 * 1024
+DISK_RESERVE_BYTES = 1000**3
+"""So much of the disk files leave free, of a small one a twentieth: what is logged beside them needs some."""
+DISK_RESERVE_SHARE = 0.05
 
+DISK_THREADS = 16
+"""Blocks of files that are written at once."""
+
+disk_threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="gateway-disk")
+"""Not those of downloads, which a backend that hangs may hold: what is written waits for the disk only."""
 Receive = Callable[[], Awaitable[Any]]
 
 
@@ -43,7 +54,9 @@ async def upload(gateway: Gateway, place: Place, receive: Receive, headers: Mapp
     """
     if not place.path:
         raise invalid("Artifact path must include a filename (cannot end with '/').")
-    blocks = body_blocks(receive, declared_bytes(headers))
+    declared = declared_bytes(headers)
+    check_room(gateway.client.session.root, declared or 0)
+    blocks = body_blocks(receive, declared)
     if place.kind is Kind.TRACE:
         content = b"".join([block async for block in _bounded(blocks, TRACE_BYTES_MAX)])
         await on_thread(put_file, gateway, place.owner, place.path, content)
@@ -66,17 +79,22 @@ async def take(blocks: AsyncIterator[bytes], recorder: RunRecorder, path: str) -
         elif len(first) <= INLINE_BYTES_MAX:
             accepted(recorder.content(first, path))
         else:
-            accepted(await on_thread(recorder.content, first, path))
+            accepted(await on_disk(recorder.content, first, path))
     except JournalFull as error:
         raise full(error) from error
 
 
 async def stream(blocks: AsyncIterator[bytes], recorder: RunRecorder, path: str) -> None:
     """Log what comes block by block as an artifact, not holding all of it; see ``take``."""
-    incoming = await on_thread(recorder.incoming)
+    incoming = await on_disk(recorder.incoming)
+
+    def write(block: bytes) -> None:
+        check_room(incoming.path.parent, len(block))
+        incoming.write(block)
+
     try:
-        await store(blocks, incoming.write, incoming.digest)
-        accepted(await on_thread(recorder.arrived, incoming, path))
+        await store(blocks, write, incoming.digest)
+        accepted(await on_disk(recorder.arrived, incoming, path))
     except BaseException:  # also when the client has gone: half a file is none
         incoming.discard()
         raise
@@ -93,12 +111,27 @@ async def store(blocks: AsyncIterator[bytes], *sinks: Callable[[bytes], None]) -
     try:
         async for block in blocks:
             await asyncio.gather(*under_way)
-            under_way = [loop.run_in_executor(threads, sink, block) for sink in sinks]
+            under_way = [loop.run_in_executor(disk_threads, sink, block) for sink in sinks]
         await asyncio.gather(*under_way)
     except JournalFull as error:
         raise full(error) from error
     finally:  # what one thread failed at is not to be a surprise of another one
         await asyncio.gather(*under_way, return_exceptions=True)
+
+
+def check_room(folder: Path, size: int) -> None:
+    """See that so many bytes more leave the disk of a folder its reserve.
+
+    Raises:
+        Refused: They would not.
+    """
+    try:
+        disk = os.statvfs(folder)
+    except OSError:  # whoever writes there is told why
+        return
+    reserve = min(DISK_RESERVE_BYTES, int(disk.f_blocks * disk.f_frsize * DISK_RESERVE_SHARE))
+    if disk.f_bavail * disk.f_frsize - size < reserve:
+        raise full(JournalFull(f"{reserve:,} bytes of the disk stay free"))
 
 
 def accepted(digest: str | None) -> None:
@@ -141,8 +174,13 @@ async def recorder_of(gateway: Gateway, run_id: str) -> RunRecorder:
 
 
 async def on_thread(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call something that waits for a disk or a backend."""
+    """Call something that waits for a backend."""
     return await asyncio.get_running_loop().run_in_executor(threads, call, *arguments)
+
+
+async def on_disk(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call something that waits for a disk only."""
+    return await asyncio.get_running_loop().run_in_executor(disk_threads, call, *arguments)
 
 
 # The body.

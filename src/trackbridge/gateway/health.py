@@ -57,7 +57,7 @@ def state_routes(application: Application) -> list[Route]:
 
     async def metrics(request: Request) -> Response:
         loop = asyncio.get_running_loop()
-        text = await loop.run_in_executor(application.threads, application.telemetry.text)
+        text = await loop.run_in_executor(application.workers, application.telemetry.text)
         return Response(text, media_type=CONTENT_TYPE)
 
     async def document(request: Request) -> Response:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ RATE_MAX = 5000.0
 """Requests per second of one client, unless said otherwise: about what one gateway answers on two cores."""
 BURST_S = 2.0
 """What a client has saved up at the most, in seconds of its rate."""
+ADDRESS_SHARE = 4
+"""One address may have this part of all connections, a quarter, unless said otherwise."""
 DISCARDED_BYTES_MAX = 16 * 1024 * 1024
 """So much of a body that is refused is read on: a client that is still sending would not see our answer."""
 
@@ -32,6 +35,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         upload_bytes_max: Bound of one file or part of a file that is sent, in bytes.
         rate_max: Requests per second of one client, over two seconds; 0 for no bound.
         connections_max: Connections that are open at once.
+        connections_per_address_max: Those of one address; 0 for no bound, None for a quarter of all.
         header_timeout_s: How long the head of a request may take.
         body_timeout_s: How long a client may send nothing of a body.
         body_rate_min: What a client sends at the least, in bytes a second, beyond the first
@@ -44,11 +48,70 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     upload_bytes_max: int = 100 * 1024**3
     rate_max: float = RATE_MAX
     connections_max: int = 2000
+    connections_per_address_max: int | None = None
     header_timeout_s: float = 10.0
     body_timeout_s: float = 30.0
     body_rate_min: int = 1024
     threads: int = 16
     drain_s: float = 10.0
+
+    @property
+    def of_one_address(self) -> int:
+        """How many connections one address may have; 0 for no bound."""
+        if self.connections_per_address_max is None:
+            return max(1, self.connections_max // ADDRESS_SHARE)
+        return self.connections_per_address_max
+
+
+class AddressBound:
+    """Counts connections by the address that they come from.
+
+    This machine's programs and those behind a proxy share an address: they have no bound of their own.
+
+    Args:
+        connections_max: Of one address; 0 for no bound.
+        free: Addresses and networks without a bound, beside loopback.
+    """
+
+    def __init__(self, connections_max: int, *, free: Iterable[str] = ()) -> None:
+        self._connections_max = connections_max
+        self._free = tuple(ipaddress.ip_network(text, strict=False) for text in free)
+        self._open: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """Return how many addresses have connections that count."""
+        return len(self._open)
+
+    def take(self, address: str) -> bool:
+        """Count a connection until it leaves; tell whether its address may have it."""
+        source = self._source(address)
+        if not source:
+            return True
+        self._open[source] += 1
+        return self._open[source] <= self._connections_max
+
+    def leave(self, address: str) -> None:
+        """Count a connection no more, one that was refused neither."""
+        source = self._source(address)
+        if source:
+            self._open[source] -= 1
+            if not self._open[source]:
+                del self._open[source]
+
+    def _source(self, address: str) -> str:
+        """Return what counts as one address; empty for one without a bound."""
+        if not self._connections_max:
+            return ""
+        try:
+            found = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:  # a socket without addresses
+            return ""
+        if isinstance(found, ipaddress.IPv6Address):
+            found = found.ipv4_mapped or found
+        if found.is_loopback or any(found in network for network in self._free):
+            return ""
+        # Who has one IPv6 address has all 2^64 of its network.
+        return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
 
 
 class RateLimiter:

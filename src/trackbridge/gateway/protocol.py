@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from trackbridge.gateway.exchange import TRANSPORT
+from trackbridge.gateway.limits import AddressBound
 from trackbridge.serving.protocol import BoundedProtocol
 
 UNTAKEN_MS_MAX = 120_000
-_FULL = b'{"error_code":"TEMPORARILY_UNAVAILABLE","message":"Too many connections are open; try again soon."}'
+_FULL = (
+    b'{"error_code":"TEMPORARILY_UNAVAILABLE","message":"Too many connections %sare open; try again soon."}'
+)
 
 
 class JoiningTransport:
@@ -56,6 +59,7 @@ class GatewayProtocol(BoundedProtocol):
     """One connection; one too many is answered with 503."""
 
     connections_max: ClassVar[int] = 0
+    by_address: ClassVar[AddressBound]
     on_count: Callable[[int], None]
 
     def connection_made(self, transport: Any) -> None:
@@ -63,8 +67,14 @@ class GatewayProtocol(BoundedProtocol):
         super().connection_made(JoiningTransport(transport))
         send_at_once(transport.get_extra_info("socket"))
         self.on_count(len(self.connections))
-        if len(self.connections) > self.connections_max:
-            self._refuse(503, b"503 Service Unavailable\r\nretry-after: 1", _FULL)
+        self.address = self.client[0] if self.client else ""
+        is_allowed = self.by_address.take(self.address)
+        if len(self.connections) > self.connections_max or not is_allowed:
+            self._refuse(
+                503,
+                b"503 Service Unavailable\r\nretry-after: 1",
+                _FULL % (b"" if is_allowed else b"from this address "),
+            )
 
     def on_message_begin(self) -> None:
         """Tell the application how to send a whole answer in one piece."""
@@ -73,6 +83,7 @@ class GatewayProtocol(BoundedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
+        self.by_address.leave(self.address)
         super().connection_lost(exc)
         self.on_count(len(self.connections))
 
@@ -97,6 +108,7 @@ def protocol_class(
     *,
     header_timeout_s: float,
     connections_max: int,
+    by_address: AddressBound,
     on_refused: Callable[[int], None],
     on_count: Callable[[int], None],
 ) -> type[GatewayProtocol]:
@@ -104,6 +116,7 @@ def protocol_class(
     settings = {
         "header_timeout_s": header_timeout_s,
         "connections_max": connections_max,
+        "by_address": by_address,
         "on_refused": staticmethod(on_refused),
         "on_count": staticmethod(on_count),
     }

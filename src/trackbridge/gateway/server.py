@@ -20,7 +20,7 @@ from trackbridge.errors import ConfigError, MissingExtra
 from trackbridge.gateway.access_log import AccessLog
 from trackbridge.gateway.authentication import AccessOptions
 from trackbridge.gateway.gateway import Gateway, GatewayOptions
-from trackbridge.gateway.limits import Limits
+from trackbridge.gateway.limits import AddressBound, Limits
 from trackbridge.serving.logs import STDERR, log, take_over_logging
 
 BACKLOG = 2048
@@ -111,7 +111,8 @@ def serve(options: ServerOptions, *, on_ready: Callable[[str, str], None]) -> Se
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
         told = (_address(options, listener), gateway.client.tracking_uri)
-        loop.run_until_complete(_Server(made, listener).run(lambda: on_ready(*told)))
+        by_address = AddressBound(made.limits.of_one_address, free=options.access.trusted_proxies)
+        loop.run_until_complete(_Server(made, listener, by_address).run(lambda: on_ready(*told)))
     finally:
         listener.close()
     made.close()
@@ -126,9 +127,10 @@ def leave(code: int) -> NoReturn:
 
 
 class _Server:
-    def __init__(self, application: Any, listener: socket.socket) -> None:
+    def __init__(self, application: Any, listener: socket.socket, by_address: AddressBound) -> None:
         self._application = application
         self._listener = listener
+        self._by_address = by_address
         self._ending = asyncio.Event()
 
     async def run(self, on_ready: Callable[[], None]) -> None:
@@ -183,6 +185,7 @@ class _Server:
             http=protocol_class(
                 header_timeout_s=limits.header_timeout_s,
                 connections_max=limits.connections_max,
+                by_address=self._by_address,
                 on_refused=telemetry.on_refused,
                 on_count=telemetry.connections.set,
             ),

@@ -175,6 +175,24 @@ def test_what_is_quick_runs_on_the_event_loop_and_the_rest_on_threads(bench: Ben
     assert bench.ask("POST", f"{API}tell-quick", large).content["thread"].startswith("gateway")
 
 
+def test_what_waits_for_no_backend_does_not_queue_behind_what_does(bench: Bench) -> None:
+    path, headers = f"{API}tell-quick", {"content_type": "application/json", "content_encoding": "gzip"}
+    padded = json.dumps({"word": "q", "other": "x" * application_module.INLINE_BYTES_MAX}).encode()
+    hangs = threading.Event()
+    made = bench.make(limits=Limits(threads=2))
+    waiting = [made.threads.submit(hangs.wait, 10) for _ in range(4)]
+    try:
+        assert bench.ask("POST", path, {"word": "q"}).status == 200
+        large = bench.ask("POST", path, padded)  # not on the event loop either: others would wait
+        assert large.content["thread"].startswith("gateway")
+        packed = gzip.compress(b'{"word":"q"}')
+        assert bench.ask("POST", path, packed, **headers).status == 200
+        assert bench.ask("GET", "/metrics").status == 200
+        assert not any(future.done() for future in waiting)
+    finally:
+        hangs.set()
+
+
 def test_what_is_not_there(bench: Bench) -> None:
     assert bench.ask("GET", "/nothing").content["error_code"] == "ENDPOINT_NOT_FOUND"
     assert len(bench.ask("GET", "/n" * 20_000).body) < 2000  # nor is the event loop kept busy with it

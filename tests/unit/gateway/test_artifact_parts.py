@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ import pytest
 from tests.support.asgi_calls import Told
 from tests.support.file_gateways import PROXY, FileGateway, file_gateway
 from trackbridge.domain.ids import mint_id
+from trackbridge.gateway import artifact_downloads as downloads
 from trackbridge.gateway.artifact_parts import ABANDONED_S, PARTS_MAX
+from trackbridge.gateway.artifact_uploads import DISK_RESERVE_BYTES
 from trackbridge.gateway.limits import Limits
 
 PART = os.urandom(1024) * 1100  # more than a block
@@ -145,6 +149,49 @@ def test_all_parts_together_have_a_bound(files: FileGateway) -> None:
     assert told.status in (400, 413)
     assert upload.complete().status == 200
     assert files.stored("folder/bound.bin") == PART * 3
+
+
+def test_the_reserve_of_the_disk_is_not_for_parts(
+    files: FileGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = [len(PART) - 1]
+
+    def statvfs(path: Any) -> SimpleNamespace:
+        free = DISK_RESERVE_BYTES + room[0]
+        return SimpleNamespace(f_frsize=1, f_blocks=100 * DISK_RESERVE_BYTES, f_bavail=free)
+
+    def told(answer: Told) -> None:
+        assert (answer.status, answer.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+        assert "of the disk stay free" in answer.json()["message"]
+
+    upload = Upload(files, "reserve.bin")
+    assert upload.send(1, PART).status == 200
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    told(upload.complete())  # copies the parts
+    room[0] = 1000
+    told(upload.send(2, PART))
+    room[0] = -1
+    told(upload.post("create", num_parts=1))
+    monkeypatch.undo()
+    assert sorted(file.name.partition("-")[0] for file in upload.folder.iterdir()) == ["1", "upload.json"]
+    assert upload.send(2, b"end").status == 200
+    assert upload.complete().status == 200
+    assert files.stored("folder/reserve.bin") == PART + b"end"
+    assert files.leftovers() == []
+
+
+def test_parts_come_while_the_backend_answers_nobody(files: FileGateway) -> None:
+    hangs = threading.Event()
+    waiting = [downloads.threads.submit(hangs.wait, 10) for _ in range(2 * downloads.THREADS)]
+    try:
+        upload = Upload(files, "meanwhile.bin")
+        assert upload.send(1, PART).status == 200
+        assert upload.complete().status == 200
+        assert Upload(files, "dropped.bin").abort().status == 200
+        assert not any(future.done() for future in waiting)
+    finally:
+        hangs.set()
+    assert files.stored("folder/meanwhile.bin") == PART
 
 
 def test_a_part_that_is_named_often_counts_as_often(files: FileGateway) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.support.file_gateways import FileGateway, file_gateway
 from trackbridge.domain.ids import mint_id
 from trackbridge.errors import JournalFull
+from trackbridge.gateway import artifact_downloads as downloads
 from trackbridge.gateway.artifact_downloads import BLOCK_BYTES
+from trackbridge.gateway.artifact_uploads import DISK_RESERVE_BYTES
 from trackbridge.gateway.limits import Limits
 from trackbridge.journal.staging import Incoming
 
@@ -52,6 +58,18 @@ def test_what_is_acknowledged_is_journalled(files: FileGateway) -> None:
     assert [file.read_bytes() for file in staged] == [LARGE]
     assert staged[0].stat().st_mode & 0o777 == 0o600
     assert files.stored("journalled") == LARGE
+
+
+def test_files_come_while_the_backend_answers_nobody(files: FileGateway) -> None:
+    hangs = threading.Event()
+    waiting = [downloads.threads.submit(hangs.wait, 10) for _ in range(2 * downloads.THREADS)]
+    try:
+        for body in (b"y" * 70_000, BLOCKS):
+            assert files.call("PUT", files.at("meanwhile"), body).status == 200
+        assert not any(future.done() for future in waiting)
+    finally:
+        hangs.set()
+    assert files.stored("meanwhile") == LARGE
 
 
 @pytest.mark.parametrize("body", [b"x", [b"x" * 100, b"y"], BLOCKS[:1], BLOCKS[:3]])
@@ -102,6 +120,60 @@ def test_a_full_disk_is_503_and_loses_nothing(files: FileGateway, monkeypatch: p
     assert files.stored("before") == LARGE
     assert files.leftovers() == []
     assert files.call("PUT", files.at("full"), LARGE).status == 200
+
+
+class Disk:
+    """A disk with room for so many bytes beside its reserve, of which the files below a folder take.
+
+    Args:
+        folder: Of those files.
+        room: In bytes.
+        others: How many bytes somebody else takes of the room, once it was looked at.
+    """
+
+    def __init__(self, folder: Path, room: int, *, others: int = 0) -> None:
+        self._folder = folder
+        self._free = DISK_RESERVE_BYTES + room + self._taken()
+        self._others = others
+        self.least = self._free
+
+    def _taken(self) -> int:
+        return sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
+
+    def __call__(self, path: Any) -> SimpleNamespace:
+        """Answer as ``os.statvfs``."""
+        left = self._free - self._taken()
+        self.least = min(self.least, left)
+        self._free, self._others = self._free - self._others, 0
+        return SimpleNamespace(f_frsize=1, f_blocks=100 * DISK_RESERVE_BYTES, f_bavail=left)
+
+
+@pytest.mark.parametrize("others", [0, 2 * BLOCK_BYTES], ids=["from the beginning", "while it comes"])
+def test_the_reserve_of_the_disk_is_not_for_files(
+    files: FileGateway, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    disk = Disk(files.gateway.client.session.root, 2 * BLOCK_BYTES + others, others=others)
+    monkeypatch.setattr(os, "statvfs", disk)
+    told = files.call("PUT", files.at("reserve"), BLOCKS)
+    assert (told.status, told.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+    assert f"{DISK_RESERVE_BYTES:,} bytes of the disk stay free" in told.json()["message"]
+    assert disk.least >= DISK_RESERVE_BYTES
+    assert files.leftovers() == []
+    assert files.call("PUT", files.at("reserve"), BLOCKS[0]).status == 200
+    files.gateway.client.reader.drain()
+    monkeypatch.setattr(os, "statvfs", Disk(files.gateway.client.session.root, -1))
+    assert files.call("PUT", files.at("reserve"), b"").status == 503
+    monkeypatch.undo()
+    assert files.stored("reserve") == BLOCKS[0]
+
+
+def test_a_small_disk_has_a_small_reserve(files: FileGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(path: Any) -> SimpleNamespace:
+        return SimpleNamespace(f_frsize=4096, f_blocks=25_600, f_bavail=1_380)  # 100 MiB, of it 5.4 free
+
+    monkeypatch.setattr(os, "statvfs", small)
+    assert files.call("PUT", files.at("small disk"), b"x" * 400_000).status == 200
+    assert files.call("PUT", files.at("small disk"), b"x" * 500_000).status == 503
 
 
 def test_a_full_journal_is_503(files: FileGateway, monkeypatch: pytest.MonkeyPatch) -> None:

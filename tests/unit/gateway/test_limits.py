@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trackbridge.gateway import limits as limits_module
-from trackbridge.gateway.limits import BoundedBody, Limits, RateLimiter
+from trackbridge.gateway.limits import AddressBound, BoundedBody, Limits, RateLimiter
 from trackbridge.serving.answers import Refusal
 from trackbridge.serving.bodies import ClientGone
 
@@ -85,6 +85,50 @@ def test_the_longest_silent_client_is_forgotten(monkeypatch: pytest.MonkeyPatch)
         limiter.check(client)
     with pytest.raises(Refusal):
         limiter.check("c")
+
+
+def test_an_address_has_its_connections_and_others_have_theirs() -> None:
+    bound = AddressBound(2)
+    assert [bound.take("192.0.2.1") for _ in range(3)] == [True, True, False]
+    assert bound.take("192.0.2.2")
+    bound.leave("192.0.2.1")  # the one that was refused
+    assert not bound.take("192.0.2.1")
+    for _ in range(3):
+        bound.leave("192.0.2.1")
+    assert bound.take("192.0.2.1")
+    for address in ("192.0.2.1", "192.0.2.2"):
+        bound.leave(address)
+    assert len(bound) == 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "10.1.2.3", ""])
+def test_this_machine_and_trusted_proxies_have_no_bound_of_their_own(address: str) -> None:
+    bound = AddressBound(1, free=("10.0.0.0/8",))
+    assert all(bound.take(address) for _ in range(10))
+    assert len(bound) == 0
+
+
+def test_what_one_client_can_call_itself_is_one_address() -> None:
+    bound = AddressBound(1)
+    assert bound.take("2001:db8::1")
+    assert not bound.take("2001:db8::ffff:2")
+    assert bound.take("2001:db8:0:1::1")
+    assert bound.take("192.0.2.1")
+    assert not bound.take("::ffff:192.0.2.1")
+    assert bound.take("fe80::1%eth0")
+    assert not bound.take("fe80::1%eth1")
+
+
+def test_no_bound_for_an_address() -> None:
+    bound = AddressBound(0)
+    assert all(bound.take("192.0.2.1") for _ in range(10))
+
+
+def test_an_address_has_a_quarter_of_the_connections_unless_said_otherwise() -> None:
+    assert Limits().of_one_address == 500
+    assert Limits(connections_max=2).of_one_address == 1
+    assert Limits(connections_per_address_max=7).of_one_address == 7
+    assert Limits(connections_per_address_max=0).of_one_address == 0
 
 
 def test_a_body_is_read_whole() -> None:

@@ -70,8 +70,9 @@ HOSTILE = {
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedGateway]:
     folder = tmp_path_factory.mktemp("server")
-    arguments = ("--header-timeout", "1s", "--body-timeout", "1s", "--connections", "20")
-    with gateway(f"file:{folder}/store", home=folder / "home", arguments=arguments) as made:
+    slow = ("--header-timeout", "1s", "--body-timeout", "1s")
+    many = ("--connections", "20", "--connections-per-address", "5")  # but this machine's own are not counted
+    with gateway(f"file:{folder}/store", home=folder / "home", arguments=(*slow, *many)) as made:
         yield made
 
 
