@@ -98,11 +98,15 @@ class _Token:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What is searched for: its entities, and its attributes by type (``times`` are whole numbers)."""
+    """What is searched for: its entities, and its attributes by type (``times`` are whole numbers).
+
+    ``name`` may stand before an attribute.
+    """
 
     entities: frozenset[Entity]
     times: frozenset[str]
     texts: frozenset[str]
+    name: str | None = None
 
 
 _RUNS = _Subject(frozenset(Entity), RUN_TIMES, RUN_TEXTS)
@@ -111,7 +115,7 @@ _VERSIONS = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), VERSION_NUMBERS,
 _LOGGED_MODELS = _Subject(
     frozenset({Entity.METRIC, Entity.PARAM, Entity.TAG, Entity.ATTRIBUTE}), MODEL_NUMBERS, LOGGED_MODEL_TEXTS
 )
-_TRACES = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), TRACE_NUMBERS, TRACE_TEXTS)
+_TRACES = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), TRACE_NUMBERS, TRACE_TEXTS, "trace")
 _EXPERIMENTS = _Subject(frozenset({Entity.TAG, Entity.ATTRIBUTE}), EXPERIMENT_TIMES, EXPERIMENT_TEXTS)
 
 
@@ -391,7 +395,8 @@ class _Parser:
         self._next()
         if token.entity is None:
             return Entity.ATTRIBUTE, self._attribute(token)
-        entity = _ENTITIES.get(token.entity.lower())
+        word = token.entity.lower()
+        entity = Entity.ATTRIBUTE if word == self._subject.name else _ENTITIES.get(word)
         if entity is None or entity not in self._subject.entities:
             raise self._error(
                 f"unknown entity {_short(token.entity)}", at=token, hint=self._entity_hint(token.entity)

@@ -50,6 +50,11 @@ GAPS: tuple[Gap, ...] = (
         ),
     ),
     Gap(
+        "an `artifact_location` of an experiment is NOT_IMPLEMENTED",
+        "the backend decides where files go",
+        ("experiment with a place(|/.*)",),
+    ),
+    Gap(
         "deleting a tag of an experiment is NOT_IMPLEMENTED",
         "no backend's port takes one away; set it to an empty text",
         ("experiment tag (delete|then)(|/.*)",),
@@ -126,6 +131,11 @@ GAPS: tuple[Gap, ...] = (
         "so it is in every backend; mlflow's database keeps a NaN as 0",
         ("runs metric unequal/names/.*",),
     ),
+    Gap(
+        "a page token is good for the search that gave it; mlflow takes it for any other",
+        "it would be a page of another list",
+        ("runs page of another search/.*",),
+    ),
     # Requests.
     Gap(
         "an unknown word for a view or a status, half a step, a text for a list, and a data set without "
@@ -159,6 +169,11 @@ GAPS: tuple[Gap, ...] = (
         "mlflow looks for them and finds none (404)",
         (r"got (/etc/passwd|%00|C:%5Cx)/.*",),
     ),
+    Gap(
+        "files are kept for runs and logged models; at other addresses there is nothing (404)",
+        "a file belongs to a run",
+        ("put elsewhere/.*",),
+    ),
     # Registry.
     Gap(
         "renaming a registered model is NOT_IMPLEMENTED",
@@ -170,9 +185,19 @@ GAPS: tuple[Gap, ...] = (
         ),
     ),
     Gap(
-        "names of registered models have at most 250 characters",
-        "mlflow's database keeps longer ones only where it is SQLite",
-        ("model with long name(|/.*)",),
+        "names of registered models have at most 250 characters, and hold no `@`, `%` or control characters",
+        "mlflow's database keeps longer ones only where it is SQLite; `models:/NAME@ALIAS` names a version",
+        ("model with long name(|/.*)", "model with an at(|/.*)"),
+    ),
+    Gap(
+        "versions come by name, then newest, where no order is asked for; mlflow's: last changed first",
+        "the order is the same in every backend",
+        ("versions in no order/.*",),
+    ),
+    Gap(
+        "versions are not found by the `source` that is told",
+        "backends know the addresses that they keep files at",
+        ("versions by source/.*",),
     ),
     Gap(
         "a version's `source` is where its files are: `runs:/` is told as `mlflow-artifacts:/`",
@@ -245,8 +270,13 @@ GAPS: tuple[Gap, ...] = (
     Gap(
         "there are no traces",
         "the services keep none, or not by a documented interface",
-        ("traces?(| tag| tag gone| tagged| missing|'s state)(|/.*)",),
+        ("traces?(| tag| tag gone| tagged| missing|'s state| by (state|another name|metadata))(|/.*)",),
         (AZUREML, SAGEMAKER),
+    ),
+    Gap(
+        "traces are found by tags, ids, names, states and times, not by metadata, spans, feedback or text",
+        "they are read one by one, without their spans",
+        ("traces by metadata(|/.*)",),
     ),
     # What is not there.
     Gap(

@@ -172,6 +172,13 @@ def traces(client: MlflowClient, note: Notes) -> None:
     note("trace's state", read, lambda told: [str(told.info.state), told.info.request_preview])
     found = lambda: client.search_traces(locations=[experiment])  # noqa: E731
     note("traces", found, lambda told: [one.info.trace_id for one in told])
+    for label, condition in {
+        "by state": "trace.status = 'OK'",
+        "by another name": "trace.name = 'inner'",
+        "by metadata": "metadata.`mlflow.user` != 'nobody'",
+    }.items():
+        filtered = lambda: client.search_traces(locations=[experiment], filter_string=condition)  # noqa: E731, B023
+        note(f"traces {label}", filtered, lambda told: [one.info.trace_id for one in told])
     note("trace tag", lambda: client.set_trace_tag(trace, "a", "b"))
     note("trace tagged", read, lambda told: told.info.tags.get("a"))
     note("trace tag gone", lambda: client.delete_trace_tag(trace, "a"))

@@ -119,6 +119,8 @@ def _experiments(asking: Wire) -> tuple[str, str]:
     experiment = str(made["experiment_id"])
     asking.post("experiment twice", "experiments/create", {"name": f"{mark}-x"})
     asking.post("experiment without name", "experiments/create", {})
+    placed = {"name": f"placed {mark}", "artifact_location": "s3://bucket/place"}
+    asking.post("experiment with a place", "experiments/create", placed)
     asking.post("experiment named by a number", "experiments/create", {"name": 7})
     asking.post("experiment named null", "experiments/create", {"name": None})
     asking.get("experiment read", "experiments/get", {"experiment_id": experiment})
@@ -284,7 +286,9 @@ def _bodies(asking: Wire, run: str) -> None:
 def _searches(asking: Wire, experiment: str) -> None:
     asked = {"experiment_ids": [experiment], "order_by": ["attributes.start_time DESC", "run_name ASC"]}
     asking.post("runs", "runs/search", asked)
-    asking.post("runs page", "runs/search", {**asked, "max_results": "1"})
+    page = asking.post("runs page", "runs/search", {**asked, "max_results": "1"})
+    other = {**asked, "order_by": ["run_name ASC"], "page_token": page["next_page_token"]}
+    asking.post("runs page of another search", "runs/search", other)
     asking.post("runs filtered", "runs/search", {**asked, "filter": "params.p = '1'"})
     asking.post("runs found none", "runs/search", {**asked, "filter": "params.p = 'none'"})
     asking.post("runs deleted", "runs/search", {**asked, "run_view_type": "DELETED_ONLY"})
@@ -309,6 +313,7 @@ def _artifacts(asking: Wire, experiment: str, run: str) -> None:
     for path in (root, f"{root}/deep", f"{root}/none", "../..", "/etc"):
         shown = path.replace(root, "ROOT")
         asking.get(f"listed by the proxy {shown}", base, {"path": path})
+    asking._noted("put elsewhere", asking.send("PUT", f"{base}/elsewhere/a.txt", b"x"))
     asking.get("listed", "artifacts/list", {"run_id": run})
     asking.get("listed by an empty token", "artifacts/list", {"run_id": run, "page_token": ""})
     asking.get("listed deep", "artifacts/list", {"run_id": run, "path": "deep"})
@@ -332,6 +337,7 @@ def _registry(asking: Wire, experiment: str, run: str) -> None:
     asking.post("model twice", "registered-models/create", by_name)
     asking.post("model without name", "registered-models/create", {})
     asking.post("model named by dots", "registered-models/create", {"name": ".."})
+    asking.post("model with an at", "registered-models/create", {"name": f"{name}@x"})
     asking.get("model read", "registered-models/get", by_name)
     asking.get("model missing", "registered-models/get", {"name": f"{name}-none"})
     asking.get("model without a name", "registered-models/get")
@@ -340,6 +346,8 @@ def _registry(asking: Wire, experiment: str, run: str) -> None:
     linked = {"name": f"{name}-linked", "source": source, "run_id": run, "run_link": "http://x/y"}
     asking.post("model to link", "registered-models/create", {"name": f"{name}-linked"})
     asking.post("version with a link", "model-versions/create", linked)
+    asking.get("versions in no order", "model-versions/search", {"filter": f"name LIKE '{name}%'"})
+    asking.get("versions by source", "model-versions/search", {"filter": f"source_path = '{source}'"})
     asking.get(
         "models by a tag that is missing",
         "registered-models/search",

@@ -148,6 +148,7 @@ def test_searches(client: Client) -> None:
     assert names(search("tags.n = '1' AND attributes.name LIKE 't%'")) == ["t1"]
     assert names(search(f"timestamp_ms > {TIME_MS - 1000}")) == ["t3"]
     assert names(search("run_id = 'r1' AND execution_time < 3000")) == ["t3", "t2"]
+    assert names(search("trace.status = 'ERROR'", order_by=["trace.timestamp_ms ASC"])) == ["t1", "t3"]
     assert names(search(order_by=["execution_time ASC"], max_results=1)) == ["t3"]
     page = search(order_by=["timestamp_ms ASC"], max_results=3)
     assert names(page) == ["t0", "t1", "t2"]
