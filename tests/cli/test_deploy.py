@@ -264,6 +264,18 @@ def test_interrupted_before_anything_is_changed(
     assert scene.shape is None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [("traffic", "wine", "v1=100"), ("rollback", "wine"), ("remove", "wine", "v1"), ("delete", "wine")],
+)
+def test_a_change_interrupted_while_it_is_planned(
+    bridge: Bridge, scene: Scene, monkeypatch: pytest.MonkeyPatch, change: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("trackbridge.operations.opening.open_place", lambda *_, **__: _press_ctrl_c())
+    told = bridge("endpoints", *change, "--yes", code=130).err
+    assert told.split("\n") == ["", "stopped before anything was changed", "", "interrupted", ""]
+
+
 def _press_ctrl_c(*_: object) -> bool:
     raise KeyboardInterrupt
 

@@ -19,6 +19,7 @@ from trackbridge.cli.plans import (
     named_target,
     plan_fields,
     plan_options,
+    told_untouched,
 )
 
 if TYPE_CHECKING:
@@ -57,13 +58,14 @@ def traffic(
     from trackbridge.operations.deploy import plan_traffic
     from trackbridge.operations.opening import open_place
 
-    place = open_place(target)
-    plan = plan_traffic(
-        place,
-        endpoint,
-        _percents(shares, "SHARES"),
-        _percents(mirrors, "--mirror") if mirrors else None,
-    )
+    with told_untouched(output):
+        place = open_place(target)
+        plan = plan_traffic(
+            place,
+            endpoint,
+            _percents(shares, "SHARES"),
+            _percents(mirrors, "--mirror") if mirrors else None,
+        )
     _carry_out(output, plan, place, options)
 
 
@@ -86,10 +88,13 @@ def rollback(output: Output, endpoint: str, revision: int | None, target: str, o
     from trackbridge.operations.rollout import open_ledger
     from trackbridge.resolve.config import Settings
 
-    place = open_place(target)
-    ledger = open_ledger(Settings())
-    if ledger.unfinished(place.uri, endpoint) is None:
-        _carry_out(output, plan_rollback(place, endpoint, to=revision), place, options)
+    with told_untouched(output):
+        place = open_place(target)
+        ledger = open_ledger(Settings())
+        is_rolling_out = ledger.unfinished(place.uri, endpoint) is not None
+        plan = None if is_rolling_out else plan_rollback(place, endpoint, to=revision)
+    if plan is not None:
+        _carry_out(output, plan, place, options)
         return
     _end_rollout(output, ledger, place, endpoint, revision, options)
 
@@ -146,8 +151,10 @@ def remove(output: Output, endpoint: str, deployment: str, target: str, options:
     from trackbridge.operations.deploy import plan_removal
     from trackbridge.operations.opening import open_place
 
-    place = open_place(target)
-    _carry_out(output, plan_removal(place, endpoint, deployment), place, options)
+    with told_untouched(output):
+        place = open_place(target)
+        plan = plan_removal(place, endpoint, deployment)
+    _carry_out(output, plan, place, options)
 
 
 @click.command(epilog=example("bridge endpoints delete wine", "bridge endpoints delete wine --yes"))
@@ -160,9 +167,11 @@ def delete(output: Output, endpoint: str, target: str, options: PlanOptions) -> 
     from trackbridge.operations.deploy import plan_deletion
     from trackbridge.operations.opening import open_place
 
-    place = open_place(target)
+    with told_untouched(output):
+        place = open_place(target)
+        plan = plan_deletion(place, endpoint)
     question = f"Delete the endpoint {endpoint!r} with all its deployments?"
-    _carry_out(output, plan_deletion(place, endpoint), place, options, question=question)
+    _carry_out(output, plan, place, options, question=question)
 
 
 def _carry_out(
