@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from msgspec import field
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 MODELS_PER_PAGE = 100
 MODELS_PER_PAGE_MAX = 1_000
+MODELS_AT_ONCE = 8
+"""Of a page, the versions of so many models are read at once: registries tell those of one model a call."""
 VERSIONS_PER_PAGE_MAX = 200_000
 TAG_VALUE_CHARS_MAX = 100_000
 TAG_PROMPT = "mlflow.prompt.is_prompt"
@@ -314,7 +318,8 @@ def search_models(gateway: Gateway, request: Search) -> ModelsAnswer:
     found = gateway.client.search_registered_models(
         without_prompts(request.filter), count, _model_order(request.order_by), request.page_token or None
     )
-    return ModelsAnswer([model_body(gateway, model) for model in found], found.token)
+    with ThreadPoolExecutor(MODELS_AT_ONCE) as pool:
+        return ModelsAnswer(list(pool.map(partial(model_body, gateway), found)), found.token)
 
 
 def _model_order(columns: list[str]) -> list[str]:

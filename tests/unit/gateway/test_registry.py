@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.gateway_calls import Calls
 from tests.support.program_state import forget
+from trackbridge.api.registry_client import RegistryMethods
 from trackbridge.gateway.gateway import Gateway, GatewayOptions
 
 MODEL = "registered-models/"
@@ -58,6 +60,24 @@ def version_of(call: Calls, name: str, run_id: str, **fields: Any) -> dict[str, 
     body = {"name": name, "source": source_of(run_id), "run_id": run_id, **fields}
     found: dict[str, Any] = call("POST", VERSION + "create", body)["model_version"]
     return found
+
+
+def test_the_versions_of_a_page_of_models_are_read_at_once(
+    call: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"at once {number}" for number in range(4)]
+    for name in names:
+        call("POST", MODEL + "create", {"name": name})
+    everyone, latest = threading.Barrier(len(names)), RegistryMethods.get_latest_versions
+
+    def read(*asked: Any) -> Any:
+        everyone.wait(timeout=60)  # for who is one after the other, for ever
+        return latest(*asked)
+
+    monkeypatch.setattr(RegistryMethods, "get_latest_versions", read)
+    asked = quote("name LIKE 'at once%'")
+    found = call("GET", f"{MODEL}search?filter={asked}")["registered_models"]
+    assert [model["name"] for model in found] == names
 
 
 def test_a_model_is_told_as_mlflow_tells_it(call: Calls) -> None:
