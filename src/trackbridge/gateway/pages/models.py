@@ -16,6 +16,7 @@ from trackbridge.domain.models import STAGES, Approval, RegistryChange
 from trackbridge.errors import NotFound, Unsupported
 from trackbridge.gateway.pages.desk import Desk, address, part
 from trackbridge.gateway.pages.layout import View
+from trackbridge.gateway.pages.markdown import rendered
 from trackbridge.operations.migrate.history import CarriedChange, carried_changes
 
 MODELS_MAX = 50
@@ -153,6 +154,7 @@ def model_page(view: View) -> Response:
         title=name,
         section=SECTION,
         facts=facts,
+        description=rendered(facts.model.description),
         stages=STAGES,
         approvals=[item.value for item in Approval],
         twin="bridge models show {0} --json; bridge models history {0} --json".format(shlex.quote(name)),

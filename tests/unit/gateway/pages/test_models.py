@@ -57,6 +57,14 @@ def test_a_model_with_versions_and_history(wine: Site) -> None:
     assert wine.get("/models/by-name/%3Fx%40", status=400)
 
 
+def test_a_description_is_shown_as_markdown_and_nothing_of_it_runs(wine: Site) -> None:
+    wine.gateway.client.update_registered_model("wine", f"Predicts **quality**.\n\n{HOSTILE}")
+    text = wine.get("/models/by-name/wine")
+    assert "<p>Predicts <strong>quality</strong>.</p>" in text
+    assert HOSTILE not in text
+    assert "&lt;script&gt;" in text
+
+
 def test_two_versions_beside_each_other(wine: Site) -> None:
     text = wine.get("/models/diff", name="wine", left="1", right="2")
     assert "-    env: 1" in text
