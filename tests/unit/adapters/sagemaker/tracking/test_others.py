@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.adapters.sagemaker.tracking.rig import (
@@ -171,7 +172,10 @@ def test_a_run_of_others_can_be_deleted_and_restored(
     assert store.list_runs(FOREIGN).items == ()
     assert store.get_run(name).info.lifecycle_stage is LifecycleStage.DELETED
     store.restore_run(name)
-    assert repr(store.get_run(name)) == repr(before)
+    after = store.get_run(name)
+    assert (before.data.moments, after.data.moments["loss"].step) == ({}, 4)  # it was read whole, for once
+    data = msgspec.structs.replace(after.data, moments={})
+    assert repr(msgspec.structs.replace(after, data=data)) == repr(before)
 
 
 def test_an_experiment_of_others_can_be_deleted_and_restored(
