@@ -158,19 +158,23 @@ class RequestTests(DeploymentTests):
     @requires(METRICS, INVOKE, TRAFFIC)
     def test_requests_are_counted(self) -> None:
         self.pair()
-        before = self.metrics("v1")
+        self.deploy("one", "counted", traffic_percent=0)  # of v1, earlier requests may still be on their way
+        self.share(counted=100)
+        before = self.metrics("counted")
         for _ in range(20):
             self.ask()
         with pytest.raises(Rejected):
             self.target.invoke(ENDPOINT, b"{", content_type=JSON)
-        self.wait_until(lambda: self.metrics("v1").requests >= before.requests + 21, "the telemetry")
-        found = self.metrics("v1")
+        self.wait_until(lambda: self.metrics("counted").requests >= before.requests + 21, "the telemetry")
+        found = self.metrics("counted")
         assert found.requests == before.requests + 21
         assert (found.refused, found.errors) == (before.refused + 1, before.errors)
         assert found.latency_p50_ms is not None
         assert found.latency_p95_ms is not None
         assert found.latency_p99_ms is not None
         assert 0 < found.latency_p50_ms <= found.latency_p95_ms <= found.latency_p99_ms
+        self.share(v1=100)
+        self.remove("counted")
 
     @requires(METRICS, INVOKE, TRAFFIC)
     def test_failures_are_counted(self) -> None:
