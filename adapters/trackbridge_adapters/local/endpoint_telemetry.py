@@ -117,16 +117,16 @@ def _add(
         "WHERE endpoint = ? AND deployment = ? AND start_s = ? AND seconds = ?",
         (endpoint, deployment, start_s, seconds),
     ).fetchone()
-    if held is not None:
-        new.add(_figures(held))
+    total = _figures(held) if held is not None else Figures()
+    total.add(new)  # which stays as it was: what cannot be written is counted again
     connection.execute(
         "INSERT OR REPLACE INTO endpoint_metric "
         "(endpoint, deployment, start_s, seconds, requests, errors, refused, mirrored, buckets) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(endpoint, deployment, start_s, seconds),
-            *(new.requests, new.errors, new.refused, new.mirrored),
-            json.dumps(new.buckets),
+            *(total.requests, total.errors, total.refused, total.mirrored),
+            json.dumps(total.buckets),
         ),
     )
 

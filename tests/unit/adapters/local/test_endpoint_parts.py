@@ -50,6 +50,23 @@ def database(tmp_path: Path) -> Database:
 # Telemetry.
 
 
+def test_what_could_not_be_written_is_counted_once(database: Database) -> None:
+    telemetry = Telemetry()
+    for is_full in (False, True, False):  # of one second, some of which is in the store already
+        telemetry.count("v1", NOW_S, status=200, latency_s=0.01)
+        figures = telemetry.take()
+        try:
+            with database.writing("test") as connection:
+                write_figures(connection, "wine", figures)
+                if is_full:
+                    raise RuntimeError("the disk is full")
+        except RuntimeError:
+            telemetry.give_back(figures)
+    with database.writing("test") as connection:
+        found = read_figures(connection, "wine", "v1", now_s=NOW_S, window_s=1)
+    assert found.requests == 3
+
+
 def test_quantiles_are_right_within_two_percent(database: Database) -> None:
     rng = random.Random(1)
     latencies = [math.exp(rng.gauss(-6, 1.5)) for _ in range(5000)]
