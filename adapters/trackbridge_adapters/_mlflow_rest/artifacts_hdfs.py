@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
+from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -22,6 +24,9 @@ from trackbridge_adapters._mlflow_rest.artifacts_files import INCOMING, Entry, F
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+REPLACING_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+"""How long is waited for a file that is being replaced: two requests to the name node."""
 
 
 def hdfs_files(root: str, *, adapter: str) -> Files:
@@ -51,7 +56,11 @@ def hdfs_files(root: str, *, adapter: str) -> Files:
 
 
 class FileSystemFiles(Files):
-    """Files of one run below a folder of a file system of fsspec's."""
+    """Files of one run below a folder of a file system of fsspec's.
+
+    HDFS does not rename over a file: pyarrow deletes the old one first, so that for a moment there is none.
+    Whoever looks for it then waits while a file of its name is on its way.
+    """
 
     keeps_digests = False
     may_collide = True
@@ -71,37 +80,46 @@ class FileSystemFiles(Files):
         return f"{self.root}/{path}"
 
     def held(self, path: str) -> Entry | None:
-        return self.find(path)
+        with self._translating("artifacts.stat"):
+            try:
+                return _entry(self._system.info(self._full(path)))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def put(self, path: str, source: BinaryIO, *, digest: str, size: int) -> str:
         full = self._full(path)
         parent = full.rpartition("/")[0]
-        temporary = f"{parent}/{INCOMING}{os.getpid()}-{os.urandom(8).hex()}"
+        temporary = f"{parent}/{_incoming(path)}{os.getpid()}-{os.urandom(8).hex()}"
         with self._translating("artifacts.put"):
             self._system.makedirs(parent, exist_ok=True)
             try:
                 with self._system.open(temporary, "wb") as writer:
                     for block in blocks(source):
                         writer.write(block)
-                with suppress(FileNotFoundError):  # HDFS does not rename over a file
-                    self._system.rm_file(full)
                 self._system.mv(temporary, full)
             finally:
                 with suppress(FileNotFoundError):
                     self._system.rm_file(temporary)
-        entry = self.find(path)
+        entry = self.held(path)
         return "" if entry is None else entry.version
 
     def open(self, path: str) -> BinaryIO:
         with self._translating("artifacts.open"):
-            return cast("BinaryIO", self._system.open(self._full(path), "rb"))
+            for pause_s in REPLACING_PAUSES_S:
+                with suppress(FileNotFoundError):
+                    return self._opened(path)
+                if not self._is_on_its_way(path):
+                    break
+                Event().wait(pause_s)
+            return self._opened(path)
 
     def find(self, path: str) -> Entry | None:
-        with self._translating("artifacts.stat"):
-            try:
-                return _entry(self._system.info(self._full(path)))
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        for pause_s in REPLACING_PAUSES_S:
+            entry = self.held(path)
+            if entry is not None or not self._is_on_its_way(path):
+                break
+            Event().wait(pause_s)
+        return entry or self.held(path)
 
     def children(self, folder: str) -> Sequence[Entry]:
         full = self._full(folder) if folder else self._folder
@@ -126,6 +144,18 @@ class FileSystemFiles(Files):
             "files on HDFS have no address for others", adapter=self._adapter, operation="artifacts.presign"
         )
 
+    def _opened(self, path: str) -> BinaryIO:
+        return cast("BinaryIO", self._system.open(self._full(path), "rb"))
+
+    def _is_on_its_way(self, path: str) -> bool:
+        beginning = _incoming(path)
+        with self._translating("artifacts.stat"):
+            try:
+                names = self._system.ls(self._full(path).rpartition("/")[0], detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return any(str(name).rpartition("/")[2].startswith(beginning) for name in names)
+
     def _full(self, path: str) -> str:
         return f"{self._folder}/{path}"
 
@@ -143,6 +173,11 @@ class FileSystemFiles(Files):
                 kind = NotFound
             text = f"the file system refused: {shown(str(error))}"
             raise kind(text, adapter=self._adapter, operation=operation) from error
+
+
+def _incoming(path: str) -> str:
+    """Return how the names of the files begin that are to become a path's."""
+    return f"{INCOMING}{hashlib.sha256(path.encode()).hexdigest()[:16]}-"
 
 
 def _entry(info: dict[str, Any]) -> Entry:
