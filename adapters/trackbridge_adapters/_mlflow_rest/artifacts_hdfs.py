@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
-from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -21,12 +18,10 @@ from trackbridge.errors import (
     Unsupported,
 )
 from trackbridge_adapters._mlflow_rest.artifacts_files import INCOMING, Entry, Files, blocks, incoming_problem
+from trackbridge_adapters._mlflow_rest.artifacts_replacing import patiently, temporary_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-REPLACING_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-"""How long is waited for a file that is being replaced: two requests to the name node."""
 
 
 def hdfs_files(root: str, *, adapter: str) -> Files:
@@ -56,11 +51,7 @@ def hdfs_files(root: str, *, adapter: str) -> Files:
 
 
 class FileSystemFiles(Files):
-    """Files of one run below a folder of a file system of fsspec's.
-
-    HDFS does not rename over a file: pyarrow deletes the old one first, so that for a moment there is none.
-    Whoever looks for it then waits while a file of its name is on its way.
-    """
+    """Files of one run below a folder of a file system of fsspec's."""
 
     keeps_digests = False
     may_collide = True
@@ -88,15 +79,14 @@ class FileSystemFiles(Files):
 
     def put(self, path: str, source: BinaryIO, *, digest: str, size: int) -> str:
         full = self._full(path)
-        parent = full.rpartition("/")[0]
-        temporary = f"{parent}/{_incoming(path)}{os.getpid()}-{os.urandom(8).hex()}"
+        temporary = temporary_path(full)
         with self._translating("artifacts.put"):
-            self._system.makedirs(parent, exist_ok=True)
+            self._system.makedirs(full.rpartition("/")[0], exist_ok=True)
             try:
                 with self._system.open(temporary, "wb") as writer:
                     for block in blocks(source):
                         writer.write(block)
-                self._system.mv(temporary, full)
+                self._system.mv(temporary, full)  # over an old file too, which pyarrow deletes first
             finally:
                 with suppress(FileNotFoundError):
                     self._system.rm_file(temporary)
@@ -104,22 +94,27 @@ class FileSystemFiles(Files):
         return "" if entry is None else entry.version
 
     def open(self, path: str) -> BinaryIO:
+        opened = patiently(lambda: self._opened(path), self._full(path), self._names_in)
+        if opened is None:
+            raise NotFound("there is no such artifact", adapter=self._adapter)
+        return opened
+
+    def _opened(self, path: str) -> BinaryIO | None:
         with self._translating("artifacts.open"):
-            for pause_s in REPLACING_PAUSES_S:
-                with suppress(FileNotFoundError):
-                    return self._opened(path)
-                if not self._is_on_its_way(path):
-                    break
-                Event().wait(pause_s)
-            return self._opened(path)
+            try:
+                return cast("BinaryIO", self._system.open(self._full(path), "rb"))
+            except FileNotFoundError:
+                return None
 
     def find(self, path: str) -> Entry | None:
-        for pause_s in REPLACING_PAUSES_S:
-            entry = self.held(path)
-            if entry is not None or not self._is_on_its_way(path):
-                break
-            Event().wait(pause_s)
-        return entry or self.held(path)
+        return patiently(lambda: self.held(path), self._full(path), self._names_in)
+
+    def _names_in(self, folder: str) -> list[str]:
+        with self._translating("artifacts.list"):
+            try:
+                return [str(path).rpartition("/")[2] for path in self._system.ls(folder, detail=False)]
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def children(self, folder: str) -> Sequence[Entry]:
         full = self._full(folder) if folder else self._folder
@@ -144,18 +139,6 @@ class FileSystemFiles(Files):
             "files on HDFS have no address for others", adapter=self._adapter, operation="artifacts.presign"
         )
 
-    def _opened(self, path: str) -> BinaryIO:
-        return cast("BinaryIO", self._system.open(self._full(path), "rb"))
-
-    def _is_on_its_way(self, path: str) -> bool:
-        beginning = _incoming(path)
-        with self._translating("artifacts.stat"):
-            try:
-                names = self._system.ls(self._full(path).rpartition("/")[0], detail=False)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-        return any(str(name).rpartition("/")[2].startswith(beginning) for name in names)
-
     def _full(self, path: str) -> str:
         return f"{self._folder}/{path}"
 
@@ -173,11 +156,6 @@ class FileSystemFiles(Files):
                 kind = NotFound
             text = f"the file system refused: {shown(str(error))}"
             raise kind(text, adapter=self._adapter, operation=operation) from error
-
-
-def _incoming(path: str) -> str:
-    """Return how the names of the files begin that are to become a path's."""
-    return f"{INCOMING}{hashlib.sha256(path.encode()).hexdigest()[:16]}-"
 
 
 def _entry(info: dict[str, Any]) -> Entry:

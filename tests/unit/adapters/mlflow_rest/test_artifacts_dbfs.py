@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from trackbridge.errors import NotFound, Rejected, Unavailable
+from trackbridge.errors import Conflict, NotFound, Rejected, Unavailable
 from trackbridge.testing.emulators.databricks_files import WorkspaceFiles
 from trackbridge_adapters._mlflow_rest.artifacts_dbfs import DbfsFiles
-from trackbridge_adapters._mlflow_rest.artifacts_files import INCOMING
+from trackbridge_adapters._mlflow_rest.artifacts_files import BLOCK_BYTES, INCOMING
 
 LARGE = bytes(range(256)) * (3 * 4096 + 1)
 ERRORS = {404: NotFound, 400: Rejected}
@@ -24,8 +28,12 @@ class Dbfs:
     service = SimpleNamespace(adapter="databricks")
 
     def __init__(self) -> None:
-        self.workspace = WorkspaceFiles(lambda: 1_700_000_000.0)
+        seconds = count(1_700_000_000)
+        self.workspace = WorkspaceFiles(lambda: float(next(seconds)))
         self.breaks_at = ""
+        self.before: dict[str, Callable[[], object]] = {}
+        """What happens, once, before a route is asked."""
+        self.missed = Event()
 
     def get(self, route: str, query: dict[str, Any], *, prefix: str) -> Any:
         return self._ask("GET", route, query)
@@ -36,8 +44,10 @@ class Dbfs:
     def _ask(self, method: str, route: str, request: dict[str, Any]) -> Any:
         if route == self.breaks_at:
             raise Unavailable(f"gone at {route}")
+        self.before.pop(route, lambda: None)()
         answer = self.workspace.dbfs(method, route, request)
         if answer.status >= 400:
+            self.missed.set()
             raise ERRORS[answer.status](str(answer.body))
         return json.loads(answer.body)
 
@@ -89,3 +99,43 @@ def test_a_killed_upload_is_hidden_and_its_name_cannot_be_asked_for(dbfs: Dbfs, 
     put(files, "folder/x", b"content")
     assert [entry.name for entry in files.children("folder")] == ["x"]
     assert "on their way" in (files.problem(f"folder/{INCOMING}abc") or "")
+
+
+@pytest.mark.parametrize("ask", [read, lambda files, path: files.find(path).size])
+def test_who_looks_while_a_file_is_replaced_finds_the_new_one(
+    dbfs: Dbfs, files: DbfsFiles, ask: Callable[[DbfsFiles, str], object]
+) -> None:
+    put(files, "folder/x", b"old")
+    with ThreadPoolExecutor(1) as pool:
+        looking = []
+
+        def look() -> None:
+            looking.append(pool.submit(ask, files, "folder/x"))
+            assert dbfs.missed.wait(60)
+
+        dbfs.before["move"] = look
+        put(files, "folder/x", LARGE)
+        assert looking[0].result() in (LARGE, len(LARGE))
+
+
+def test_a_reader_is_told_that_the_file_was_replaced_meanwhile(dbfs: Dbfs, files: DbfsFiles) -> None:
+    put(files, "folder/x", LARGE)
+    with files.open("folder/x") as reader:
+        begun = reader.read(10)
+        put(files, "folder/x", LARGE[::-1])
+        with pytest.raises(Conflict, match="replaced or deleted while it was read"):
+            reader.read()
+    assert begun == LARGE[:10]
+
+
+def test_a_writer_that_comes_between_is_written_over(dbfs: Dbfs, files: DbfsFiles) -> None:
+    dbfs.before["move"] = lambda: put(files, "folder/x", b"another")
+    put(files, "folder/x", LARGE)
+    assert read(files, "folder/x") == LARGE
+    assert list(dbfs.workspace.files) == ["/mnt/run/folder/x"]
+
+
+def test_a_file_of_exactly_one_block_is_read_whole(files: DbfsFiles) -> None:
+    for size in (0, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES):
+        put(files, "x", LARGE[:size])
+        assert read(files, "x") == LARGE[:size]
